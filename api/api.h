@@ -1,0 +1,130 @@
+/* api.h - the HTTP interface and the ports through which it reaches storage and engine. The daemon
+ * fills the ports; tests fill them with a fake. No microhttpd type leaves http.c, no json_t leaves
+ * codec*.c. THREADS: api_new, api_free: main. Ports are called from the HTTP pool's threads; their
+ * implementations are thread-safe. `done` callbacks may be called from any thread, also before
+ * push_submit returns. */
+#ifndef LYAP_API_H
+#define LYAP_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lyap/declaration.h"
+#include "lyap/intake.h"
+#include "lyap/partial.h"
+#include "lyap/point.h"
+#include "lyap/record.h"
+#include "lyap/snapshot.h"
+
+/* PUT /v1/runs/{run}. The declaration is the whole new one: fields the body left out are those
+ * stored (codec merges `declaration_json`). */
+struct api_run_put {
+    const char *run;
+    struct lyap_declaration declaration;
+    const char *declaration_json; /* canonical JSON to store */
+    const char *labels_json;      /* NULL: unchanged */
+    bool is_new_attempt;
+    const char *attempt_key; /* with is_new_attempt; same key, same answer */
+};
+struct api_run_put_result {
+    bool is_created;
+    uint32_t attempt;
+};
+
+enum api_push_status { API_PUSH_ACCEPTED, API_PUSH_DUPLICATE, API_PUSH_WAITING };
+/* What a push is answered with; owned by whoever holds it, freed with api_push_reply_free. */
+struct api_push_reply {
+    enum lyap_status status;   /* OK, or why it was not stored (error says more) */
+    enum api_push_status push; /* when OK */
+    struct lyap_error error;
+    char run[LYAP_RUN_NAME_BYTES_MAX + 1];
+    struct lyap_point point;   /* ACCEPTED, DUPLICATE */
+    bool wants_state;          /* "want": exp_avg, exp_avg_sq */
+    struct lyap_alert *alerts; /* pending and firing ones of the run; strings owned */
+    uint32_t alert_count;
+};
+void api_push_reply_free(struct api_push_reply *reply);
+
+/* An admitted push: everything the kernels need, all borrowed from the ticket until submit or
+ * abort. */
+struct api_ticket; /* the daemon's */
+struct api_admission {
+    struct api_ticket *ticket;
+    struct lyap_intake_config intake;
+};
+typedef void api_push_done(void *arg, struct api_push_reply *take_reply);
+
+struct api_ports {
+    void *ctx;
+
+    enum lyap_status (*run_put)(void *ctx, const struct api_run_put *put,
+                                struct api_run_put_result *ret, struct lyap_error *reterr);
+    enum lyap_status (*run_delete)(void *ctx, const char *run, struct lyap_error *reterr);
+
+    /* Checks run, attempt, step, rank, size and a queue slot when a snapshot's header is known,
+     * before its body is worked on. `pushed` is the param set of the body (count 0: no tensors); a
+     * run that does not exist is created with defaults. `chain` is the admission before it in the
+     * same NDJSON body, or NULL. E_DUPLICATE: *ret_duplicate is the first answer. E_STALE_ATTEMPT,
+     * E_STEP_ORDER, E_STEP_CLOSED, E_TENSOR_SET, E_UPLOAD_BUSY, E_QUEUE_FULL, E_STOPPING ... */
+    enum lyap_status (*push_admit)(void *ctx, const char *run, const struct lyap_snapshot *snapshot,
+                                   const struct lyap_tensor_set *pushed, struct api_ticket *chain,
+                                   struct api_admission *ret_admission,
+                                   struct api_push_reply **ret_duplicate,
+                                   struct lyap_error *reterr);
+    /* True when another upload of the same step replaced this one: stop reading. */
+    bool (*push_is_replaced)(void *ctx, const struct api_ticket *ticket);
+    /* The finished kernels' output of an admitted snapshot; before submit. Takes both. */
+    void (*push_attach)(void *ctx, struct api_ticket *ticket, struct lyap_partial *take_partial,
+                        struct lyap_memory *take_memory);
+    /* Hands `count` attached tickets (one commit) to the engine; each is answered once through
+     * `done`, in order, after the commit. Takes the tickets in any case. */
+    void (*push_submit)(void *ctx, struct api_ticket **take_tickets, uint32_t count,
+                        api_push_done *done, void *arg);
+    void (*push_abort)(void *ctx, struct api_ticket *take_ticket);
+
+    enum lyap_status (*query)(void *ctx, const struct lyap_query *query,
+                              struct lyap_cursor **ret_cursor);
+    /* The published last point of a run with its tensor names; E_NOT_FOUND. Caller releases with
+     * lyap_point_release. */
+    enum lyap_status (*latest)(void *ctx, const char *run, struct lyap_point *ret_point);
+
+    enum lyap_status (*rule_put)(void *ctx, const struct lyap_rule *rule, bool *ret_is_created,
+                                 struct lyap_error *reterr);
+    enum lyap_status (*rule_delete)(void *ctx, const char *name, struct lyap_error *reterr);
+    enum lyap_status (*alert_ack)(void *ctx, int64_t id, struct lyap_error *reterr);
+
+    bool (*is_ready)(void *ctx, char *ret_why, size_t why_bytes); /* readiness; `why` when not */
+    /* Prometheus text and effective settings; malloc'ed, caller frees. NULL: out of memory. */
+    char *(*metrics_text)(void *ctx);
+    char *(*config_json)(void *ctx);
+    int64_t (*now_ns)(void *ctx); /* UTC */
+};
+
+struct api_options {
+    const char *host;                         /* address to bind */
+    uint16_t port;                            /* 0: any free one */
+    const char *token_file;                   /* NULL: no auth, loopback only */
+    const char *tls_cert_file, *tls_key_file; /* NULL: plain HTTP */
+    uint32_t thread_count;
+    uint32_t connection_count_max;
+    uint32_t connection_memory_bytes; /* of each connection; chunks come at most half as large */
+    uint32_t connection_timeout_s;
+    uint64_t body_bytes_max;
+    uint32_t upload_seconds_max;
+};
+
+struct api_server;
+/* Binds and serves. E_INVALID (address, token file), E_IO (port taken). */
+LYAP_MUST_CHECK enum lyap_status api_new(const struct api_options *options,
+                                         const struct api_ports *ports,
+                                         struct api_server **ret_server, struct lyap_error *reterr);
+uint16_t api_port(const struct api_server *server);
+/* Stops accepting; the caller then stops the engine, which answers every submitted push; then
+ * api_free. */
+void api_quiesce(struct api_server *server);
+void api_free(struct api_server *server);
+/* Re-reads the token file. */
+LYAP_MUST_CHECK enum lyap_status api_reload(struct api_server *server, struct lyap_error *reterr);
+
+#endif

@@ -1,0 +1,43 @@
+/* limits.h - every limit a client can meet, in one place, each with its derivation.
+ * Limits that an operator may change are settings (daemon/settings.h); these are fixed. */
+#ifndef LYAP_LIMITS_H
+#define LYAP_LIMITS_H
+
+enum {
+    LYAP_RUN_NAME_BYTES_MAX = 128,    /* DESIGN: [A-Za-z0-9._-]{1,128} */
+    LYAP_TENSOR_NAME_BYTES_MAX = 256, /* torch's deepest module paths stay under 200 */
+    LYAP_TENSOR_COUNT_MAX = 100000,   /* DESIGN; a 100-layer transformer has about 1000 */
+    LYAP_TENSOR_RANK_MAX = 8,         /* DESIGN; conv3d weights have rank 5 */
+    LYAP_HEADER_BYTES_MAX = 16 << 20, /* DESIGN; 100 000 entries of 160 bytes */
+    LYAP_JSON_BYTES_MAX = 16 << 20,   /* one JSON document or NDJSON line */
+    LYAP_JSON_DEPTH_MAX = 32,         /* no body of ours nests deeper than 6 */
+    LYAP_GROUP_COUNT_MAX = 256,       /* optimizer parameter groups */
+    LYAP_PATTERN_BYTES_MAX = 256,     /* glob over tensor or run names */
+    LYAP_PATTERN_COUNT_MAX = 4096,    /* patterns over all groups of one optimizer */
+    LYAP_WORLD_MAX = 4096,            /* ranks of one run */
+    LYAP_BATCH_ID_BYTES_MAX = 64,     /* a hash in hex */
+    LYAP_TWIN_NAME_BYTES_MAX = 64,
+    LYAP_LABEL_COUNT_MAX = 32,  /* labels of a run or of a point */
+    LYAP_LABEL_BYTES_MAX = 256, /* key or value */
+    LYAP_LAYER_COUNT_MAX = 20000,
+    LYAP_NDJSON_LINES_MAX = 10000,  /* one commit: bounds the transaction */
+    LYAP_SKETCH_SIZE = 4096,        /* k of DESIGN 5: norms to 1.1 %, inner products to 2 % (E10) */
+    LYAP_SKETCH_BLOCK = 64,         /* one hash gives 64 signs */
+    LYAP_SUM_BLOCK = 4096,          /* elements per closed partial sum (SPEC 6.1) */
+    LYAP_HOLD_BYTES_MAX = 32 << 20, /* hold buffer of one upload in sketch retention (DESIGN 5.1) */
+    LYAP_RITZ_WINDOW_MAX = 16,      /* pairs; SPEC 2.2 uses 8, four of them for active pairs */
+    LYAP_WINDOW_MAX = 65536,        /* steps of one rolling window */
+    LYAP_RULE_NAME_BYTES_MAX = 64,
+    LYAP_RULE_COUNT_MAX = 1000,
+    LYAP_LIST_LIMIT_DEFAULT = 100,
+    LYAP_LIST_LIMIT_MAX = 1000,     /* rows of one page */
+    LYAP_SERIES_METRICS_MAX = 64,   /* metric= parameters of one profile request */
+    LYAP_SERIES_POINTS_MAX = 10000, /* points= of one profile request */
+    LYAP_STEP_LOG2_MAX = 53         /* a step survives JSON readers that hold numbers as F64 */
+};
+
+#define LYAP_STEP_MAX ((INT64_C(1) << LYAP_STEP_LOG2_MAX) - 1)
+/* Elements of one tensor: 2^48 F64 are 2 PiB, and 2^48 * 8 cannot overflow 64 bits. */
+#define LYAP_TENSOR_ELEMENTS_MAX (UINT64_C(1) << 48)
+
+#endif

@@ -1,0 +1,185 @@
+/* metric.h - the table of metrics: name, trust class, unit, formula, hypotheses, needs, source. It
+ * drives the point, the database columns, the API, /metrics and docs/metrics.md. THREADS:
+ * constants. */
+#ifndef LYAP_METRIC_H
+#define LYAP_METRIC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lyap/status.h"
+
+enum lyap_trust { LYAP_TRUST_I, LYAP_TRUST_E, LYAP_TRUST_C };
+
+/* Why a metric is absent. X(enum, wire name, text) */
+#define LYAP_REASON_TABLE(X)                                                                       \
+    X(NONE, "present", "the value is there")                                                       \
+    X(NOT_PUSHED, "not-pushed", "the push did not carry what this metric needs")                   \
+    X(NO_TENSORS, "no-tensors", "the push carried no tensors")                                     \
+    X(NO_PREVIOUS, "no-previous-snapshot", "there is no predecessor in this attempt and rank")     \
+    X(NONFINITE, "nonfinite", "a non-finite value was pushed")                                     \
+    X(DIFFERENT_BATCH, "different-batch", "the two snapshots are not of one function")             \
+    X(NO_PROBE, "no-probe", "no probe gradient or active pair was pushed")                         \
+    X(NO_ACCEPTED_CURVATURE, "no-accepted-curvature", "no Ritz value passed its residual test")    \
+    X(NEEDS_STATE, "needs-optimizer-state", "the optimizer's m and v are not known")               \
+    X(NO_OPTIMIZER, "no-optimizer", "no optimizer was declared")                                   \
+    X(NO_LINEAR_LIMIT, "no-linear-limit", "the optimizer has no linear stability limit")           \
+    X(OPTIMIZER_MISMATCH, "optimizer-mismatch", "the update is not the declared optimizer's")      \
+    X(DELTA_PRECISION, "delta-precision", "the update drowns in the rounding of the snapshots")    \
+    X(LOSS_PRECISION, "loss-precision", "the work is below the rounding of the loss")              \
+    X(SKETCH_RETENTION, "sketch-retention", "sketch retention keeps no snapshots")                 \
+    X(ROLE_ORDER, "role-order", "the order of the pushed roles prevents this product")             \
+    X(RANK_MISSING, "rank-missing", "a rank's part did not arrive in time")                        \
+    X(SHARD_LAYOUT, "shard-layout", "the shards cut what this metric needs whole")                 \
+    X(STEP_GAP, "step-gap", "steps between the two snapshots were not pushed")                     \
+    X(WARMING_UP, "warming-up", "its window is not full yet")                                      \
+    X(SKIPPED, "skipped", "the step was skipped")                                                  \
+    X(NO_LR, "no-lr", "no learning rate was pushed or declared")                                   \
+    X(NO_LOSS, "no-loss", "no loss was pushed")                                                    \
+    X(ZERO_UPDATE, "zero-update", "the update is exactly zero")                                    \
+    X(INSUFFICIENT, "insufficient-information", "the data cannot answer this")                     \
+    X(NO_TWIN, "no-twin", "no twin was pushed")
+
+enum lyap_reason {
+#define LYAP_REASON_ENUM(name, wire, text) LYAP_REASON_##name,
+    LYAP_REASON_TABLE(LYAP_REASON_ENUM)
+#undef LYAP_REASON_ENUM
+        LYAP_REASON_COUNT
+};
+
+/* Metrics of a point. X(enum, name, default trust, unit, formula, needs, source)
+ * Columns of table `points` carry these names. Adding a row needs a migration (HACKING.md). */
+#define LYAP_METRIC_TABLE(X)                                                                       \
+    X(LOSS, "loss", I, "loss", "L_t as pushed", "loss", "SPEC 0.1")                                \
+    X(LR, "lr", I, "1", "eta of the coming update (the largest of the groups')", "lr", "SPEC 0.1") \
+    X(PROBE_LOSS, "probe_loss", I, "loss", "L^P_t", "probe_loss", "SPEC 0.1")                      \
+    X(PARAM_NORM, "param_norm", I, "param", "|theta_t|", "param", "SPEC 2.1")                      \
+    X(GRAD_NORM, "grad_norm", I, "grad", "|g_t|", "grad", "SPEC 2.1")                              \
+    X(UPDATE_NORM, "update_norm", I, "param", "|D_{t-1}|", "predecessor or delta", "SPEC 2.1")     \
+    X(UPDATE_RATIO, "update_ratio", I, "1", "|D_{t-1}| / |theta_{t-1}|", "predecessor or delta",   \
+      "docs/api.md")                                                                                \
+    X(GRAD_COSINE, "grad_cosine", I, "1", "<g_t, g_{t-1}> / (|g_t| |g_{t-1}|)", "predecessor",     \
+      "SPEC 2.1")                                                                                  \
+    X(UPDATE_COSINE, "update_cosine", E, "1",                                                      \
+      "<D_{t-1}, D_{t-2}> / (|D_{t-1}| |D_{t-2}|), sketched", "three snapshots", "detection 5")    \
+    X(CURVATURE_ALONG_STEP, "curvature_along_step", I, "1/param^2", "<g_t - g_{t-1}, D> / |D|^2",  \
+      "predecessor", "SPEC 3.1")                                                                   \
+    X(SHARPNESS, "sharpness", E, "loss/param^2", "accepted top Ritz value of H (of P^-1 H: Adam)", \
+      "active pairs or probe gradients or full batch", "SPEC 2.2-2.3")                             \
+    X(SHARPNESS_RESIDUAL, "sharpness_residual", I, "loss/param^2", "r of the Ritz pair",           \
+      "as sharpness", "SPEC 2.2")                                                                  \
+    X(VISITED_CURVATURE, "visited_curvature", C, "loss/param^2",                                   \
+      "largest Ritz value without acceptance, a lower bound", "as sharpness", "SPEC 2.2")          \
+    X(STABILITY_LIMIT, "stability_limit", I, "loss/param^2",                                       \
+      "exact linear limit of the optimizer", "optimizer, lr", "SPEC 2.6")                          \
+    X(STABILITY_RATIO, "stability_ratio", E, "1", "sharpness / stability_limit", "both",           \
+      "SPEC 2.6")                                                                                  \
+    X(TRANSITION_RATE, "transition_rate", E, "1/step", "log spectral radius at sharpness",         \
+      "sharpness, optimizer, lr", "SPEC 2.6")                                                      \
+    X(EDGE_RATIO, "edge_ratio", C, "1", "lr EMA(<dg,D>) / EMA(<D,PD>) / c, decay .8",              \
+      "predecessor; Adam: state", "detection 5")                                                   \
+    X(BATCH_SHARPNESS, "batch_sharpness", E, "loss/param^2",                                       \
+      "<g'_B - g_B, D> / |D|^2 on one batch", "same_batch_grad", "SPEC 2.2")                       \
+    X(NOISE_FRACTION, "noise_fraction", E, "1", "nu / (nu + |g|^2), nu = half_diff_sq / 4",        \
+      "half_diff_sq", "SPEC 2.4")                                                                  \
+    X(WORK_RESIDUAL, "work_residual", I, "1", "tau, trapezoid error over work", "one function",    \
+      "SPEC 3.1")                                                                                  \
+    X(NET_WORK, "net_work", I, "1", "W = <g_{t-1} + g_t, D> / 2E", "predecessor", "detection 5")   \
+    X(OVERSHOOT_WORK, "overshoot_work", I, "1", "A = <g_t, D> / E", "predecessor", "detection 5")  \
+    X(PREDICTED_DECREASE, "predicted_decrease", I, "1", "-<g_t, p_t> / E", "optimizer, lr",        \
+      "detection 5")                                                                               \
+    X(PREDICTED_CHANGE, "predicted_change", E, "1",                                                \
+      "q = (<g_t,p_t> + med3(kappa)+ <p_t,P_t p_t> / 2) / E", "optimizer, predecessor",            \
+      "detection 5")                                                                               \
+    X(DISSIPATION_RESIDUAL, "dissipation_residual", E, "1", "(dE + max(c,0)|D|^2) / scale",        \
+      "one function, optimizer, sharpness", "SPEC 3.0")                                            \
+    X(DISSIPATION_WINDOW, "dissipation_window", E, "1",                                            \
+      "sum(dE + max(c,0)|D|^2) / sum(scale) over the shortest window", "as dissipation_residual",  \
+      "SPEC 3.0")                                                                                  \
+    X(SMOOTHNESS_RESIDUAL, "smoothness_residual", E, "1", "(dE + c|D|^2) / scale",                 \
+      "one function, optimizer, sharpness", "SPEC 3.0")                                            \
+    X(ENERGY, "energy", E, "loss", "E_t of the declared optimizer's energy", "one function",       \
+      "SPEC 3.2-3.4")                                                                              \
+    X(ENERGY_CHANGE, "energy_change", E, "loss", "E_t - E_{t-1}", "one function", "SPEC 3.0")      \
+    X(ENERGY_BOUND, "energy_bound", E, "loss", "c|D|^2, of either sign", "one function",           \
+      "SPEC 3.0")                                                                                  \
+    X(ENERGY_SCALE, "energy_scale", E, "loss", "positive work scale of the residuals",             \
+      "one function", "SPEC 3.0")                                                                  \
+    X(SUFFICIENT_DECREASE, "sufficient_decrease", I, "1", "a eta = eta (F_{t-1} - F_t) / |D|^2",   \
+      "one function", "SPEC 3.5")                                                                  \
+    X(RELATIVE_ERROR, "relative_error", I, "1", "b eta = eta |w| / |D|", "one function",           \
+      "SPEC 3.5")                                                                                  \
+    X(LOSS_LEVEL_EVIDENCE, "loss_level_evidence", E, "1",                                          \
+      "log M of the level monitor; alarm at log 1e4", "probe_loss (else loss: C)", "SPEC 3.6")     \
+    X(UPDATE_IDENTITY, "update_identity", I, "1", "omega = |D - p_{t-1}| / |D|",                   \
+      "predecessor, optimizer; Adam: state", "SPEC 0.1")                                           \
+    X(DELTA_PRECISION, "delta_precision", E, "1", "0.59 u |theta| / |D|", "predecessor",           \
+      "SPEC 6.2")                                                                                  \
+    X(PROGRESS_SCALE, "progress_scale", I, "loss", "E = max((ref - m)/2, |ref|/10)", "loss",       \
+      "detection 5")                                                                               \
+    X(LOSS_EXCESS, "loss_excess", I, "1", "x = (L_t - m) / E", "loss", "detection 5")              \
+    X(LOSS_SPREAD, "loss_spread", I, "1", "sigma = 1.4826 MAD_50(L) / E", "loss", "detection 5")   \
+    X(LOSS_RATIO, "loss_ratio", I, "1", "lambda = L_t / median_20(L)", "loss", "detection 5")      \
+    X(LOSS_SLOPE, "loss_slope", I, "1", "OLS rise of L/E over 10 steps", "loss", "detection 5")    \
+    X(NET_WORK_SUM, "net_work_sum", I, "1", "W5 = sum of net_work over 5 points", "predecessor",   \
+      "detection 5")                                                                               \
+    X(SECOND_MOMENT_RATIO, "second_moment_ratio", E, "1", "RMS_t = max_l sqrt(mean(g^2 / vhat))",  \
+      "Adam state", "detection 5")                                                                 \
+    X(UPDATE_GAIN, "update_gain", I, "param/grad", "g^2-weighted |dD/dg|", "optimizer",            \
+      "SPEC 1.6")                                                                                  \
+    X(INSTABILITY_RULES, "instability_rules", E, "1",                                              \
+      "largest ratio of observable to threshold over R2 R3 R4 R7 R8; 1 fires",                     \
+      "loss, predecessor", "detection 5")                                                          \
+    X(TWIN_RATE, "twin_rate", E, "1/step", "slope of y_t (verdict, 4.2)", "twin_log", "SPEC 2.5")  \
+    X(TWIN_GROWTH, "twin_growth", E, "nat", "M = max over s <= t of y_t - y_s", "twin_log",        \
+      "SPEC 4.2")                                                                                  \
+    X(NONFINITE_PARAM, "nonfinite_param", I, "count", "non-finite elements of theta_t", "param",   \
+      "SPEC 6.4")                                                                                  \
+    X(NONFINITE_GRAD, "nonfinite_grad", I, "count", "non-finite elements of g_t", "grad",          \
+      "SPEC 6.4")
+
+enum lyap_metric {
+#define LYAP_METRIC_ENUM(name, wire, trust, unit, formula, needs, source) LYAP_METRIC_##name,
+    LYAP_METRIC_TABLE(LYAP_METRIC_ENUM)
+#undef LYAP_METRIC_ENUM
+        LYAP_METRIC_COUNT
+};
+
+/* Metrics of one tensor at one point. X(enum, name, formula) */
+#define LYAP_TENSOR_METRIC_TABLE(X)                                                                \
+    X(PARAM_NORM, "param_norm", "|theta_l|")                                                       \
+    X(GRAD_NORM, "grad_norm", "|g_l|")                                                             \
+    X(UPDATE_NORM, "update_norm", "|D_l|")                                                         \
+    X(UPDATE_RATIO, "update_ratio", "|D_l| / |theta_l| of the predecessor")                        \
+    X(GRAD_COSINE, "grad_cosine", "<g_t, g_{t-1}> / (|g_t| |g_{t-1}|) of the tensor")              \
+    X(ABS_MAX, "abs_max", "max |theta_l|")                                                         \
+    X(ZERO_FRACTION, "zero_fraction", "share of zeros of g_l")                                     \
+    X(NONFINITE_PARAM, "nonfinite_param", "non-finite elements of theta_l")                        \
+    X(NONFINITE_GRAD, "nonfinite_grad", "non-finite elements of g_l")                              \
+    X(CURVATURE_SHARE, "curvature_share", "share of the accepted curvature, c'Y_l c / rho")        \
+    X(SECOND_MOMENT_RATIO, "second_moment_ratio", "sqrt(mean(g^2 / vhat)) of the tensor")          \
+    X(UPDATE_Z, "update_z", "robust z of log |p_l| against its last 50")
+
+enum lyap_tensor_metric {
+#define LYAP_TENSOR_METRIC_ENUM(name, wire, formula) LYAP_TENSOR_METRIC_##name,
+    LYAP_TENSOR_METRIC_TABLE(LYAP_TENSOR_METRIC_ENUM)
+#undef LYAP_TENSOR_METRIC_ENUM
+        LYAP_TENSOR_METRIC_COUNT
+};
+
+struct lyap_metric_info {
+    const char *name, *unit, *formula, *needs, *source;
+    enum lyap_trust trust;
+};
+
+LYAP_API const struct lyap_metric_info *lyap_metric_info(enum lyap_metric metric);
+LYAP_API bool lyap_metric_parse(const char *name, enum lyap_metric *ret_metric);
+LYAP_API const char *lyap_tensor_metric_name(enum lyap_tensor_metric metric);
+LYAP_API const char *lyap_tensor_metric_formula(enum lyap_tensor_metric metric);
+LYAP_API bool lyap_tensor_metric_parse(const char *name, enum lyap_tensor_metric *ret_metric);
+LYAP_API const char *lyap_trust_name(enum lyap_trust trust);
+LYAP_API const char *lyap_reason_name(enum lyap_reason reason);
+LYAP_API const char *lyap_reason_text(enum lyap_reason reason);
+LYAP_API bool lyap_reason_parse(const char *name, enum lyap_reason *ret_reason);
+
+#endif

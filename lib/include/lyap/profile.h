@@ -1,0 +1,62 @@
+/* profile.h - the rolling stability profile of one attempt: partial in, point out.
+ * Scalar windows and detectors (loss scale, work, level monitor, dissipation window ...) advance
+ * through one function that reads only the stored columns of a point (lyap_profile_replay), live
+ * and after a restart alike; so they continue exactly. Sketch windows (Ritz pairs, the last update)
+ * are saved as bytes. THREADS: one owner, the engine. */
+#ifndef LYAP_PROFILE_H
+#define LYAP_PROFILE_H
+
+#include "lyap/declaration.h"
+#include "lyap/partial.h"
+#include "lyap/point.h"
+#include "lyap/snapshot.h"
+
+struct lyap_profile;
+
+/* `reference_loss` (NaN: none) is ref of detection 5, inherited from the attempt before. The
+ * declaration is copied. E_NOMEM, E_INVALID. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_profile_new(const struct lyap_declaration *declaration, double reference_loss,
+                 struct lyap_profile **ret_profile);
+LYAP_API void lyap_profile_free(struct lyap_profile *profile);
+/* The run declared again (optimizer, groups); the tensor set is the same or was empty. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_profile_redeclare(struct lyap_profile *profile, const struct lyap_declaration *declaration);
+
+/* Computes the point of a complete snapshot and advances every window. `partial` NULL or with
+ * tensor_count 0: a push without tensors. `missing` LYAP_REASON_RANK_MISSING: scalars only.
+ * `ret_rows` (tensor_count entries) may be NULL. The point's state, verdict and advised action
+ * reflect the metrics only; the engine overrides them by firing alerts. E_NOMEM. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_profile_step(struct lyap_profile *profile, const struct lyap_snapshot *snapshot,
+                  const struct lyap_partial *partial, enum lyap_reason missing,
+                  struct lyap_point *ret_point, struct lyap_tensor_row *ret_rows);
+/* Advances the scalar windows by a stored point, in step order. */
+LYAP_API void lyap_profile_replay(struct lyap_profile *profile, const struct lyap_point *point);
+/* After a replay the next snapshot has no predecessor: its differences are absent. Names which
+ * inputs the reply should ask for once: true when Adam's state is needed and unknown. */
+LYAP_API bool lyap_profile_wants_state(struct lyap_profile *profile);
+LYAP_API double lyap_profile_reference_loss(const struct lyap_profile *profile);
+LYAP_API uint64_t lyap_profile_bytes(const struct lyap_profile *profile);
+
+/* Sketch windows as a versioned little-endian blob; load refuses another version or size
+ * (E_FORMAT). */
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_save(const struct lyap_profile *profile,
+                                                            void **ret_bytes, uint64_t *ret_length);
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_load(struct lyap_profile *profile,
+                                                            const void *bytes, uint64_t length);
+
+/* Evidence behind instability_rules of the newest point: which rule, its observables and
+ * thresholds, and the tensors with the largest share of <g_t, D> (at most `tensor_max`; written to
+ * ret_tensors). */
+struct lyap_instability_part {
+    const char *rule; /* "R2" ... */
+    const char *observables[2];
+    double values[2], thresholds[2];
+};
+enum { LYAP_INSTABILITY_RULE_COUNT = 5 };
+LYAP_API void
+lyap_profile_instability(const struct lyap_profile *profile,
+                         struct lyap_instability_part ret_parts[LYAP_INSTABILITY_RULE_COUNT]);
+
+#endif

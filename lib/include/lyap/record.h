@@ -1,0 +1,183 @@
+/* record.h - the rows that storage keeps and the API serves: runs, attempts, events, rules, alerts;
+ * and the one way to ask for them (query, cursor). Shared vocabulary of schema/, api/ and daemon/.
+ * THREADS: plain data, one owner at a time. Strings of a record from a cursor are borrowed until
+ * the next call on that cursor. */
+#ifndef LYAP_RECORD_H
+#define LYAP_RECORD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lyap/declaration.h"
+#include "lyap/limits.h"
+#include "lyap/point.h"
+#include "lyap/status.h"
+
+struct lyap_run_record {
+    int64_t id;
+    char name[LYAP_RUN_NAME_BYTES_MAX + 1];
+    int64_t created_ns, updated_ns; /* updated: the last accepted push or PUT */
+    uint32_t attempt;               /* the current one, from 1 */
+    enum lyap_run_state state;
+    enum lyap_retention retention; /* as chosen: exact or sketch */
+    uint64_t sketch_seed;
+    int64_t last_step;            /* -1: none yet */
+    const char *declaration_json; /* canonical JSON of the PUT body's fields */
+    const char *labels_json;      /* object of strings */
+    struct lyap_action action;    /* current advice */
+    enum lyap_verdict verdict;
+};
+
+struct lyap_attempt_record {
+    int64_t run_id;
+    uint32_t attempt;
+    char key[LYAP_LABEL_BYTES_MAX + 1]; /* attempt_key; empty for the first */
+    int64_t started_ns, ended_ns;       /* ended 0: current */
+    int64_t first_step, last_step;      /* -1: none */
+    double reference_loss;              /* NaN: not yet known */
+};
+
+/* X(enum, wire name): marks of a run. */
+#define LYAP_EVENT_TABLE(X)                                                                        \
+    X(ATTEMPT, "attempt")                                                                          \
+    X(LR_CHANGE, "lr-change")                                                                      \
+    X(NONFINITE, "nonfinite")                                                                      \
+    X(SKIPPED, "skipped")                                                                          \
+    X(GAP, "step-gap")                                                                             \
+    X(RANK_MISSING, "rank-missing")                                                                \
+    X(OPTIMIZER_MISMATCH, "optimizer-mismatch")                                                    \
+    X(DECLARATION, "declaration")                                                                  \
+    X(RETENTION, "retention")                                                                      \
+    X(STATE, "state")
+enum lyap_event_kind {
+#define LYAP_EVENT_ENUM(name, wire) LYAP_EVENT_##name,
+    LYAP_EVENT_TABLE(LYAP_EVENT_ENUM)
+#undef LYAP_EVENT_ENUM
+        LYAP_EVENT_COUNT
+};
+struct lyap_event_record {
+    int64_t id, run_id, step, time_ns;
+    uint32_t attempt;
+    enum lyap_event_kind kind;
+    const char *detail_json; /* object; never NULL */
+};
+
+enum lyap_comparison { LYAP_CMP_GT, LYAP_CMP_GE, LYAP_CMP_LT, LYAP_CMP_LE };
+enum lyap_severity { LYAP_SEVERITY_INFO, LYAP_SEVERITY_WARNING, LYAP_SEVERITY_CRITICAL };
+struct lyap_rule {
+    char name[LYAP_RULE_NAME_BYTES_MAX + 1];
+    uint32_t version; /* counts up with each PUT */
+    bool is_enabled, is_builtin;
+    char metric[64]; /* metric of the point; with `tensor_pattern` of the tensor table; or
+                        a condition of the engine: silent_seconds */
+    char tensor_pattern[LYAP_PATTERN_BYTES_MAX + 1]; /* empty: the point's metric */
+    enum lyap_comparison comparison;
+    double threshold, clear; /* clear NaN: the threshold */
+    uint32_t for_steps;      /* consecutive points that meet it before it fires, >= 1 */
+    uint32_t clear_steps;    /* consecutive points below clear before it resolves, >= 1 */
+    uint32_t min_points;     /* points of the attempt before it is evaluated */
+    enum lyap_severity severity;
+    enum lyap_action_kind action; /* CONTINUE: advises nothing */
+    const char *runs_json;        /* label selector, object of strings; NULL: every run */
+    const char *source;           /* where the default comes from; NULL for users' rules */
+};
+
+enum lyap_alert_state { LYAP_ALERT_PENDING, LYAP_ALERT_FIRING, LYAP_ALERT_RESOLVED };
+struct lyap_alert {
+    int64_t id; /* 0: not stored yet */
+    int64_t run_id;
+    char run[LYAP_RUN_NAME_BYTES_MAX + 1];
+    uint32_t attempt;
+    char rule[LYAP_RULE_NAME_BYTES_MAX + 1];
+    uint32_t rule_version;
+    const char *tensor; /* NULL: the point's metric */
+    enum lyap_alert_state state;
+    enum lyap_severity severity;
+    int64_t pending_step, firing_step, resolved_step; /* -1: not reached */
+    int64_t updated_ns;
+    int64_t acked_ns; /* 0: not acknowledged */
+    double value, threshold;
+    const char *summary;
+    const char *evidence_json; /* object: formula, inputs, window, parts, tensors */
+};
+
+LYAP_API const char *lyap_event_name(enum lyap_event_kind kind);
+LYAP_API const char *lyap_comparison_name(enum lyap_comparison comparison);
+LYAP_API bool lyap_comparison_parse(const char *name, enum lyap_comparison *ret_comparison);
+LYAP_API const char *lyap_severity_name(enum lyap_severity severity);
+LYAP_API bool lyap_severity_parse(const char *name, enum lyap_severity *ret_severity);
+LYAP_API const char *lyap_alert_state_name(enum lyap_alert_state state);
+LYAP_API bool lyap_alert_state_parse(const char *name, enum lyap_alert_state *ret_state);
+/* [A-Za-z0-9._-]{1,128}; rule names likewise up to 64. */
+LYAP_API bool lyap_run_name_is_valid(const char *name);
+LYAP_API bool lyap_rule_name_is_valid(const char *name);
+
+/* ---- reading: one query, one cursor, slices ---- */
+enum lyap_table {
+    LYAP_TABLE_RUNS,
+    LYAP_TABLE_POINTS,
+    LYAP_TABLE_SERIES,
+    LYAP_TABLE_TENSORS,
+    LYAP_TABLE_ATTEMPTS,
+    LYAP_TABLE_EVENTS,
+    LYAP_TABLE_RULES,
+    LYAP_TABLE_ALERTS
+};
+struct lyap_query {
+    enum lyap_table table;
+    const char *run;            /* name; NULL: all (runs, alerts) */
+    uint32_t attempt;           /* 0: the current one */
+    int64_t from_step, to_step; /* inclusive; from 0, to LYAP_STEP_MAX */
+    int64_t after;      /* keyset cursor: rows beyond this key (id, step, or row rank); -1: start */
+    bool is_descending; /* newest first */
+    uint32_t limit;
+    /* runs */
+    const char *label_key, *label_value;
+    int state; /* enum of the table's state; -1: any */
+    /* series */
+    const enum lyap_metric *metrics;
+    const enum lyap_tensor_metric *tensor_metrics; /* used instead when `tensor` is set */
+    uint32_t metric_count;
+    const char *tensor;
+    uint32_t points; /* > 0: roll up so that at most this many rows come; min and max kept */
+    /* tensors */
+    enum lyap_tensor_metric sort;
+    /* alerts */
+    const char *rule;
+    int severity; /* -1: any */
+};
+struct lyap_series_row {
+    int64_t step;        /* of the last point in the bin */
+    uint32_t resolution; /* points per bin: 1, 8, 64 ... */
+    uint32_t count;      /* metric_count */
+    const double *last, *min,
+        *max;           /* min, max equal last at resolution 1; absent: NaN with is_nan false */
+    const bool *is_nan; /* a NaN was pushed (a value), not absent */
+};
+struct lyap_tensor_record {
+    const char *name;
+    int64_t step;
+    struct lyap_tensor_row row;
+};
+struct lyap_record {
+    enum lyap_table table;
+    int64_t key; /* what `after` takes to continue */
+    union {
+        struct lyap_run_record run;
+        struct lyap_attempt_record attempt;
+        struct lyap_event_record event;
+        struct lyap_rule rule;
+        struct lyap_alert alert;
+        struct lyap_point point;
+        struct lyap_series_row series;
+        struct lyap_tensor_record tensor;
+    } u;
+};
+/* Rows in key order. next: OK, E_NOT_FOUND at the end, E_IO. Each call does bounded work, so that a
+ * reply is produced in slices. close releases it; a cursor holds a read snapshot until then. */
+struct lyap_cursor {
+    enum lyap_status (*next)(struct lyap_cursor *cursor, struct lyap_record *ret_record);
+    void (*close)(struct lyap_cursor *cursor);
+};
+
+#endif

@@ -1,0 +1,98 @@
+/* snapshot.h - the scalars and labels that come with one push (`__metadata__`, query string, JSON).
+ * THREADS: one owner at a time. */
+#ifndef LYAP_SNAPSHOT_H
+#define LYAP_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lyap/limits.h"
+#include "lyap/status.h"
+
+/* Which keys were given; a NaN loss is a value, so presence is told apart from NaN.
+ * X(enum, wire key, type: i integer, d number, b flag, s string, l list, t time, j json) */
+#define LYAP_META_TABLE(X)                                                                         \
+    X(STEP, "step", 'i')                                                                           \
+    X(LOSS, "loss", 'd')                                                                           \
+    X(LR, "lr", 'l')                                                                               \
+    X(OPTIMIZER_STEP, "optimizer_step", 'i')                                                       \
+    X(PROBE_LOSS, "probe_loss", 'd')                                                               \
+    X(SAME_BATCH_LOSS, "same_batch_loss", 'd')                                                     \
+    X(HALF_DIFF_SQ, "half_diff_sq", 'd')                                                           \
+    X(ATTEMPT, "attempt", 'i')                                                                     \
+    X(RANK, "rank", 'i')                                                                           \
+    X(WORLD, "world", 'i')                                                                         \
+    X(TIME, "time", 't')                                                                           \
+    X(SKIPPED, "skipped", 'b')                                                                     \
+    X(TWIN_LOG, "twin_log", 'd')                                                                   \
+    X(TWIN_NAME, "twin_name", 's')                                                                 \
+    X(BATCH_ID, "batch_id", 's')                                                                   \
+    X(CLIP_NORM, "clip_norm", 'd')                                                                 \
+    X(GRAD_NORM, "grad_norm", 'd')                                                                 \
+    X(CLIP_FACTOR, "clip_factor", 'd')                                                             \
+    X(LOSS_SCALE, "loss_scale", 'd')                                                               \
+    X(SHARD, "shard", 'j')                                                                         \
+    X(PARAM_NORM, "param_norm", 'd')                                                               \
+    X(UPDATE_NORM, "update_norm", 'd')
+
+enum lyap_meta_key {
+#define LYAP_META_ENUM(name, wire, type) LYAP_META_##name,
+    LYAP_META_TABLE(LYAP_META_ENUM)
+#undef LYAP_META_ENUM
+        LYAP_META_COUNT
+};
+
+/* The part of a tensor that this rank holds; row-major flat range, or a box. */
+struct lyap_shard {
+    char *tensor;                         /* owned; name without role */
+    uint64_t shape[LYAP_TENSOR_RANK_MAX]; /* the whole, unsharded shape */
+    uint64_t start[LYAP_TENSOR_RANK_MAX]; /* box corner (is_box) */
+    uint64_t offset;                      /* first element of the flat range (!is_box) */
+    uint32_t rank;
+    bool is_box;
+};
+
+struct lyap_label {
+    char *key;   /* owned; of a point: with its x- */
+    char *value; /* owned */
+};
+
+struct lyap_snapshot {
+    uint32_t present; /* 1u << LYAP_META_* */
+    int64_t step;
+    double loss, probe_loss, same_batch_loss, half_diff_sq;
+    double *lr; /* owned, lr_count values: of the coming update, one per group or one for all */
+    uint32_t lr_count; /* 0: not given */
+    int64_t optimizer_step;
+    int64_t attempt;
+    uint32_t rank, world; /* default 0 of 1 */
+    int64_t time_ns;      /* UTC; the daemon fills it in when not given */
+    bool is_skipped;
+    double twin_log;
+    char twin_name[LYAP_TWIN_NAME_BYTES_MAX + 1];
+    char batch_id[LYAP_BATCH_ID_BYTES_MAX + 1];
+    double clip_norm, grad_norm, clip_factor, loss_scale;
+    double param_norm, update_norm; /* of pushes without tensors */
+    struct lyap_shard *shards;      /* owned */
+    uint32_t shard_count;
+    struct lyap_label *labels; /* owned */
+    uint32_t label_count;
+};
+
+LYAP_API void lyap_snapshot_init(struct lyap_snapshot *snapshot);
+LYAP_API void lyap_snapshot_release(struct lyap_snapshot *snapshot);
+LYAP_API bool lyap_snapshot_has(const struct lyap_snapshot *snapshot, enum lyap_meta_key key);
+LYAP_API const char *lyap_meta_name(enum lyap_meta_key key);
+
+/* Sets one key from its wire text. `field` for messages: the key as the client wrote it. Numbers
+ * accept "NaN", "Infinity", "-Infinity". E_UNKNOWN_FIELD, E_INVALID (range named), E_CONTRADICTION
+ * when the key was set before to another value (the query string may repeat the metadata), E_LIMIT,
+ * E_NOMEM. The key `shard` is parsed by wire/ (it is JSON) and refused here. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_snapshot_set(struct lyap_snapshot *snapshot,
+                                                            const char *key, const char *value,
+                                                            struct lyap_error *reterr);
+/* After all keys: step is there, rank < world, list lengths. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_snapshot_check(const struct lyap_snapshot *snapshot,
+                                                              struct lyap_error *reterr);
+
+#endif

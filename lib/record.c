@@ -1,0 +1,80 @@
+/* Names of record enums and validity of run and rule names. */
+#include "lyap/record.h"
+
+#include <string.h>
+
+#include "names.h"
+
+static const char *const events[LYAP_EVENT_COUNT] = {
+#define ROW(name, wire) wire,
+    LYAP_EVENT_TABLE(ROW)
+#undef ROW
+};
+static const char *const comparisons[] = { ">", ">=", "<", "<=" };
+static const char *const severities[] = { "info", "warning", "critical" };
+static const char *const alert_states[] = { "pending", "firing", "resolved" };
+
+const char *lyap_event_name(enum lyap_event_kind kind)
+{
+    return events[kind];
+}
+
+const char *lyap_comparison_name(enum lyap_comparison comparison)
+{
+    return comparisons[comparison];
+}
+
+bool lyap_comparison_parse(const char *name, enum lyap_comparison *ret_comparison)
+{
+    const int i = LYAP_NAMES_FIND(comparisons, name);
+    if (i < 0)
+        return false;
+    *ret_comparison = (enum lyap_comparison)i;
+    return true;
+}
+
+const char *lyap_severity_name(enum lyap_severity severity)
+{
+    return severities[severity];
+}
+
+bool lyap_severity_parse(const char *name, enum lyap_severity *ret_severity)
+{
+    const int i = LYAP_NAMES_FIND(severities, name);
+    if (i < 0)
+        return false;
+    *ret_severity = (enum lyap_severity)i;
+    return true;
+}
+
+const char *lyap_alert_state_name(enum lyap_alert_state state)
+{
+    return alert_states[state];
+}
+
+bool lyap_alert_state_parse(const char *name, enum lyap_alert_state *ret_state)
+{
+    const int i = LYAP_NAMES_FIND(alert_states, name);
+    if (i < 0)
+        return false;
+    *ret_state = (enum lyap_alert_state)i;
+    return true;
+}
+
+static bool name_is_valid(const char *name, size_t bytes_max)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    const size_t length = strlen(name);
+    return length > 0 && length <= bytes_max && strspn(name, alphabet) == length;
+}
+
+bool lyap_run_name_is_valid(const char *name)
+{
+    return name_is_valid(name, LYAP_RUN_NAME_BYTES_MAX);
+}
+
+bool lyap_rule_name_is_valid(const char *name)
+{
+    return name_is_valid(name, LYAP_RULE_NAME_BYTES_MAX);
+}

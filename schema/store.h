@@ -1,0 +1,80 @@
+/* store.h - the storage interface: a struct of functions, so that another database can follow.
+ * One writer (the engine thread) owns `struct lyap_store`'s write functions; any thread may read
+ * through query(), which uses read-only connections of its own pool. What commit() answered OK
+ * survives kill -9 and power loss. THREADS: write functions: the engine only. query, is_writable:
+ * any thread. */
+#ifndef LYAP_STORE_H
+#define LYAP_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lyap/record.h"
+
+struct lyap_store;
+
+struct lyap_store_options {
+    const char *path;
+    bool is_network_forced;   /* accept a database on a network file system */
+    uint32_t reader_count;    /* read-only connections, >= 1 */
+    uint32_t busy_timeout_ms; /* for people's own sqlite3 sessions on the file */
+};
+
+/* Write functions append to the open batch. After any failure roll back: nothing of the batch is
+ * stored. E_IO, E_DISK_FULL, E_NOMEM are faults, forwarded. Strings are copied. */
+struct lyap_store_ops {
+    void (*close)(struct lyap_store *store);
+    enum lyap_status (*begin)(struct lyap_store *store);
+    enum lyap_status (*commit)(struct lyap_store *store);
+    void (*rollback)(struct lyap_store *store);
+
+    /* id 0: inserted and set; else updated. The name is unique: E_EXISTS. */
+    enum lyap_status (*put_run)(struct lyap_store *store, struct lyap_run_record *run);
+    enum lyap_status (*delete_run)(struct lyap_store *store, int64_t run_id);
+    enum lyap_status (*put_attempt)(struct lyap_store *store,
+                                    const struct lyap_attempt_record *attempt);
+    /* Tensor names and shapes of an attempt, once; rows of put_point refer to their index. */
+    enum lyap_status (*put_tensors)(struct lyap_store *store, int64_t run_id, uint32_t attempt,
+                                    const struct lyap_tensor_set *set);
+    /* One wide row, its roll-ups, and `row_count` tensor rows (0: none this step). */
+    enum lyap_status (*put_point)(struct lyap_store *store, int64_t run_id,
+                                  const struct lyap_point *point,
+                                  const struct lyap_tensor_row *rows, uint32_t row_count);
+    enum lyap_status (*put_event)(struct lyap_store *store, const struct lyap_event_record *event);
+    enum lyap_status (*put_rule)(struct lyap_store *store, const struct lyap_rule *rule);
+    enum lyap_status (*delete_rule)(struct lyap_store *store, const char *name);
+    enum lyap_status (*put_alert)(struct lyap_store *store,
+                                  struct lyap_alert *alert); /* id as put_run */
+    /* Sketch windows of a profile; NULL deletes. */
+    enum lyap_status (*put_profile)(struct lyap_store *store, int64_t run_id, uint32_t attempt,
+                                    int64_t step, const void *bytes, uint64_t length);
+    enum lyap_status (*get_profile)(struct lyap_store *store, int64_t run_id, uint32_t attempt,
+                                    int64_t *ret_step, void **ret_bytes, uint64_t *ret_length);
+    /* Declared tensors of an attempt; an empty set when none. Caller releases. */
+    enum lyap_status (*get_tensors)(struct lyap_store *store, int64_t run_id, uint32_t attempt,
+                                    struct lyap_tensor_set *ret_set);
+    /* Deletes points older than a time, or the oldest until the file is below a size; bounded work
+     * per call, *ret_more when there is more to do. Runs, alerts and events stay. */
+    enum lyap_status (*prune)(struct lyap_store *store, int64_t before_ns, uint64_t bytes_max,
+                              bool *ret_more);
+
+    /* Any thread. E_NOT_FOUND: the run of a run-bound table does not exist; E_BUSY: every reader is
+     * taken. */
+    enum lyap_status (*query)(struct lyap_store *store, const struct lyap_query *query,
+                              struct lyap_cursor **ret_cursor);
+    bool (*is_writable)(struct lyap_store *store); /* readiness: the last commit did not fail */
+    uint64_t (*bytes)(struct lyap_store *store);   /* size of the database and its WAL */
+    /* Last error of the writer, for the log. */
+    const char *(*error_text)(struct lyap_store *store);
+};
+
+struct lyap_store {
+    const struct lyap_store_ops *ops;
+};
+
+/* Opens or creates and migrates. E_NEWER (refused, untouched), E_CONFLICT (network file system),
+ * E_BUSY (another lyapd writes it), E_IO, E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_store_sqlite_open(const struct lyap_store_options *options,
+                                                        struct lyap_store **ret_store,
+                                                        struct lyap_error *reterr);
+#endif
