@@ -26,6 +26,8 @@ struct api_run_put {
     const char *labels_json;      /* NULL: unchanged */
     bool is_new_attempt;
     const char *attempt_key; /* with is_new_attempt; same key, same answer */
+    int ended;               /* 1: the job is over (state `ended`), 0: it is not, -1: not said.
+                                A later push reopens the run. */
 };
 struct api_run_put_result {
     bool is_created;

@@ -35,10 +35,12 @@ struct lyap_intake_config {
     const struct lyap_declaration *declaration; /* set known; outlives the intake */
     const struct lyap_snapshot *snapshot; /* lr, clip, skipped, shards ...; outlives the intake */
     const struct lyap_memory *previous;   /* predecessor of the same attempt and rank, or NULL */
-    struct lyap_memory *take_recycled;    /* an old generation whose buffers are reused, or NULL */
-    uint64_t sketch_seed;                 /* one per run */
-    enum lyap_retention retention;        /* EXACT or SKETCH */
-    uint64_t hold_bytes_max;              /* LYAP_HOLD_BYTES_MAX */
+    uint64_t
+        updates; /* optimizer updates between previous and this: 1 unless steps were not pushed */
+    struct lyap_memory *take_recycled; /* an old generation whose buffers are reused, or NULL */
+    uint64_t sketch_seed;              /* one per run */
+    enum lyap_retention retention;     /* EXACT or SKETCH */
+    uint64_t hold_bytes_max;           /* LYAP_HOLD_BYTES_MAX */
 };
 
 /* One array of the body: a tensor of a full push, or a row or sketch of a partial push (always

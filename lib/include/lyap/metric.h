@@ -37,8 +37,7 @@ enum lyap_trust { LYAP_TRUST_I, LYAP_TRUST_E, LYAP_TRUST_C };
     X(NO_LR, "no-lr", "no learning rate was pushed or declared")                                   \
     X(NO_LOSS, "no-loss", "no loss was pushed")                                                    \
     X(ZERO_UPDATE, "zero-update", "the update is exactly zero")                                    \
-    X(INSUFFICIENT, "insufficient-information", "the data cannot answer this")                     \
-    X(NO_TWIN, "no-twin", "no twin was pushed")
+    X(INSUFFICIENT, "insufficient-information", "the data cannot answer this")
 
 enum lyap_reason {
 #define LYAP_REASON_ENUM(name, wire, text) LYAP_REASON_##name,
@@ -57,7 +56,7 @@ enum lyap_reason {
     X(GRAD_NORM, "grad_norm", I, "grad", "|g_t|", "grad", "SPEC 2.1")                              \
     X(UPDATE_NORM, "update_norm", I, "param", "|D_{t-1}|", "predecessor or delta", "SPEC 2.1")     \
     X(UPDATE_RATIO, "update_ratio", I, "1", "|D_{t-1}| / |theta_{t-1}|", "predecessor or delta",   \
-      "docs/api.md")                                                                                \
+      "docs/api.md")                                                                               \
     X(GRAD_COSINE, "grad_cosine", I, "1", "<g_t, g_{t-1}> / (|g_t| |g_{t-1}|)", "predecessor",     \
       "SPEC 2.1")                                                                                  \
     X(UPDATE_COSINE, "update_cosine", E, "1",                                                      \
@@ -125,14 +124,20 @@ enum lyap_reason {
       "detection 5")                                                                               \
     X(SECOND_MOMENT_RATIO, "second_moment_ratio", E, "1", "RMS_t = max_l sqrt(mean(g^2 / vhat))",  \
       "Adam state", "detection 5")                                                                 \
-    X(UPDATE_GAIN, "update_gain", I, "param/grad", "g^2-weighted |dD/dg|", "optimizer",            \
-      "SPEC 1.6")                                                                                  \
     X(INSTABILITY_RULES, "instability_rules", E, "1",                                              \
       "largest ratio of observable to threshold over R2 R3 R4 R7 R8; 1 fires",                     \
       "loss, predecessor", "detection 5")                                                          \
-    X(TWIN_RATE, "twin_rate", E, "1/step", "slope of y_t (verdict, 4.2)", "twin_log", "SPEC 2.5")  \
-    X(TWIN_GROWTH, "twin_growth", E, "nat", "M = max over s <= t of y_t - y_s", "twin_log",        \
-      "SPEC 4.2")                                                                                  \
+    X(LIMIT_CROSSING, "limit_crossing", E, "1",                                                    \
+      "stability_ratio when it rose from < .95 (median of 5 probes) to > 1.2 in one probe "        \
+      "together with lr; else 0",                                                                  \
+      "stability_ratio", "SPEC 9")                                                                 \
+    X(UNSTABLE_RATIO, "unstable_ratio", E, "1",                                                    \
+      "least stability_ratio of the last 5 probes while the level monitor is in alarm; else 0",    \
+      "stability_ratio, loss_level_evidence", "SPEC 9")                                            \
+    X(PROBE_LOSS_RATIO, "probe_loss_ratio", I, "1", "probe_loss / its least value of the attempt", \
+      "probe_loss", "SPEC 9")                                                                      \
+    X(INCONSISTENCY, "inconsistency", E, "1",                                                      \
+      "|work_residual| where curvature_along_step lr < .1; else 0", "work_residual", "SPEC 9")     \
     X(NONFINITE_PARAM, "nonfinite_param", I, "count", "non-finite elements of theta_t", "param",   \
       "SPEC 6.4")                                                                                  \
     X(NONFINITE_GRAD, "nonfinite_grad", I, "count", "non-finite elements of g_t", "grad",          \

@@ -69,12 +69,14 @@ struct lyap_rule {
     uint32_t version; /* counts up with each PUT */
     bool is_enabled, is_builtin;
     char metric[64]; /* metric of the point; with `tensor_pattern` of the tensor table; or
-                        a condition of the engine: silent_seconds */
+                        a condition of the engine: silent_seconds,
+                         nonfinite (elements and losses, skipped steps excepted) */
     char tensor_pattern[LYAP_PATTERN_BYTES_MAX + 1]; /* empty: the point's metric */
     enum lyap_comparison comparison;
     double threshold, clear; /* clear NaN: the threshold */
     uint32_t for_steps;      /* consecutive points that meet it before it fires, >= 1 */
     uint32_t clear_steps;    /* consecutive points below clear before it resolves, >= 1 */
+    bool is_once;            /* at most one alert per attempt */
     uint32_t min_points;     /* points of the attempt before it is evaluated */
     enum lyap_severity severity;
     enum lyap_action_kind action; /* CONTINUE: advises nothing */
