@@ -69,6 +69,25 @@ function(lyap_test name)
     endif()
 endfunction()
 
+# lyap_script_test(<name> COMMAND <program and arguments> [LABELS ...] [TIMEOUT seconds]): a test that
+# is a script (Debian's Python: ${LYAP_PYTHON}). It finds the build in LYAP_BUILD_DIR and is skipped
+# when it exits with 77. Label `release`: runs once, in the optimised build; `threads`: also under
+# ThreadSanitizer.
+find_program(LYAP_PYTHON python3 PATHS /usr/bin NO_DEFAULT_PATH)
+if(NOT LYAP_PYTHON)
+    find_program(LYAP_PYTHON python3)
+endif()
+function(lyap_script_test name)
+    cmake_parse_arguments(A "" "TIMEOUT" "COMMAND;LABELS" ${ARGN})
+    if(NOT A_TIMEOUT)
+        set(A_TIMEOUT 120)
+    endif()
+    add_test(NAME ${name} COMMAND ${A_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${A_TIMEOUT} SKIP_RETURN_CODE 77
+        LABELS "${A_LABELS}" ENVIRONMENT
+        "LYAP_BUILD_DIR=${PROJECT_BINARY_DIR};LYAP_SANITIZE=${LYAP_SANITIZE};PYTHONDONTWRITEBYTECODE=1")
+endfunction()
+
 # lyap_fuzz(<name> SOURCES ... [LINK ...]): a libFuzzer harness; without LYAP_FUZZ the same harness replays
 # tests/fuzz/regression/<name>/* and the seeds as a CTest test.
 function(lyap_fuzz name)
