@@ -32,6 +32,7 @@ struct api_run_put {
 struct api_run_put_result {
     bool is_created;
     uint32_t attempt;
+    uint64_t sketch_seed; /* replied as a decimal string: partial pushes are sketched with it */
 };
 
 enum api_push_status { API_PUSH_ACCEPTED, API_PUSH_DUPLICATE, API_PUSH_WAITING };

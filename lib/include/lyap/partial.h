@@ -99,6 +99,8 @@ struct lyap_partial {
     uint32_t sketch_size;                /* k, LYAP_SKETCH_SIZE */
     double *rows[LYAP_REDUCE_COUNT];     /* owned; NULL: the whole row was not computed */
     double *sketches[LYAP_SKETCH_COUNT]; /* owned; NULL: not computed */
+    /* The intake takes these of a partial push from its metadata (delta_unit, grad_unit,
+     * state_exact). */
     double delta_unit;   /* unit roundoff of the stored theta; 0 when D was pushed (SPEC 6.2) */
     double grad_unit;    /* unit roundoff of the pushed gradients (SPEC 6.3) */
     bool is_role_order;  /* products are absent or sketched because of the order of roles */

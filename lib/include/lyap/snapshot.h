@@ -33,7 +33,10 @@
     X(LOSS_SCALE, "loss_scale", 'd')                                                               \
     X(SHARD, "shard", 'j')                                                                         \
     X(PARAM_NORM, "param_norm", 'd')                                                               \
-    X(UPDATE_NORM, "update_norm", 'd')
+    X(UPDATE_NORM, "update_norm", 'd')                                                             \
+    X(DELTA_UNIT, "delta_unit", 'd')                                                               \
+    X(GRAD_UNIT, "grad_unit", 'd')                                                                 \
+    X(STATE_EXACT, "state_exact", 'b')
 
 enum lyap_meta_key {
 #define LYAP_META_ENUM(name, wire, type) LYAP_META_##name,
@@ -73,7 +76,10 @@ struct lyap_snapshot {
     char batch_id[LYAP_BATCH_ID_BYTES_MAX + 1];
     double clip_norm, grad_norm, clip_factor, loss_scale;
     double param_norm, update_norm; /* of pushes without tensors */
-    struct lyap_shard *shards;      /* owned */
+    /* Of partial pushes: what lyap_partial's fields of these names say, [0, 1); see partial.h. */
+    double delta_unit, grad_unit;
+    bool is_state_exact;
+    struct lyap_shard *shards; /* owned */
     uint32_t shard_count;
     struct lyap_label *labels; /* owned */
     uint32_t label_count;
