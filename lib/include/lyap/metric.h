@@ -37,7 +37,8 @@ enum lyap_trust { LYAP_TRUST_I, LYAP_TRUST_E, LYAP_TRUST_C };
     X(NO_LR, "no-lr", "no learning rate was pushed or declared")                                   \
     X(NO_LOSS, "no-loss", "no loss was pushed")                                                    \
     X(ZERO_UPDATE, "zero-update", "the update is exactly zero")                                    \
-    X(INSUFFICIENT, "insufficient-information", "the data cannot answer this")
+    X(INSUFFICIENT, "insufficient-information", "the data cannot answer this")                     \
+    X(NOT_APPLICABLE, "not-applicable", "it is not defined for this optimizer")
 
 enum lyap_reason {
 #define LYAP_REASON_ENUM(name, wire, text) LYAP_REASON_##name,
@@ -61,8 +62,12 @@ enum lyap_reason {
       "SPEC 2.1")                                                                                  \
     X(UPDATE_COSINE, "update_cosine", E, "1",                                                      \
       "<D_{t-1}, D_{t-2}> / (|D_{t-1}| |D_{t-2}|), sketched", "three snapshots", "detection 5")    \
-    X(CURVATURE_ALONG_STEP, "curvature_along_step", I, "1/param^2", "<g_t - g_{t-1}, D> / |D|^2",  \
-      "predecessor", "SPEC 3.1")                                                                   \
+    X(CURVATURE_ALONG_STEP, "curvature_along_step", I, "loss/param^2",                             \
+      "<g_t - g_{t-1}, D> / |D|^2", "predecessor", "SPEC 3.1")                                     \
+    X(SECANT_CURVATURE, "secant_curvature", C, "loss/param^2", "<g_t - g_{t-1}, D> / <D, P D>",    \
+      "predecessor; Adam: state", "detection 5")                                                   \
+    X(UPDATE_NORM_P, "update_norm_p", I, "param", "sqrt(<D, P_{t-1} D>)",                          \
+      "predecessor; Adam: state", "SPEC 2.1")                                                      \
     X(SHARPNESS, "sharpness", E, "loss/param^2", "accepted top Ritz value of H (of P^-1 H: Adam)", \
       "active pairs or probe gradients or full batch", "SPEC 2.2-2.3")                             \
     X(SHARPNESS_RESIDUAL, "sharpness_residual", I, "loss/param^2", "r of the Ritz pair",           \
@@ -120,6 +125,7 @@ enum lyap_reason {
     X(LOSS_SPREAD, "loss_spread", I, "1", "sigma = 1.4826 MAD_50(L) / E", "loss", "detection 5")   \
     X(LOSS_RATIO, "loss_ratio", I, "1", "lambda = L_t / median_20(L)", "loss", "detection 5")      \
     X(LOSS_SLOPE, "loss_slope", I, "1", "OLS rise of L/E over 10 steps", "loss", "detection 5")    \
+    X(LOSS_SLOPE_T, "loss_slope_t", I, "1", "t statistic of loss_slope", "loss", "detection 5")    \
     X(NET_WORK_SUM, "net_work_sum", I, "1", "W5 = sum of net_work over 5 points", "predecessor",   \
       "detection 5")                                                                               \
     X(SECOND_MOMENT_RATIO, "second_moment_ratio", E, "1", "RMS_t = max_l sqrt(mean(g^2 / vhat))",  \
