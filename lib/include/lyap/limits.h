@@ -14,6 +14,7 @@ enum {
     LYAP_GROUP_COUNT_MAX = 256,       /* optimizer parameter groups */
     LYAP_PATTERN_BYTES_MAX = 256,     /* glob over tensor or run names */
     LYAP_PATTERN_COUNT_MAX = 4096,    /* patterns over all groups of one optimizer */
+    LYAP_WILDCARD_COUNT_MAX = 256,    /* of them with * or ?: each is tried on every tensor */
     LYAP_WORLD_MAX = 4096,            /* ranks of one run */
     LYAP_BATCH_ID_BYTES_MAX = 64,     /* a hash in hex */
     LYAP_TWIN_NAME_BYTES_MAX = 64,

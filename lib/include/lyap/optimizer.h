@@ -40,7 +40,7 @@ enum lyap_set_kind { LYAP_SET_NONE, LYAP_SET_BOX, LYAP_SET_BALL, LYAP_SET_SIMPLE
 
 /* Constants of one parameter group. lr is the declared start value; a snapshot's own lr wins. */
 struct lyap_optimizer_params {
-    double lr;           /* > 0 or NaN when never declared */
+    double lr;           /* >= 0 (a warm-up starts at 0), or NaN when never declared */
     double momentum;     /* [0, 1): sgd, rmsprop */
     double dampening;    /* [0, 1]: sgd; tau of SPEC 2.6 */
     double beta1, beta2; /* [0, 1): adam, adamw, lion; beta2 is rmsprop's alpha */
@@ -88,7 +88,8 @@ LYAP_API uint32_t lyap_optimizer_group_of(const struct lyap_optimizer *optimizer
 LYAP_API const struct lyap_optimizer_params *
 lyap_optimizer_group_params(const struct lyap_optimizer *optimizer, uint32_t group);
 
-/* True when `text` matches the glob (* any run, ? one character); case-sensitive, linear time. */
+/* True when `text` matches the glob (* any run of bytes, ? one byte); case-sensitive, linear time.
+ * A pattern above LYAP_PATTERN_BYTES_MAX matches nothing (check refuses it). */
 LYAP_API bool lyap_glob_match(const char *pattern, const char *text);
 
 #endif

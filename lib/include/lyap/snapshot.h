@@ -90,14 +90,18 @@ LYAP_API void lyap_snapshot_release(struct lyap_snapshot *snapshot);
 LYAP_API bool lyap_snapshot_has(const struct lyap_snapshot *snapshot, enum lyap_meta_key key);
 LYAP_API const char *lyap_meta_name(enum lyap_meta_key key);
 
-/* Sets one key from its wire text. `field` for messages: the key as the client wrote it. Numbers
- * accept "NaN", "Infinity", "-Infinity". E_UNKNOWN_FIELD, E_INVALID (range named), E_CONTRADICTION
- * when the key was set before to another value (the query string may repeat the metadata), E_LIMIT,
- * E_NOMEM. The key `shard` is parsed by wire/ (it is JSON) and refused here. */
+/* Sets one key from its wire text. Numbers accept "NaN", "Infinity", "-Infinity" (and Python's nan,
+ * inf) where the quantity may be non-finite. E_UNKNOWN_FIELD, E_INVALID (range named),
+ * E_CONTRADICTION when the key was set before to another value (the query string may repeat the
+ * metadata), E_LIMIT, E_NOMEM. The key `shard` is parsed by wire/ (it is JSON) and refused here. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_snapshot_set(struct lyap_snapshot *snapshot,
                                                             const char *key, const char *value,
                                                             struct lyap_error *reterr);
-/* After all keys: step is there, rank < world, list lengths. */
+/* Adds the keys and labels of `other`, with the rules of set. Shards are left alone. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_snapshot_merge(struct lyap_snapshot *snapshot,
+                                                              const struct lyap_snapshot *other,
+                                                              struct lyap_error *reterr);
+/* After all keys: step is there, rank < world. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_snapshot_check(const struct lyap_snapshot *snapshot,
                                                               struct lyap_error *reterr);
 
