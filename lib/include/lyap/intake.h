@@ -52,6 +52,10 @@ struct lyap_intake_entry {
     uint32_t tensor; /* TENSOR: index in the declared set */
     enum lyap_dtype dtype;
     uint64_t count; /* elements in this body (the shard's, when sharded) */
+    /* TENSOR: extents in this body; borrowed until the plan returns. Only a box shard needs them;
+     * NULL and 0 otherwise. */
+    const uint64_t *shape;
+    uint32_t rank;
 };
 
 struct lyap_intake;

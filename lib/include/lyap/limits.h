@@ -38,6 +38,8 @@ enum {
 };
 
 #define LYAP_STEP_MAX ((INT64_C(1) << LYAP_STEP_LOG2_MAX) - 1)
+/* Larger elements count as non-finite: 2^48 squares of this size still sum to a finite F64. */
+#define LYAP_MAGNITUDE_MAX 0x1p480
 /* Elements of one tensor: 2^48 F64 are 2 PiB, and 2^48 * 8 cannot overflow 64 bits. */
 #define LYAP_TENSOR_ELEMENTS_MAX (UINT64_C(1) << 48)
 

@@ -124,10 +124,10 @@ LYAP_API void lyap_partial_release(struct lyap_partial *partial);
 LYAP_API double *lyap_partial_row(struct lyap_partial *partial, enum lyap_reduce row);
 /* Sketch of sketch_size values, allocated on first use and zeroed. NULL: out of memory. */
 LYAP_API double *lyap_partial_sketch(struct lyap_partial *partial, enum lyap_sketch_role role);
-/* target += source, elementwise by each row's combine rule; NaN + x = x; a row or sketch that only
- * one side has is kept from this side except where a sum over ranks would then be silently short:
- * the caller checks coverage by R_count (lyap_partial_coverage). delta_unit: maximum. E_NOMEM,
- * E_INVALID (sizes). */
+/* target += source, elementwise by each row's combine rule. What one side did not compute (NaN, or
+ * no row or sketch at all) although it saw elements of the tensor (param_count > 0) is missing from
+ * the sum: it becomes NaN, a sketch NULL. A side without elements adds nothing, so an empty partial
+ * is the start of a sum. Units: maximum. E_INVALID (sizes), E_NOMEM (target unchanged in value). */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_partial_add(struct lyap_partial *target,
                                                            const struct lyap_partial *source);
 /* Sum over tensors of one row; NaN when the row is NULL or any tensor is NaN; maximum for 'm' rows.

@@ -1,0 +1,83 @@
+/* kernels.h - the leaf loops of ingest, compiled once per instruction set, all with the same result
+ * to the last bit: sums run in LYAP_LANES fixed lanes, whatever the width of the registers, and
+ * contraction is off. `count` is a multiple of LYAP_SKETCH_BLOCK wherever a comment says so:
+ * callers pad the last block with zeros. Arrays do not overlap. THREADS: pure functions. */
+#ifndef LYAP_KERNELS_H
+#define LYAP_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lyap/dtype.h"
+#include "lyap/limits.h"
+
+enum { LYAP_LANES = 8 }; /* doubles of one cache line; the widest register of today */
+
+/* A sum in progress: element i of a block goes to lane i % LYAP_LANES. */
+struct lyap_lanes {
+    double lane[LYAP_LANES];
+};
+
+/* Moments of one sum block in progress. All zero at the start of the block. */
+struct lyap_moment_sums {
+    struct lyap_lanes abs, max;
+    double sq;       /* sum of the energies of the sketch blocks, in order */
+    double block_sq; /* the largest of them */
+    uint64_t zeros;
+};
+
+/* Products of two snapshots, in this order. */
+enum lyap_pair_sum {
+    LYAP_PAIR_GRAD_PARAM,
+    LYAP_PAIR_GRAD_PREV_DELTA,
+    LYAP_PAIR_GRAD_DELTA,
+    LYAP_PAIR_GRAD_DIFF_SQ,
+    LYAP_PAIR_GRAD_GRAD_PREV,
+    LYAP_PAIR_COUNT
+};
+
+/* Blocks of a sketch: which coordinates, and where they go. */
+struct lyap_sketch_run {
+    uint64_t seed;        /* lyap_sketch_seed */
+    uint64_t first_block; /* index / LYAP_SKETCH_BLOCK of the first coordinate */
+    uint32_t size;        /* k */
+};
+
+struct lyap_kernels {
+    const char *name;
+    /* Exact; `source` is unaligned, any count. */
+    void (*widen[LYAP_DTYPE_COUNT])(const void *source, size_t count, double *ret);
+    /* count: multiple of the block; elements finite and |x| <= LYAP_MAGNITUDE_MAX, or the sums say
+     * so by not being finite. */
+    void (*moments)(const double *x, size_t count, struct lyap_moment_sums *sums);
+    /* Adds `blocks` whole blocks; `sums` has size + LYAP_SKETCH_BLOCK values: a block never wraps,
+     * the caller folds the last ones onto the first. */
+    void (*sketch)(const double *x, size_t blocks, const struct lyap_sketch_run *run, double *sums);
+    /* <x, y>, |x - y|^2 and <x, w y>; count: multiple of the block. */
+    void (*dot)(const double *x, const double *y, size_t count, struct lyap_lanes *sum);
+    void (*diff_sq)(const double *x, const double *y, size_t count, struct lyap_lanes *sum);
+    void (*dot_weighted)(const double *x, const double *y, const double *w, size_t count,
+                         struct lyap_lanes *sum);
+    /* The products of two snapshots in one pass: arrays are theta_t's gradient pair and D. */
+    void (*pair)(const double *const arrays[4], size_t count, struct lyap_lanes *sums);
+    /* ret = x - y; and ret = a x + b y, elementwise. */
+    void (*subtract)(const double *x, const double *y, size_t count, double *ret);
+    void (*combine)(const double *x, const double *y, size_t count, const double factors[2],
+                    double *ret);
+    /* x /= divisor, elementwise. */
+    void (*divide)(double *x, size_t count, double divisor);
+};
+
+/* The widest variant this CPU has. Cheap: the choice is one look at a table of the compiler. */
+const struct lyap_kernels *lyap_kernels_best(void);
+/* Every variant this CPU can run, widest first; NULL when index is past the last. For tests. */
+const struct lyap_kernels *lyap_kernels_variant(unsigned index);
+
+/* Lanes in their fixed order. */
+static inline double lyap_lanes_total(const struct lyap_lanes *sum)
+{
+    const double *s = sum->lane;
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
+}
+
+#endif

@@ -1,0 +1,295 @@
+/* loops.h - body of every variant of the kernels; a source defines LYAP_LOOPS (the table's name),
+ * LYAP_LOOPS_NAME and LYAP_LOOPS_VECTOR (bytes of a register) and includes it, once.
+ * Vectors are the compiler's own (vector_size), not those of one instruction set: the order of the
+ * sums is then written down here instead of being the optimiser's choice. Not a general header. */
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#if defined(__AVX__) || defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+enum {
+    BLOCK = LYAP_SKETCH_BLOCK,
+    WIDTH = LYAP_LOOPS_VECTOR / 8, /* doubles of a register */
+    PARTS = LYAP_LANES / WIDTH     /* registers of one sum */
+};
+
+typedef double real __attribute__((vector_size(LYAP_LOOPS_VECTOR)));
+typedef int64_t bits __attribute__((vector_size(LYAP_LOOPS_VECTOR)));
+/* The same in memory, where it is aligned to its elements only. */
+typedef double real_memory __attribute__((vector_size(LYAP_LOOPS_VECTOR), aligned(8), may_alias));
+
+static inline real load(const double *x)
+{
+    return *(const real_memory *)x;
+}
+
+static inline void store(double *x, real value)
+{
+    *(real_memory *)x = value;
+}
+
+/* Larger of two values that are not NaN; of a NaN and a value either may result. */
+static inline real maximum(real x, real y)
+{
+#if LYAP_LOOPS_VECTOR == 64 && defined(__AVX512F__)
+    return (real)_mm512_max_pd((__m512d)x, (__m512d)y);
+#elif LYAP_LOOPS_VECTOR == 32 && defined(__AVX__)
+    return (real)_mm256_max_pd((__m256d)x, (__m256d)y);
+#elif LYAP_LOOPS_VECTOR == 16 && defined(__SSE2__)
+    return (real)_mm_max_pd((__m128d)x, (__m128d)y);
+#else
+    const bits larger = x > y;
+    return (real)(((bits)x & larger) | ((bits)y & ~larger));
+#endif
+}
+
+static inline real magnitude(real x)
+{
+    return (real)((bits)x & INT64_MAX);
+}
+
+/* Element i is i, for the lanes of one register. */
+static inline bits lane_numbers(void)
+{
+    bits numbers;
+    for (int i = 0; i < WIDTH; i++)
+        numbers[i] = i;
+    return numbers;
+}
+
+/* The lanes of a sum, held in registers over a loop. */
+struct sum {
+    real part[PARTS];
+};
+
+static inline struct sum sum_load(const struct lyap_lanes *lanes)
+{
+    struct sum sum;
+    for (int p = 0; p < PARTS; p++)
+        sum.part[p] = load(lanes->lane + p * WIDTH);
+    return sum;
+}
+
+static inline void sum_store(struct lyap_lanes *lanes, const struct sum *sum)
+{
+    for (int p = 0; p < PARTS; p++)
+        store(lanes->lane + p * WIDTH, sum->part[p]);
+}
+
+static void widen_f64(const void *source, size_t count, double *ret)
+{
+    memcpy(ret, source, count * sizeof *ret);
+}
+
+static void widen_f32(const void *source, size_t count, double *ret)
+{
+    const unsigned char *bytes = source;
+    for (size_t i = 0; i < count; i++) {
+        float value;
+        memcpy(&value, bytes + i * sizeof value, sizeof value);
+        ret[i] = value;
+    }
+}
+
+/* A half's exponent and fraction shifted to their places in a float, whose bias is 112 larger.
+ * Infinity and NaN have the largest exponent in both: 112 more. A subnormal half has no implicit
+ * one: read it with the exponent of the smallest normal half, then take that one away again, which
+ * is exact. */
+static void widen_f16(const void *source, size_t count, double *ret)
+{
+    const unsigned char *bytes = source;
+    const uint32_t bias = UINT32_C(112) << 23, exponent_mask = UINT32_C(0x1f) << 23;
+    for (size_t i = 0; i < count; i++) {
+        uint16_t half;
+        memcpy(&half, bytes + i * sizeof half, sizeof half);
+        const uint32_t shifted = (half & UINT32_C(0x7fff)) << 13;
+        const uint32_t exponent = shifted & exponent_mask;
+        uint32_t normal = shifted + bias + (exponent == exponent_mask ? bias : 0);
+        uint32_t offset = shifted + bias + (UINT32_C(1) << 23);
+        float value, subnormal;
+        memcpy(&value, &normal, sizeof value);
+        memcpy(&subnormal, &offset, sizeof subnormal);
+        const float unsigned_value = exponent == 0 ? subnormal - 0x1p-14f : value;
+        uint32_t pattern;
+        memcpy(&pattern, &unsigned_value, sizeof pattern);
+        pattern |= (half & UINT32_C(0x8000)) << 16;
+        memcpy(&value, &pattern, sizeof value);
+        ret[i] = value;
+    }
+}
+
+/* A bfloat16 is the upper half of a float. */
+static void widen_bf16(const void *source, size_t count, double *ret)
+{
+    const unsigned char *bytes = source;
+    for (size_t i = 0; i < count; i++) {
+        uint16_t half;
+        memcpy(&half, bytes + i * sizeof half, sizeof half);
+        const uint32_t pattern = (uint32_t)half << 16;
+        float value;
+        memcpy(&value, &pattern, sizeof value);
+        ret[i] = value;
+    }
+}
+
+/* Energy of a block from its lanes, in the order of lyap_lanes_total. */
+static inline double block_energy(const struct sum *sum)
+{
+    struct lyap_lanes lanes;
+    sum_store(&lanes, sum);
+    return lyap_lanes_total(&lanes);
+}
+
+static void moments(const double *x, size_t count, struct lyap_moment_sums *sums)
+{
+    struct sum abs = sum_load(&sums->abs), max = sum_load(&sums->max);
+    bits zeros[PARTS] = { 0 };
+    double sq = sums->sq, block_sq = sums->block_sq;
+    for (size_t first = 0; first < count; first += BLOCK) {
+        struct sum energy = { 0 };
+        for (size_t i = first; i < first + BLOCK; i += LYAP_LANES) {
+            for (int p = 0; p < PARTS; p++) {
+                const real value = load(x + i + p * WIDTH), size = magnitude(value);
+                energy.part[p] += value * value;
+                abs.part[p] += size;
+                max.part[p] = maximum(size, max.part[p]);
+                zeros[p] -= value == 0;
+            }
+        }
+        const double block = block_energy(&energy);
+        sq += block;
+        block_sq = block > block_sq ? block : block_sq;
+    }
+    sum_store(&sums->abs, &abs);
+    sum_store(&sums->max, &max);
+    sums->sq = sq;
+    sums->block_sq = block_sq;
+    for (int p = 0; p < PARTS; p++)
+        for (int i = 0; i < WIDTH; i++)
+            sums->zeros += (uint64_t)zeros[p][i];
+}
+
+/* The finaliser of SplitMix64. */
+static inline uint64_t mix64(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+/* docs/sketch.md: two hashes a block give its signs and its place. Coordinate j keeps its sign when
+ * bit j of the first is set: the inverted bit, moved to the top, flips the sign bit. */
+static void sketch(const double *x, size_t blocks, const struct lyap_sketch_run *run, double *sums)
+{
+    const bits lanes = lane_numbers();
+    for (size_t b = 0; b < blocks; b++, x += BLOCK) {
+        const uint64_t counter =
+            run->seed + UINT64_C(0x9E3779B97F4A7C15) * (2 * (run->first_block + b) + 1);
+        const int64_t flips = (int64_t)~mix64(counter);
+        const uint64_t place = mix64(counter + UINT64_C(0x9E3779B97F4A7C15));
+        double *target = sums + (((place >> 32) * run->size) >> 32);
+        const bits all = flips - (bits){ 0 };
+        for (int i = 0; i < BLOCK; i += WIDTH) {
+            const bits sign = (all << (BLOCK - 1 - i - lanes)) & INT64_MIN;
+            store(target + i, load(target + i) + (real)((bits)load(x + i) ^ sign));
+        }
+    }
+}
+
+static void dot(const double *x, const double *y, size_t count, struct lyap_lanes *lanes)
+{
+    struct sum sum = sum_load(lanes);
+    for (size_t i = 0; i < count; i += LYAP_LANES)
+        for (int p = 0; p < PARTS; p++)
+            sum.part[p] += load(x + i + p * WIDTH) * load(y + i + p * WIDTH);
+    sum_store(lanes, &sum);
+}
+
+static void diff_sq(const double *x, const double *y, size_t count, struct lyap_lanes *lanes)
+{
+    struct sum sum = sum_load(lanes);
+    for (size_t i = 0; i < count; i += LYAP_LANES) {
+        for (int p = 0; p < PARTS; p++) {
+            const real diff = load(x + i + p * WIDTH) - load(y + i + p * WIDTH);
+            sum.part[p] += diff * diff;
+        }
+    }
+    sum_store(lanes, &sum);
+}
+
+static void dot_weighted(const double *x, const double *y, const double *w, size_t count,
+                         struct lyap_lanes *lanes)
+{
+    struct sum sum = sum_load(lanes);
+    for (size_t i = 0; i < count; i += LYAP_LANES)
+        for (int p = 0; p < PARTS; p++) {
+            const size_t at = i + (size_t)(p * WIDTH);
+            sum.part[p] += load(x + at) * load(w + at) * load(y + at);
+        }
+    sum_store(lanes, &sum);
+}
+
+/* arrays: theta_t, g_t, D, g_{t-1}. */
+static void pair(const double *const arrays[4], size_t count, struct lyap_lanes *lanes)
+{
+    const double *param = arrays[0], *grad = arrays[1], *delta = arrays[2], *grad_prev = arrays[3];
+    struct sum sums[LYAP_PAIR_COUNT];
+    for (int s = 0; s < LYAP_PAIR_COUNT; s++)
+        sums[s] = sum_load(lanes + s);
+    for (size_t i = 0; i < count; i += LYAP_LANES) {
+        for (int p = 0; p < PARTS; p++) {
+            const size_t at = i + (size_t)(p * WIDTH);
+            const real g = load(grad + at), d = load(delta + at), before = load(grad_prev + at);
+            const real change = g - before;
+            sums[LYAP_PAIR_GRAD_PARAM].part[p] += g * load(param + at);
+            sums[LYAP_PAIR_GRAD_PREV_DELTA].part[p] += before * d;
+            sums[LYAP_PAIR_GRAD_DELTA].part[p] += g * d;
+            sums[LYAP_PAIR_GRAD_DIFF_SQ].part[p] += change * change;
+            sums[LYAP_PAIR_GRAD_GRAD_PREV].part[p] += g * before;
+        }
+    }
+    for (int s = 0; s < LYAP_PAIR_COUNT; s++)
+        sum_store(lanes + s, &sums[s]);
+}
+
+static void subtract(const double *x, const double *y, size_t count, double *ret)
+{
+    for (size_t i = 0; i < count; i += WIDTH)
+        store(ret + i, load(x + i) - load(y + i));
+}
+
+static void combine(const double *x, const double *y, size_t count, const double factors[2],
+                    double *ret)
+{
+    const double a = factors[0], b = factors[1];
+    for (size_t i = 0; i < count; i += WIDTH)
+        store(ret + i, a * load(x + i) + b * load(y + i));
+}
+
+static void divide(double *x, size_t count, double divisor)
+{
+    for (size_t i = 0; i < count; i += WIDTH)
+        store(x + i, load(x + i) / divisor);
+}
+
+const struct lyap_kernels LYAP_LOOPS = {
+    .name = LYAP_LOOPS_NAME,
+    .widen = { [LYAP_DTYPE_F64] = widen_f64,
+               [LYAP_DTYPE_F32] = widen_f32,
+               [LYAP_DTYPE_F16] = widen_f16,
+               [LYAP_DTYPE_BF16] = widen_bf16 },
+    .moments = moments,
+    .sketch = sketch,
+    .dot = dot,
+    .diff_sq = diff_sq,
+    .dot_weighted = dot_weighted,
+    .pair = pair,
+    .subtract = subtract,
+    .combine = combine,
+    .divide = divide,
+};
