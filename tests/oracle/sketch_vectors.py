@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/fixtures/sketch_vectors.h from oracle.py: `/usr/bin/python3 tests/oracle/sketch_vectors.py`.
+"""Writes tests/fixtures/sketch_vectors.h from oracle.py: `/usr/bin/python3 tests/oracle/sketch_vectors.py`, then clang-format -i.
 All x are small integers, so that every sum is exact and the vectors hold to the last bit."""
 import os
 import sys
