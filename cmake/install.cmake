@@ -22,6 +22,8 @@ if(TARGET lyapd)
     install(TARGETS lyapd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 
+# Relative to the .pc file, so that the tree may be moved or staged.
+file(RELATIVE_PATH LYAP_PC_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 foreach(module lyap lyap-client)
     configure_file(cmake/${module}.pc.in ${PROJECT_BINARY_DIR}/${module}.pc @ONLY)
     install(FILES ${PROJECT_BINARY_DIR}/${module}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
