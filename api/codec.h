@@ -1,5 +1,5 @@
-/* codec.h - domain <-> JSON. Encoders write text directly; jansson stays inside codec_rule.c and
- * codec_run.c. Shapes: docs/api.md. THREADS: pure functions. */
+/* codec.h - domain <-> JSON. Encoders write text directly; jansson stays inside the other
+ * codec_*.c. Shapes: docs/api.md. THREADS: pure functions. */
 #ifndef LYAP_API_CODEC_H
 #define LYAP_API_CODEC_H
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "json_in.h"
+#include "codec_json.h"
 
 /* Conditions of the engine that are no metric of the point (record.h). */
 static const char *const conditions[] = { "silent_seconds", "nonfinite" };

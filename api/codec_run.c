@@ -7,7 +7,7 @@
 #include "lyap/alloc.h"
 #include "lyap/wire.h"
 
-#include "json_in.h"
+#include "codec_json.h"
 
 /* The fields that are the run's own; the rest is the declaration (lib/wire). Strings are copied:
  * they outlive the JSON. */

@@ -1,5 +1,5 @@
 /* Strict reading of JSON objects. */
-#include "json_in.h"
+#include "codec_json.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,7 +1,7 @@
-/* json_in.h - strict reading of a JSON object into fields by a table. Only codec_*.c include it:
+/* codec_json.h - strict reading of a JSON object into fields by a table. Only codec_*.c include it:
  * jansson stays there. THREADS: pure functions. */
-#ifndef LYAP_API_JSON_IN_H
-#define LYAP_API_JSON_IN_H
+#ifndef LYAP_API_CODEC_JSON_H
+#define LYAP_API_CODEC_JSON_H
 
 #include <jansson.h>
 #include <stdbool.h>
