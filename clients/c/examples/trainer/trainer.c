@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "data.h"
 #include "lyap_client.h"
@@ -90,10 +92,11 @@ static void release(struct job *job)
 
 static bool connect(struct job *job)
 {
-    char declaration[512];
+    char declaration[512], attempt_key[64];
     struct lyap_error err = LYAP_ERROR_NULL;
     if (!job->options.url)
         return true;
+    snprintf(attempt_key, sizeof attempt_key, "%lld.%ld", (long long)time(NULL), (long)getpid());
     snprintf(
         declaration, sizeof declaration,
         "{\"optimizer\":{\"type\":\"sgd\",\"lr\":%.17g,\"momentum\":%.17g},"
@@ -108,6 +111,7 @@ static bool connect(struct job *job)
         .token = job->options.token,
         .run = job->options.run,
         .declaration = declaration,
+        .attempt_key = attempt_key, /* a run may be trained again */
         .grade = job->options.is_partial ? LYAP_CLIENT_PARTIAL : LYAP_CLIENT_FULL,
     };
     if (lyap_client_open(&options, &job->client, &err) == LYAP_OK)
