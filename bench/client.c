@@ -63,6 +63,17 @@ static void stop_running(void)
         bench_daemon_stop(running);
 }
 
+static void show_log(const struct bench_daemon *daemon)
+{
+    char path[PATH_MAX], line[512];
+    snprintf(path, sizeof path, "%s/lyapd.log", daemon->folder);
+    FILE *log = fopen(path, "r");
+    while (log && fgets(line, sizeof line, log))
+        fputs(line, stderr);
+    if (log)
+        fclose(log);
+}
+
 /* Reads the line that says where lyapd listens. */
 static void read_port(struct bench_daemon *daemon, FILE *output)
 {
@@ -77,7 +88,8 @@ static void read_port(struct bench_daemon *daemon, FILE *output)
         snprintf(daemon->url, sizeof daemon->url, "http://127.0.0.1:%u", (unsigned)daemon->port);
         return;
     }
-    bench_die("lyapd did not start; its log is in %s", daemon->folder);
+    show_log(daemon);
+    bench_die("lyapd did not start");
 }
 
 static void run_daemon(const struct bench_daemon *daemon, const char *binary, int output)
