@@ -122,32 +122,46 @@ static bool nonfinite_parse(const char *text, size_t length, double *ret)
     return false;
 }
 
-/* strtod reads the locale's decimal point, so the wire's point is replaced by it. */
-bool lyap_text_double(const char *text, size_t length, double *ret)
+/* Copies a decimal of known alphabet, its point replaced by `point`; returns the bytes used. */
+static size_t decimal_copy(const char *text, size_t length, const char *point, char *ret)
 {
-    if (nonfinite_parse(text, length, ret))
-        return true;
-    char point[POINT_BYTES_MAX];
-    const size_t point_bytes = strlen(locale_point(point));
-    char buffer[NUMBER_BYTES_MAX + POINT_BYTES_MAX + 1];
-    size_t used = 0, points = 0;
-    if (length == 0 || length > NUMBER_BYTES_MAX)
-        return false;
+    size_t used = 0;
     for (size_t i = 0; i < length; i++) {
-        if (text[i] == '.') {
-            if (points++ > 0)
-                return false;
-            memcpy(buffer + used, point, point_bytes);
-            used += point_bytes;
+        if (text[i] != '.') {
+            ret[used++] = text[i];
             continue;
         }
-        if (!memchr("0123456789+-eE", text[i], 14))
-            return false;
-        buffer[used++] = text[i];
+        memcpy(ret + used, point, strlen(point));
+        used += strlen(point);
     }
-    buffer[used] = '\0';
+    ret[used] = '\0';
+    return used;
+}
+
+static bool is_decimal(const char *text, size_t length)
+{
+    size_t points = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (!memchr("0123456789+-.eE", text[i], 15))
+            return false;
+        points += text[i] == '.';
+    }
+    return length > 0 && length <= NUMBER_BYTES_MAX && points <= 1;
+}
+
+/* strtod reads the locale's decimal point: where it stumbles over the wire's, it gets its own. */
+bool lyap_text_double(const char *text, size_t length, double *ret)
+{
+    char buffer[NUMBER_BYTES_MAX + POINT_BYTES_MAX + 1], point[POINT_BYTES_MAX];
     char *end;
-    const double value = strtod(buffer, &end);
+    if (!is_decimal(text, length))
+        return nonfinite_parse(text, length, ret);
+    size_t used = decimal_copy(text, length, ".", buffer);
+    double value = strtod(buffer, &end);
+    if (end != buffer + used && *end == '.') {
+        used = decimal_copy(text, length, locale_point(point), buffer);
+        value = strtod(buffer, &end);
+    }
     if (end != buffer + used || !isfinite(value))
         return false;
     *ret = value;

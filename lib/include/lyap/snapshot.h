@@ -79,7 +79,7 @@ struct lyap_snapshot {
     /* Of partial pushes: what lyap_partial's fields of these names say, [0, 1); see partial.h. */
     double delta_unit, grad_unit;
     bool is_state_exact;
-    struct lyap_shard *shards; /* owned */
+    struct lyap_shard *shards; /* owned; sorted by tensor name */
     uint32_t shard_count;
     struct lyap_label *labels; /* owned */
     uint32_t label_count;

@@ -16,15 +16,19 @@ enum lyap_wire_format { LYAP_WIRE_SAFETENSORS, LYAP_WIRE_JSON, LYAP_WIRE_NDJSON 
 
 /* One array of the body, in body order. */
 struct lyap_wire_entry {
-    char *name; /* as written: role/name, reduce/field or sketch/role; owned by the decoder */
+    char *name; /* as written: role/name, reduce/field or sketch/role; owned by the
+                   decoder */
     enum lyap_dtype dtype;
     uint32_t rank;
     uint64_t shape[LYAP_TENSOR_RANK_MAX];
-    uint64_t count, bytes;
+    uint64_t count, bytes; /* may be 0; such an entry gets no bytes event */
+    uint64_t offset;       /* safetensors: of its first byte in the data */
 };
 
-/* Called in this order for each snapshot of the body: snapshot, bytes ..., end. A status other than
- * OK stops the decoder, which returns it from feed. */
+/* Called in this order for each snapshot of the body: snapshot, bytes ..., end. Bytes come entry by
+ * entry in the order of `entries`. The end of safetensors and JSON comes from finish, when the body
+ * is known to be whole; that of an NDJSON line from feed or finish. A status other than OK stops
+ * the decoder, which returns it. */
 struct lyap_wire_events {
     void *ctx;
     /* `snapshot` is borrowed until end; entries too. */
@@ -55,7 +59,12 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_wire_feed(struct lyap_wire_decode
 /* The body is over: E_FORMAT when it is truncated, says where. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_wire_finish(struct lyap_wire_decoder *decoder,
                                                            struct lyap_error *reterr);
-/* NDJSON: index of the line being decoded, from 0. */
+/* Sets a key of the query string: lyap_snapshot_set, and `shard` as well. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_wire_query_set(struct lyap_snapshot *snapshot,
+                                                              const char *key, const char *value,
+                                                              struct lyap_error *reterr);
+/* NDJSON: index of the snapshot being decoded, from 0; blank lines are not counted. Error texts
+ * name the line of the body, from 1. */
 LYAP_API uint32_t lyap_wire_line(const struct lyap_wire_decoder *decoder);
 
 /* The param tensors of the body with their unsharded shapes (shards of the snapshot applied). A
