@@ -210,6 +210,7 @@ static const char *value_text(char type, const struct value *value, struct lyap_
     case 's':
         return lyap_quote_string(value->string, ret);
     case 'l':
+        assert(value->list && value->list_count > 0);
         lyap_quote_double(value->list[0], ret);
         if (value->list_count > 1)
             memcpy(ret->text + strlen(ret->text), ",...", 5);

@@ -73,7 +73,7 @@ struct lyap_store {
 };
 
 /* Opens or creates and migrates. E_NEWER (refused, untouched), E_CONFLICT (network file system),
- * E_BUSY (another lyapd writes it), E_IO, E_NOMEM. */
+ * E_BUSY (another lyapd writes it), E_FORMAT (not a database of lyapd), E_IO, E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status lyap_store_sqlite_open(const struct lyap_store_options *options,
                                                         struct lyap_store **ret_store,
                                                         struct lyap_error *reterr);

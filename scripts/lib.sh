@@ -39,13 +39,15 @@ as_root() {
     fi
 }
 
-# configure_and_build <preset>
+# configure_and_build <preset> [target ...]: everything, or the targets named
 configure_and_build() {
-    preset_log=$root/build/log/$1
-    quietly "$preset_log.configure" "configuring preset $1" \
-        cmake -S "$root" --preset "$1"
-    quietly "$preset_log.build" "building preset $1" \
-        cmake --build "$(preset_folder "$1")" -j "$(job_count)"
+    preset=$1
+    shift
+    preset_log=$root/build/log/$preset
+    quietly "$preset_log.configure" "configuring preset $preset" \
+        cmake -S "$root" --preset "$preset"
+    quietly "$preset_log.build" "building preset $preset" \
+        cmake --build "$(preset_folder "$preset")" -j "$(job_count)" ${1:+--target "$@"}
 }
 
 preset_folder() {

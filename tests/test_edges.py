@@ -21,7 +21,7 @@ PUBLIC = {
 
 # Libraries by the files that may include them; a pattern is matched against the path of the file.
 LIBRARIES = {
-    r"jansson\.h": r"lib/wire/|api/codec|daemon/|clients/",
+    r"jansson\.h": r"lib/wire/|api/(codec|json_)|daemon/|clients/",
     r"microhttpd\.h": r"api/http",
     r"sqlite3\.h": r"schema/",
     r"curl/": r"daemon/|clients/",

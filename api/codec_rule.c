@@ -1,0 +1,242 @@
+/* JSON -> rule. */
+#include "codec.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec_json.h"
+
+/* Conditions of the engine that are no metric of the point (record.h). */
+static const char *const conditions[] = { "silent_seconds", "nonfinite" };
+
+static enum lyap_status copy_string(const char *key, const json_t *value, char *ret, size_t bytes,
+                                    struct lyap_error *reterr)
+{
+    const char *text;
+    const enum lyap_status status = api_json_get_string(key, value, bytes - 1, &text, reterr);
+    if (status == LYAP_OK)
+        memcpy(ret, text, strlen(text) + 1);
+    return status;
+}
+
+static enum lyap_status set_metric(void *target, const char *key, const json_t *value,
+                                   struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    return copy_string(key, value, rule->metric, sizeof rule->metric, reterr);
+}
+
+static enum lyap_status set_tensor(void *target, const char *key, const json_t *value,
+                                   struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    if (json_is_null(value))
+        return LYAP_OK;
+    return copy_string(key, value, rule->tensor_pattern, sizeof rule->tensor_pattern, reterr);
+}
+
+static enum lyap_status set_comparison(void *target, const char *key, const json_t *value,
+                                       struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    const char *text = json_string_value(value);
+    if (!text || !lyap_comparison_parse(text, &rule->comparison))
+        return lyap_error_set(reterr, LYAP_E_INVALID, "field '%s' must be one of > >= < <=", key);
+    return LYAP_OK;
+}
+
+static enum lyap_status set_severity(void *target, const char *key, const json_t *value,
+                                     struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    const char *text = json_string_value(value);
+    if (!text || !lyap_severity_parse(text, &rule->severity))
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "field '%s' must be one of info, warning, critical", key);
+    return LYAP_OK;
+}
+
+static enum lyap_status set_action(void *target, const char *key, const json_t *value,
+                                   struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    const char *text = json_string_value(value);
+    if (json_is_null(value))
+        return LYAP_OK;
+    if (!text || !lyap_action_parse(text, &rule->action))
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "field '%s' must be one of continue, reduce_lr, skip, rollback, stop",
+                              key);
+    return LYAP_OK;
+}
+
+static enum lyap_status set_threshold(void *target, const char *key, const json_t *value,
+                                      struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    const enum lyap_status status = api_json_get_number(key, value, &rule->threshold, reterr);
+    if (status == LYAP_OK && isnan(rule->threshold))
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "field '%s' is NaN, which compares false with everything", key);
+    return status;
+}
+
+static enum lyap_status set_clear(void *target, const char *key, const json_t *value,
+                                  struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    return json_is_null(value) ? LYAP_OK : api_json_get_number(key, value, &rule->clear, reterr);
+}
+
+static enum lyap_status set_steps(const char *key, const json_t *value, int64_t min,
+                                  uint32_t *ret_steps, struct lyap_error *reterr)
+{
+    int64_t steps = 0;
+    const struct api_json_range range = { min, LYAP_WINDOW_MAX };
+    const enum lyap_status status = api_json_get_int(key, value, range, &steps, reterr);
+    if (status == LYAP_OK)
+        *ret_steps = (uint32_t)steps;
+    return status;
+}
+
+static enum lyap_status set_for(void *target, const char *key, const json_t *value,
+                                struct lyap_error *reterr)
+{
+    return set_steps(key, value, 1, &((struct lyap_rule *)target)->for_steps, reterr);
+}
+
+static enum lyap_status set_clear_for(void *target, const char *key, const json_t *value,
+                                      struct lyap_error *reterr)
+{
+    return set_steps(key, value, 1, &((struct lyap_rule *)target)->clear_steps, reterr);
+}
+
+static enum lyap_status set_min_points(void *target, const char *key, const json_t *value,
+                                       struct lyap_error *reterr)
+{
+    return set_steps(key, value, 0, &((struct lyap_rule *)target)->min_points, reterr);
+}
+
+static enum lyap_status set_once(void *target, const char *key, const json_t *value,
+                                 struct lyap_error *reterr)
+{
+    return api_json_get_bool(key, value, &((struct lyap_rule *)target)->is_once, reterr);
+}
+
+static enum lyap_status set_enabled(void *target, const char *key, const json_t *value,
+                                    struct lyap_error *reterr)
+{
+    return api_json_get_bool(key, value, &((struct lyap_rule *)target)->is_enabled, reterr);
+}
+
+static enum lyap_status set_runs(void *target, const char *key, const json_t *value,
+                                 struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    char *json = NULL;
+    if (json_is_null(value))
+        return LYAP_OK;
+    const enum lyap_status status = api_json_get_labels(key, value, &json, reterr);
+    if (status == LYAP_OK)
+        rule->runs_json = json;
+    return status;
+}
+
+/* Receivers are configured data; a name that no receiver has is an error, and today none exists. */
+static enum lyap_status set_notify(void *target, const char *key, const json_t *value,
+                                   struct lyap_error *reterr)
+{
+    (void)target;
+    if (json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0))
+        return LYAP_OK;
+    const char *name = json_string_value(json_array_get(value, 0));
+    return lyap_error_set(reterr, LYAP_E_INVALID, "field '%s': there is no receiver '%.64s'", key,
+                          name ? name : "");
+}
+
+static enum lyap_status ignore(void *target, const char *key, const json_t *value,
+                               struct lyap_error *reterr)
+{
+    (void)target, (void)key, (void)value, (void)reterr;
+    return LYAP_OK; /* what GET answers may be sent back as it is */
+}
+
+static const struct api_json_field fields[] = {
+    { "metric", set_metric },       { "tensor", set_tensor }, { "comparison", set_comparison },
+    { "threshold", set_threshold }, { "for", set_for },       { "clear", set_clear },
+    { "clear_for", set_clear_for }, { "once", set_once },     { "min_points", set_min_points },
+    { "severity", set_severity },   { "action", set_action }, { "runs", set_runs },
+    { "enabled", set_enabled },     { "notify", set_notify }, { "rule", ignore },
+    { "version", ignore },          { "builtin", ignore },    { "source", ignore },
+};
+
+static enum lyap_status check_metric(const struct lyap_rule *rule, struct lyap_error *reterr)
+{
+    enum lyap_metric metric;
+    enum lyap_tensor_metric tensor_metric;
+    if (rule->tensor_pattern[0]) {
+        if (lyap_tensor_metric_parse(rule->metric, &tensor_metric))
+            return LYAP_OK;
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "field 'metric': '%s' is not a metric of a tensor", rule->metric);
+    }
+    for (size_t i = 0; i < sizeof conditions / sizeof *conditions; i++)
+        if (strcmp(rule->metric, conditions[i]) == 0)
+            return LYAP_OK;
+    if (lyap_metric_parse(rule->metric, &metric))
+        return LYAP_OK;
+    return lyap_error_set(reterr, LYAP_E_INVALID,
+                          "field 'metric': '%s' is not a metric (docs/metrics.md lists them)",
+                          rule->metric);
+}
+
+static enum lyap_status check_rule(const struct lyap_rule *rule, bool has_threshold,
+                                   struct lyap_error *reterr)
+{
+    if (!rule->metric[0])
+        return lyap_error_set(reterr, LYAP_E_MISSING_FIELD, "field 'metric' is missing");
+    if (!has_threshold)
+        return lyap_error_set(reterr, LYAP_E_MISSING_FIELD, "field 'threshold' is missing");
+    const bool is_upper = rule->comparison == LYAP_CMP_GT || rule->comparison == LYAP_CMP_GE;
+    if (is_upper ? rule->clear > rule->threshold : rule->clear < rule->threshold)
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "field 'clear' is %g, on the firing side of threshold %g",
+                              rule->clear, rule->threshold);
+    return check_metric(rule, reterr);
+}
+
+enum lyap_status api_decode_rule(const char *name, const char *json, size_t length,
+                                 struct lyap_rule *ret_rule, struct lyap_error *reterr)
+{
+    struct lyap_rule rule = { .is_enabled = true,
+                              .comparison = LYAP_CMP_GT,
+                              .clear = NAN,
+                              .for_steps = 1,
+                              .clear_steps = 1,
+                              .severity = LYAP_SEVERITY_WARNING,
+                              .action = LYAP_ACTION_CONTINUE };
+    json_t *object = NULL;
+    if (!lyap_rule_name_is_valid(name))
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "rule name '%.80s' is not of 1 to %d characters A-Z a-z 0-9 . _ -",
+                              name, LYAP_RULE_NAME_BYTES_MAX);
+    memcpy(rule.name, name, strlen(name) + 1);
+    enum lyap_status status = api_json_object(json, length, &object, reterr);
+    if (status == LYAP_OK)
+        status = api_json_fields(object, fields, sizeof fields / sizeof *fields, &rule, reterr);
+    if (status == LYAP_OK)
+        status = check_rule(&rule, json_object_get(object, "threshold") != NULL, reterr);
+    json_decref(object);
+    if (status == LYAP_OK)
+        *ret_rule = rule;
+    else
+        api_rule_release(&rule);
+    return status;
+}
+
+void api_rule_release(struct lyap_rule *rule)
+{
+    free((void *)(uintptr_t)rule->runs_json);
+    rule->runs_json = NULL;
+}

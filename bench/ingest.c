@@ -1,0 +1,233 @@
+/* bench_ingest - full-grade ingest over one connection against a bare TCP sink that reads the same
+ * bytes from the same sender, alternating in one run.
+ *   bench_ingest [--mib N] [--rounds N] [--lyapd FILE] [--folder DIR] */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client.h"
+
+enum {
+    TENSORS = 16,
+    ROLES = 2,                   /* param, grad */
+    SINK_BUFFER_BYTES = 1 << 20, /* more does not make the sink faster */
+    SHIFT_ELEMENTS = 4096,       /* between the windows of two steps on the pool */
+    ROUNDS_MAX = 100,
+    HEADER_BYTES = 1 << 16
+};
+
+struct bench {
+    uint64_t mib, rounds;
+    const char *lyapd, *folder;
+    float *pool; /* owned; normal numbers, every tensor is a window on it */
+    uint64_t pool_count, tensor_count;
+};
+
+/* Reads requests and answers 200, as little as a server can do. */
+static void sink_connection(int fd, char *buffer)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+    for (;;) {
+        size_t head = 0;
+        const char *end = NULL;
+        while (!end) {
+            const ssize_t got = read(fd, buffer + head, SINK_BUFFER_BYTES - 1 - head);
+            if (got <= 0)
+                return;
+            head += (size_t)got;
+            buffer[head] = '\0';
+            end = strstr(buffer, "\r\n\r\n");
+        }
+        const char *field = strcasestr(buffer, "content-length:");
+        uint64_t left = field ? strtoull(field + 15, NULL, 10) : 0;
+        left -= head - (size_t)(end + 4 - buffer);
+        while (left > 0) {
+            const ssize_t got = read(fd, buffer, SINK_BUFFER_BYTES);
+            if (got <= 0)
+                return;
+            left -= (uint64_t)got;
+        }
+        if (write(fd, answer, sizeof answer - 1) != sizeof answer - 1)
+            return;
+    }
+}
+
+/* A process of its own, as lyapd is. */
+static pid_t sink_start(uint16_t *ret_port)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t length = sizeof address;
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(listener, 4) != 0 ||
+        getsockname(listener, (struct sockaddr *)&address, &length) != 0)
+        bench_die("sink: %s", strerror(errno));
+    *ret_port = ntohs(address.sin_port);
+    const pid_t pid = fork();
+    if (pid != 0) {
+        close(listener);
+        return pid;
+    }
+    char *buffer = malloc(SINK_BUFFER_BYTES);
+    for (int fd; buffer && (fd = accept(listener, NULL, NULL)) >= 0; close(fd))
+        sink_connection(fd, buffer);
+    _exit(EXIT_SUCCESS);
+}
+
+/* Uniform numbers in [-1, 1): the kernels' time does not depend on the distribution. */
+static void fill_pool(struct bench *bench)
+{
+    uint64_t state = 1;
+    bench->tensor_count = bench->mib * (1 << 20) / sizeof(float) / TENSORS / ROLES;
+    bench->pool_count = bench->tensor_count + (uint64_t)SHIFT_ELEMENTS * (2 * ROUNDS_MAX + TENSORS);
+    bench->pool = malloc(bench->pool_count * sizeof *bench->pool);
+    if (!bench->pool)
+        bench_die("no memory for %" PRIu64 " MiB", bench->mib);
+    for (uint64_t i = 0; i < bench->pool_count; i++) {
+        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        bench->pool[i] = (float)((double)(state >> 40) / (1 << 23) - 1);
+    }
+}
+
+/* Header and windows of one step. */
+static int make_snapshot(const struct bench *bench, uint64_t step, char *header,
+                         struct iovec *pieces)
+{
+    static const char *const roles[ROLES] = { "param", "grad" };
+    const uint64_t bytes = bench->tensor_count * sizeof(float);
+    uint64_t offset = 0;
+    size_t length = 8;
+    int count = 1;
+    length += (size_t)snprintf(header + length, HEADER_BYTES - length,
+                               "{\"__metadata__\":{\"step\":\"%" PRIu64 "\",\"loss\":\"1\","
+                               "\"lr\":\"0.1\"}",
+                               step);
+    for (uint64_t t = 0; t < TENSORS; t++)
+        for (uint64_t r = 0; r < ROLES; r++) {
+            length +=
+                (size_t)snprintf(header + length, HEADER_BYTES - length,
+                                 ",\"%s/t%02" PRIu64 "\":{\"dtype\":\"F32\",\"shape\":[%" PRIu64
+                                 "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+                                 roles[r], t, bench->tensor_count, offset, offset + bytes);
+            offset += bytes;
+            pieces[count++] =
+                (struct iovec){ .iov_base = bench->pool + (2 * step + r + t) * SHIFT_ELEMENTS,
+                                .iov_len = bytes };
+        }
+    header[length++] = '}';
+    while (length % 8)
+        header[length++] = ' ';
+    for (int i = 0; i < 8; i++)
+        header[i] = (char)(unsigned char)((length - 8) >> (8 * i));
+    pieces[0] = (struct iovec){ .iov_base = header, .iov_len = length };
+    return count;
+}
+
+static double time_push(struct bench_connection *connection, const char *path,
+                        const struct iovec *pieces, int count)
+{
+    const double start = bench_seconds();
+    const int status =
+        bench_exchange(connection, "POST", path, "application/vnd.safetensors", pieces, count);
+    if (status != 200)
+        bench_die("%s: %s", path, connection->reply);
+    return bench_seconds() - start;
+}
+
+static void print_row(const char *what, const double *seconds, const double *sink, uint64_t rounds,
+                      uint64_t elements)
+{
+    double times[ROUNDS_MAX], ratios[ROUNDS_MAX];
+    for (uint64_t i = 0; i < rounds; i++) {
+        times[i] = seconds[i];
+        ratios[i] = sink[i] / seconds[i];
+    }
+    const double median = bench_median(times, rounds), ratio = bench_median(ratios, rounds);
+    printf("%-22s %8.3f %10.3f   %6.2f %6.2f %6.2f\n", what,
+           (double)elements * sizeof(float) / median / 1e9, median / (double)elements * 1e9, ratio,
+           ratios[0], ratios[rounds - 1]);
+}
+
+/* Pushes in turns to lyapd (both retentions) and to the sink, the first of each run not counted. */
+static void measure(const struct bench *bench, const struct bench_daemon *daemon,
+                    uint16_t sink_port)
+{
+    static const char *const paths[] = { "/v1/runs/exact/snapshots", "/v1/runs/sketch/snapshots" };
+    static double seconds[2][ROUNDS_MAX], sink[ROUNDS_MAX];
+    static struct bench_connection to_lyapd, to_sink;
+    static char header[HEADER_BYTES];
+    struct iovec pieces[TENSORS * ROLES + 1];
+    bench_connect(&to_lyapd, daemon->port);
+    bench_connect(&to_sink, sink_port);
+    for (int i = 0; i < 2; i++) {
+        char text[256];
+        snprintf(
+            text, sizeof text,
+            "{\"retention\":\"%s\",\"optimizer\":{\"type\":\"sgd\",\"lr\":0.1,\"momentum\":0.9}}",
+            i ? "sketch" : "exact");
+        bench_send_text(&to_lyapd, "PUT", i ? "/v1/runs/sketch" : "/v1/runs/exact",
+                        "application/json", text);
+    }
+    for (uint64_t step = 0; step <= bench->rounds; step++) {
+        const int count = make_snapshot(bench, step, header, pieces);
+        const double bare = time_push(&to_sink, "/sink", pieces, count);
+        for (int i = 0; i < 2; i++) {
+            const double time = time_push(&to_lyapd, paths[i], pieces, count);
+            if (step > 0)
+                seconds[i][step - 1] = time;
+        }
+        if (step > 0)
+            sink[step - 1] = bare;
+    }
+    const uint64_t elements = bench->tensor_count * TENSORS * ROLES;
+    printf("%" PRIu64 " MiB a push (%d tensors, param and grad, F32), %" PRIu64 " rounds\n",
+           bench->mib, TENSORS, bench->rounds);
+    printf("%-22s %8s %10s   %6s %6s %6s\n", "", "GB/s", "ns/element", "ratio", "min", "max");
+    print_row("bare TCP sink", sink, sink, bench->rounds, elements);
+    print_row("lyapd, exact", seconds[0], sink, bench->rounds, elements);
+    print_row("lyapd, sketch", seconds[1], sink, bench->rounds, elements);
+    printf("resident after: %.0f MiB\n", (double)bench_daemon_rss(daemon) / (1 << 20));
+    bench_close(&to_lyapd);
+    bench_close(&to_sink);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench bench = { .mib = 256, .rounds = 7, .lyapd = "build/bin/lyapd", .folder = "build" };
+    struct bench_daemon daemon;
+    uint16_t sink_port;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--mib") == 0)
+            bench.mib = strtoull(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--rounds") == 0)
+            bench.rounds = strtoull(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--lyapd") == 0)
+            bench.lyapd = argv[i + 1];
+        else if (strcmp(argv[i], "--folder") == 0)
+            bench.folder = argv[i + 1];
+        else
+            bench_die("unknown option %s", argv[i]);
+    }
+    if (argc % 2 == 0 || bench.mib < 1 || bench.rounds < 1 || bench.rounds > ROUNDS_MAX)
+        bench_die("bench_ingest [--mib N] [--rounds 1..%d] [--lyapd FILE] [--folder DIR]",
+                  ROUNDS_MAX);
+    fill_pool(&bench);
+    const pid_t sink = sink_start(&sink_port);
+    bench_daemon_start(&daemon, bench.lyapd, bench.folder);
+    measure(&bench, &daemon, sink_port);
+    bench_daemon_stop(&daemon);
+    kill(sink, SIGTERM);
+    waitpid(sink, NULL, 0);
+    free(bench.pool);
+    return EXIT_SUCCESS;
+}

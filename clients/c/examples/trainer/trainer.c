@@ -1,0 +1,269 @@
+/* A network that learns handwritten digits and asks lyapd about every step: a real job for lyapd's
+ * C client, with a fault (a learning rate that is too large) on demand. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "data.h"
+#include "lyap_client.h"
+#include "mlp.h"
+#include "options.h"
+#include "probe.h"
+#include "report.h"
+
+enum {
+    HIDDEN = 64,
+    LAYERS = 3,
+    TENSORS = 2 * LAYERS,
+    ROLES_MAX = 5, /* param, grad, probe_grad, pair_s, pair_y */
+    PROBE_SAMPLES = 256,
+    TEST_SAMPLES = 297 /* the last ones are never trained on: 1500 remain */
+};
+
+static const char *const tensor_names[TENSORS] = { "fc1.weight", "fc1.bias",   "fc2.weight",
+                                                   "fc2.bias",   "fc3.weight", "fc3.bias" };
+
+struct job {
+    struct options options;
+    struct data data;
+    struct mlp mlp;
+    struct probe probe;
+    float *params, *grad, *velocity; /* owned */
+    float *inputs;                   /* owned; the batch */
+    uint8_t *labels;                 /* owned */
+    uint32_t *order;                 /* owned; training samples, shuffled once an epoch */
+    uint32_t train_count, next;
+    uint64_t shuffle;
+    uint64_t shapes[TENSORS][2];
+    struct lyap_client *client;
+    double lr_max; /* what the daemon allows; infinite until it says */
+    struct report report;
+};
+
+static bool prepare(struct job *job)
+{
+    const uint32_t widths[] = { DATA_PIXELS, HIDDEN, HIDDEN, DATA_CLASSES };
+    if (!data_load(job->options.data, &job->data) || job->data.count <= TEST_SAMPLES)
+        return false;
+    job->train_count = job->data.count - TEST_SAMPLES;
+    if (job->options.batch > job->train_count)
+        job->options.batch = job->train_count;
+    const uint32_t batch = (uint32_t)job->options.batch;
+    if (!mlp_init(&job->mlp, widths, LAYERS + 1, job->data.count))
+        return false;
+    job->params = calloc(job->mlp.count, sizeof *job->params);
+    job->grad = calloc(job->mlp.count, sizeof *job->grad);
+    job->velocity = calloc(job->mlp.count, sizeof *job->velocity);
+    job->inputs = calloc((size_t)batch * DATA_PIXELS, sizeof *job->inputs);
+    job->labels = calloc(batch, 1);
+    job->order = calloc(job->train_count, sizeof *job->order);
+    if (!job->params || !job->grad || !job->velocity || !job->inputs || !job->labels || !job->order)
+        return false;
+    for (uint32_t i = 0; i < job->train_count; i++)
+        job->order[i] = i;
+    for (uint32_t l = 0; l < LAYERS; l++) {
+        job->shapes[2 * l][0] = job->shapes[2 * l + 1][0] = widths[l + 1];
+        job->shapes[2 * l][1] = widths[l];
+    }
+    job->next = job->train_count;
+    job->shuffle = (uint64_t)job->options.seed + 1000;
+    job->lr_max = INFINITY;
+    mlp_start(&job->mlp, (uint64_t)job->options.seed, job->params);
+    return probe_init(&job->probe, &job->mlp, job->data.pixels, job->data.labels, PROBE_SAMPLES,
+                      (uint64_t)job->options.seed + 2000);
+}
+
+static void release(struct job *job)
+{
+    lyap_client_close(job->client);
+    probe_release(&job->probe);
+    mlp_release(&job->mlp);
+    data_release(&job->data);
+    free(job->params);
+    free(job->grad);
+    free(job->velocity);
+    free(job->inputs);
+    free(job->labels);
+    free(job->order);
+}
+
+static bool connect(struct job *job)
+{
+    char declaration[512], attempt_key[64];
+    struct lyap_error err = LYAP_ERROR_NULL;
+    if (!job->options.url)
+        return true;
+    snprintf(attempt_key, sizeof attempt_key, "%lld.%ld", (long long)time(NULL), (long)getpid());
+    snprintf(
+        declaration, sizeof declaration,
+        "{\"optimizer\":{\"type\":\"sgd\",\"lr\":%.17g,\"momentum\":%.17g},"
+        "\"layers\":["
+        "{\"name\":\"fc1\",\"tensor\":\"fc1.weight\",\"kind\":\"linear\",\"activation\":\"tanh\"},"
+        "{\"name\":\"fc2\",\"tensor\":\"fc2.weight\",\"kind\":\"linear\",\"activation\":\"tanh\"},"
+        "{\"name\":\"fc3\",\"tensor\":\"fc3.weight\",\"kind\":\"linear\"}],"
+        "\"labels\":{\"example\":\"digits\"}}",
+        job->options.lr, job->options.momentum);
+    const struct lyap_client_options options = {
+        .url = job->options.url,
+        .token = job->options.token,
+        .run = job->options.run,
+        .declaration = declaration,
+        .attempt_key = attempt_key, /* a run may be trained again */
+        .grade = job->options.is_partial ? LYAP_CLIENT_PARTIAL : LYAP_CLIENT_FULL,
+    };
+    if (lyap_client_open(&options, &job->client, &err) == LYAP_OK)
+        return true;
+    fprintf(stderr, "trainer: %s\n", lyap_error_text(&err));
+    return false;
+}
+
+/* The next batch of a shuffled epoch. */
+static void next_batch(struct job *job)
+{
+    const uint32_t batch = (uint32_t)job->options.batch;
+    if (job->next + batch > job->train_count) {
+        for (uint32_t i = job->train_count - 1; i > 0; i--) {
+            const uint32_t j = (uint32_t)(random_u64(&job->shuffle) % (i + 1));
+            const uint32_t swapped = job->order[i];
+            job->order[i] = job->order[j];
+            job->order[j] = swapped;
+        }
+        job->next = 0;
+    }
+    for (uint32_t i = 0; i < batch; i++) {
+        const uint32_t sample = job->order[job->next + i];
+        memcpy(job->inputs + (size_t)i * DATA_PIXELS,
+               job->data.pixels + (size_t)sample * DATA_PIXELS, DATA_PIXELS * sizeof(float));
+        job->labels[i] = job->data.labels[sample];
+    }
+    job->next += batch;
+}
+
+static double learning_rate(const struct job *job, long step)
+{
+    const double lr = step >= job->options.raise_at ? job->options.raise_lr : job->options.lr;
+    return lr < job->lr_max ? lr : job->lr_max;
+}
+
+/* Tensor by tensor, its roles side by side. */
+static uint32_t list_arrays(const struct job *job, bool is_probed,
+                            struct lyap_client_array *ret_arrays)
+{
+    const struct {
+        enum lyap_role role;
+        const float *vector;
+    } roles[ROLES_MAX] = { { LYAP_ROLE_PARAM, job->params },
+                           { LYAP_ROLE_GRAD, job->grad },
+                           { LYAP_ROLE_PROBE_GRAD, job->probe.grad },
+                           { LYAP_ROLE_PAIR_S, job->probe.pair_s },
+                           { LYAP_ROLE_PAIR_Y, job->probe.pair_y } };
+    const uint32_t role_count = is_probed ? ROLES_MAX : 2;
+    uint32_t count = 0;
+    for (uint32_t t = 0; t < TENSORS; t++) {
+        const bool is_bias = t % 2 == 1;
+        const uint64_t at = is_bias ? job->mlp.bias_at[t / 2] : job->mlp.weight_at[t / 2];
+        for (uint32_t r = 0; r < role_count; r++)
+            ret_arrays[count++] = (struct lyap_client_array){ .role = roles[r].role,
+                                                              .name = tensor_names[t],
+                                                              .dtype = LYAP_DTYPE_F32,
+                                                              .rank = is_bias ? 1 : 2,
+                                                              .shape = job->shapes[t],
+                                                              .data = roles[r].vector + at };
+    }
+    return count;
+}
+
+static bool push(struct job *job, long step, double loss, double lr, bool is_probed,
+                 struct lyap_client_reply *ret_reply)
+{
+    struct lyap_client_array arrays[TENSORS * ROLES_MAX];
+    struct lyap_error err = LYAP_ERROR_NULL;
+    char probe_loss[32];
+    snprintf(probe_loss, sizeof probe_loss, "%.17g", job->probe.loss);
+    const struct lyap_client_meta metadata = { "probe_loss", probe_loss };
+    const struct lyap_client_push snapshot = { .step = step,
+                                               .has_loss = true,
+                                               .has_lr = true,
+                                               .loss = loss,
+                                               .lr = lr,
+                                               .arrays = arrays,
+                                               .array_count = list_arrays(job, is_probed, arrays),
+                                               .metadata = &metadata,
+                                               .metadata_count = is_probed ? 1 : 0 };
+    if (lyap_client_push(job->client, &snapshot, ret_reply, &err) == LYAP_OK)
+        return true;
+    fprintf(stderr, "trainer: step %ld is not monitored: %s\n", step, lyap_error_text(&err));
+    return false;
+}
+
+/* Heavy ball. */
+static void update(struct job *job, double lr)
+{
+    for (uint64_t i = 0; i < job->mlp.count; i++) {
+        job->velocity[i] = (float)(job->options.momentum * job->velocity[i] + job->grad[i]);
+        job->params[i] -= (float)(lr * job->velocity[i]);
+    }
+}
+
+/* The update that was announced with this push goes ahead; the advice holds from the next one on.
+ * False: the run is to stop. */
+static bool follow(struct job *job, long step, const struct lyap_action *action)
+{
+    if (!job->options.is_obeying || action->kind == LYAP_ACTION_CONTINUE)
+        return true;
+    if (action->kind == LYAP_ACTION_REDUCE_LR && action->lr < learning_rate(job, step)) {
+        job->lr_max = action->lr;
+        report_advice(&job->report, step, action);
+    }
+    if (action->kind == LYAP_ACTION_STOP)
+        report_advice(&job->report, step, action);
+    return action->kind != LYAP_ACTION_STOP;
+}
+
+static void train(struct job *job)
+{
+    for (long step = 0; step < job->options.steps; step++) {
+        struct lyap_client_reply reply;
+        const double lr = learning_rate(job, step);
+        const bool is_probed =
+            job->options.probe_every > 0 && step % job->options.probe_every == 0 && job->client;
+        next_batch(job);
+        const double loss = mlp_loss(&job->mlp, job->params, job->inputs, job->labels,
+                                     (uint32_t)job->options.batch, job->grad);
+        if (is_probed)
+            probe_measure(&job->probe, job->params);
+        const bool is_answered = job->client && push(job, step, loss, lr, is_probed, &reply);
+        report_step(&job->report, step, loss, lr, is_answered ? &reply : NULL);
+        if (is_answered && !follow(job, step, &reply.point.action))
+            break;
+        update(job, lr);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct job job = { .client = NULL };
+    int exit_status = EXIT_FAILURE;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (!options_parse(argc, argv, &job.options))
+        return 2;
+    if (!prepare(&job) || !connect(&job))
+        goto out;
+    report_init(&job.report, &job.options, job.client);
+    train(&job);
+    struct lyap_error err = LYAP_ERROR_NULL;
+    if (job.client && lyap_client_end(job.client, &err) != LYAP_OK)
+        fprintf(stderr, "trainer: %s\n", lyap_error_text(&err));
+    const uint32_t tested = job.data.count - job.train_count;
+    const double accuracy =
+        mlp_accuracy(&job.mlp, job.params, job.data.pixels + (size_t)job.train_count * DATA_PIXELS,
+                     job.data.labels + job.train_count, tested);
+    if (report_end(&job.report, accuracy))
+        exit_status = EXIT_SUCCESS;
+out:
+    release(&job);
+    return exit_status;
+}

@@ -1,0 +1,249 @@
+/* Partial grade on the client. */
+#include "grade.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lyap/alloc.h"
+#include "lyap/snapshot.h"
+#include "lyap/wire.h"
+
+enum lyap_status grade_init(struct grade *grade, const char *declaration,
+                            enum lyap_retention retention, struct lyap_error *reterr)
+{
+    char *canonical = NULL;
+    *grade = (struct grade){ .previous_step = -1, .pending_step = -1, .retention = retention };
+    lyap_declaration_init(&grade->declaration);
+    if (retention == LYAP_RETENTION_AUTO)
+        grade->retention = LYAP_RETENTION_EXACT;
+    if (!declaration)
+        return LYAP_OK;
+    const enum lyap_status status = lyap_wire_declaration(declaration, strlen(declaration), NULL,
+                                                          &grade->declaration, &canonical, reterr);
+    lyap_free(canonical);
+    return status;
+}
+
+void grade_release(struct grade *grade)
+{
+    lyap_memory_free(grade->previous);
+    lyap_memory_free(grade->pending);
+    lyap_declaration_release(&grade->declaration);
+    *grade = (struct grade){ .previous_step = -1 };
+}
+
+static enum lyap_status copy_tensor(const struct lyap_client_array *array,
+                                    struct lyap_tensor *ret_tensor, struct lyap_error *reterr)
+{
+    const enum lyap_status status =
+        body_count(array->name, array->shape, array->rank, &ret_tensor->count, reterr);
+    if (status != LYAP_OK)
+        return status;
+    ret_tensor->rank = array->rank;
+    for (uint32_t i = 0; i < array->rank; i++)
+        ret_tensor->shape[i] = array->shape[i];
+    ret_tensor->name = lyap_alloc_string(array->name);
+    return ret_tensor->name ? LYAP_OK : lyap_error_set(reterr, LYAP_E_NOMEM, "no memory");
+}
+
+static char *tensors_json(const struct lyap_tensor_set *set)
+{
+    json_t *tensors = json_array();
+    for (uint32_t i = 0; tensors && i < set->count; i++) {
+        const struct lyap_tensor *tensor = &set->tensors[i];
+        json_t *shape = json_array();
+        for (uint32_t j = 0; j < tensor->rank; j++)
+            json_array_append_new(shape, json_integer((json_int_t)tensor->shape[j]));
+        json_array_append_new(tensors,
+                              json_pack("{s:s,s:o}", "name", tensor->name, "shape", shape));
+    }
+    json_t *root = json_pack("{s:o}", "tensors", tensors);
+    char *text = json_array_size(tensors) == set->count ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    return text;
+}
+
+enum lyap_status grade_learn(struct grade *grade, const struct lyap_client_push *push,
+                             char **ret_json, struct lyap_error *reterr)
+{
+    uint32_t count = 0;
+    struct lyap_tensor_set set = LYAP_TENSOR_SET_NULL;
+    struct lyap_tensor *tensors = lyap_alloc_array(push->array_count, sizeof *tensors);
+    enum lyap_status status = LYAP_OK;
+    if (!tensors)
+        return lyap_error_set(reterr, LYAP_E_NOMEM, "no memory");
+    for (uint32_t i = 0; i < push->array_count && status == LYAP_OK; i++)
+        if (push->arrays[i].role == LYAP_ROLE_PARAM)
+            status = copy_tensor(&push->arrays[i], &tensors[count++], reterr);
+    if (status == LYAP_OK && count == 0)
+        status = lyap_error_set(reterr, LYAP_E_MISSING_FIELD,
+                                "a partial push needs param arrays, or declared tensors");
+    if (status != LYAP_OK) {
+        for (uint32_t i = 0; i < count; i++)
+            lyap_free(tensors[i].name);
+        lyap_free(tensors);
+        return status;
+    }
+    status = lyap_tensor_set_build(tensors, count, &set, reterr);
+    if (status != LYAP_OK)
+        return status;
+    *ret_json = tensors_json(&set);
+    if (!*ret_json) {
+        lyap_tensor_set_release(&set);
+        return lyap_error_set(reterr, LYAP_E_NOMEM, "no memory");
+    }
+    grade->declaration.set = set;
+    lyap_declaration_resolve_groups(&grade->declaration);
+    return LYAP_OK;
+}
+
+/* The scalars of a push as the kernels want them: the same parser as the daemon's. */
+static enum lyap_status to_snapshot(const struct lyap_client_push *push,
+                                    struct lyap_snapshot *snapshot, struct lyap_error *reterr)
+{
+    char text[BODY_NUMBER_BYTES];
+    snprintf(text, sizeof text, "%" PRId64, push->step);
+    enum lyap_status status = lyap_snapshot_set(snapshot, "step", text, reterr);
+    if (status == LYAP_OK && push->has_loss) {
+        body_number(push->loss, text);
+        status = lyap_snapshot_set(snapshot, "loss", text, reterr);
+    }
+    if (status == LYAP_OK && push->has_lr) {
+        body_number(push->lr, text);
+        status = lyap_snapshot_set(snapshot, "lr", text, reterr);
+    }
+    for (uint32_t i = 0; i < push->metadata_count && status == LYAP_OK; i++)
+        status =
+            lyap_snapshot_set(snapshot, push->metadata[i].key, push->metadata[i].value, reterr);
+    return status == LYAP_OK ? lyap_snapshot_check(snapshot, reterr) : status;
+}
+
+static enum lyap_status to_entries(const struct grade *grade, const struct lyap_client_push *push,
+                                   struct lyap_intake_entry *entries, struct lyap_error *reterr)
+{
+    for (uint32_t i = 0; i < push->array_count; i++) {
+        const struct lyap_client_array *array = &push->arrays[i];
+        const int64_t tensor =
+            lyap_tensor_set_find(&grade->declaration.set, array->name, strlen(array->name));
+        uint64_t count;
+        const enum lyap_status status =
+            body_count(array->name, array->shape, array->rank, &count, reterr);
+        if (status != LYAP_OK)
+            return status;
+        if (tensor < 0)
+            return lyap_error_set(reterr, LYAP_E_TENSOR_SET, "tensor \"%s\" was not declared",
+                                  array->name);
+        entries[i] = (struct lyap_intake_entry){ .kind = LYAP_INTAKE_TENSOR,
+                                                 .what = array->role,
+                                                 .tensor = (uint32_t)tensor,
+                                                 .dtype = array->dtype,
+                                                 .count = count };
+    }
+    return LYAP_OK;
+}
+
+static enum lyap_status run_intake(struct grade *grade, const struct lyap_client_push *push,
+                                   const struct lyap_snapshot *snapshot,
+                                   const struct lyap_intake_entry *entries,
+                                   struct lyap_partial *ret_partial, struct lyap_error *reterr)
+{
+    const bool has_previous = grade->previous && push->step > grade->previous_step;
+    const struct lyap_intake_config config = {
+        .declaration = &grade->declaration,
+        .snapshot = snapshot,
+        .previous = has_previous ? grade->previous : NULL,
+        .updates = has_previous ? (uint64_t)(push->step - lyap_memory_step(grade->previous)) : 1,
+        .sketch_seed = grade->seed,
+        .retention = grade->retention,
+        .hold_bytes_max = LYAP_HOLD_BYTES_MAX,
+    };
+    struct lyap_intake *intake = NULL;
+    enum lyap_status status = lyap_intake_new(&config, &intake, reterr);
+    if (status == LYAP_OK)
+        status = lyap_intake_plan(intake, entries, push->array_count, reterr);
+    for (uint32_t i = 0; i < push->array_count && status == LYAP_OK; i++)
+        lyap_intake_bytes(intake, i, push->arrays[i].data,
+                          entries[i].count * lyap_dtype_bytes(entries[i].dtype));
+    if (status == LYAP_OK)
+        status = lyap_intake_finish(intake, ret_partial, &grade->pending);
+    lyap_intake_free(intake);
+    return status;
+}
+
+static void add_array(struct grade_body *body, const char *prefix, const char *name,
+                      const uint64_t *shape, const double *data)
+{
+    if (data)
+        body->arrays[body->array_count++] = (struct body_array){ .prefix = prefix,
+                                                                 .name = name,
+                                                                 .dtype = LYAP_DTYPE_F64,
+                                                                 .rank = 1,
+                                                                 .shape = shape,
+                                                                 .data = data };
+}
+
+static void to_body(struct grade_body *body)
+{
+    const struct lyap_partial *partial = &body->partial;
+    body->tensor_count = partial->tensor_count;
+    body->sketch_size = partial->sketch_size;
+    for (int i = 0; i < LYAP_REDUCE_COUNT; i++)
+        add_array(body, "reduce", lyap_reduce_name((enum lyap_reduce)i), &body->tensor_count,
+                  partial->rows[i]);
+    for (int i = 0; i < LYAP_SKETCH_COUNT; i++)
+        add_array(body, "sketch", lyap_sketch_name((enum lyap_sketch_role)i), &body->sketch_size,
+                  partial->sketches[i]);
+    body_number(partial->delta_unit, body->delta_unit);
+    body_number(partial->grad_unit, body->grad_unit);
+    body->metadata[0] = (struct lyap_client_meta){ "delta_unit", body->delta_unit };
+    body->metadata[1] = (struct lyap_client_meta){ "grad_unit", body->grad_unit };
+    body->metadata[2] =
+        (struct lyap_client_meta){ "state_exact", partial->is_state_exact ? "true" : "false" };
+}
+
+enum lyap_status grade_reduce(struct grade *grade, const struct lyap_client_push *push,
+                              struct grade_body *ret_body, struct lyap_error *reterr)
+{
+    struct lyap_snapshot snapshot;
+    struct lyap_intake_entry *entries = NULL;
+    enum lyap_status status;
+    *ret_body = (struct grade_body){ .array_count = 0 };
+    lyap_memory_free(grade->pending);
+    grade->pending = NULL;
+    grade->pending_step = push->step;
+    lyap_snapshot_init(&snapshot);
+    status = to_snapshot(push, &snapshot, reterr);
+    if (status != LYAP_OK)
+        goto out;
+    entries = lyap_alloc_array(push->array_count, sizeof *entries);
+    status = entries ? to_entries(grade, push, entries, reterr)
+                     : lyap_error_set(reterr, LYAP_E_NOMEM, "no memory");
+    if (status != LYAP_OK)
+        goto out;
+    status = run_intake(grade, push, &snapshot, entries, &ret_body->partial, reterr);
+    if (status == LYAP_OK)
+        to_body(ret_body);
+out:
+    lyap_free(entries);
+    lyap_snapshot_release(&snapshot);
+    return status;
+}
+
+void grade_body_release(struct grade_body *body)
+{
+    lyap_partial_release(&body->partial);
+    body->array_count = 0;
+}
+
+void grade_commit(struct grade *grade)
+{
+    grade->previous_step = grade->pending_step;
+    if (!grade->pending) /* non-finite or without tensors: never a predecessor */
+        return;
+    lyap_memory_free(grade->previous);
+    grade->previous = grade->pending;
+    grade->pending = NULL;
+}

@@ -1,0 +1,191 @@
+/* The scalar windows of a profile and the one way they advance. */
+#include "history.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "banned.h"
+
+enum lyap_status lyap_history_init(struct lyap_history *history, double reference_loss,
+                                   uint32_t window)
+{
+    const struct lyap_columns none = { -1, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
+    *history = (struct lyap_history){
+        .last_step = -1,
+        .last = none,
+        .before = none,
+        .mismatch = NAN,
+        .loss = { NAN, NAN, NAN, NAN, NAN, NAN },
+        .net_work_sum = NAN,
+        .sharpness = { NAN, NAN, -1 },
+        .probe_lr = NAN,
+        .probe_least = NAN,
+    };
+    lyap_detector_init(&history->detector, reference_loss);
+    lyap_level_init(&history->level);
+    struct lyap_window *const windows[] = { &history->changes, &history->bounds, &history->scales };
+    for (unsigned i = 0; i < sizeof windows / sizeof *windows; i++) {
+        const enum lyap_status status = lyap_window_init(windows[i], window);
+        if (status != LYAP_OK) {
+            lyap_history_release(history);
+            return status;
+        }
+    }
+    return LYAP_OK;
+}
+
+void lyap_history_release(struct lyap_history *history)
+{
+    lyap_window_release(&history->changes);
+    lyap_window_release(&history->bounds);
+    lyap_window_release(&history->scales);
+}
+
+double lyap_history_column(const struct lyap_point *point, enum lyap_metric metric)
+{
+    const struct lyap_value *v = &point->metrics[metric];
+    return lyap_value_is_present(v) ? v->value : (double)NAN;
+}
+
+static void absorb_loss(struct lyap_history *h, const struct lyap_point *point)
+{
+    const double loss = lyap_history_column(point, LYAP_METRIC_LOSS);
+    /* E stays what it was where a push brings no loss: works are still scaled by it. */
+    h->loss = (struct lyap_loss_view){ h->loss.scale, NAN, NAN, NAN, NAN, NAN };
+    if (!isfinite(loss))
+        return;
+    h->loss = lyap_detector_loss(&h->detector, loss);
+    h->has_loss = true;
+}
+
+static void absorb_work(struct lyap_history *h, const struct lyap_point *point)
+{
+    const double work = lyap_history_column(point, LYAP_METRIC_NET_WORK);
+    if (isfinite(work))
+        h->net_work_sum = lyap_detector_work(&h->detector, work);
+    const double curvature = lyap_history_column(point, LYAP_METRIC_SECANT_CURVATURE);
+    const double norm = lyap_history_column(point, LYAP_METRIC_UPDATE_NORM_P);
+    if (isfinite(curvature) && isfinite(norm))
+        lyap_detector_secant(&h->detector, curvature, norm * norm);
+    const double omega = lyap_history_column(point, LYAP_METRIC_UPDATE_IDENTITY);
+    if (!isnan(omega))
+        h->mismatch = omega;
+}
+
+static void absorb_sharpness(struct lyap_history *h, const struct lyap_point *point)
+{
+    const double value = lyap_history_column(point, LYAP_METRIC_SHARPNESS);
+    if (!isfinite(value))
+        return;
+    h->sharpness.value = value;
+    h->sharpness.residual = lyap_history_column(point, LYAP_METRIC_SHARPNESS_RESIDUAL);
+    h->sharpness.step = point->step;
+}
+
+/* A probe is a point with an accepted curvature of its own. */
+static void absorb_ratio(struct lyap_history *h, const struct lyap_point *point)
+{
+    const double ratio = lyap_history_column(point, LYAP_METRIC_STABILITY_RATIO);
+    if (!lyap_value_is_present(&point->metrics[LYAP_METRIC_SHARPNESS]) || !isfinite(ratio))
+        return;
+    if (h->probe_count == LYAP_HISTORY_PROBES) {
+        memmove(h->probe_ratios, h->probe_ratios + 1,
+                (LYAP_HISTORY_PROBES - 1) * sizeof *h->probe_ratios);
+        h->probe_count--;
+    }
+    h->probe_ratios[h->probe_count++] = ratio;
+    h->probe_lr = lyap_history_column(point, LYAP_METRIC_LR);
+}
+
+static void absorb_level(struct lyap_history *h, const struct lyap_point *point)
+{
+    const struct lyap_value *probe = &point->metrics[LYAP_METRIC_PROBE_LOSS];
+    const struct lyap_value *loss = &point->metrics[LYAP_METRIC_LOSS];
+    const struct lyap_value *source = NULL;
+    struct lyap_evidence evidence;
+    if (h->alarm_left > 0)
+        h->alarm_left--;
+    h->has_evidence = false;
+    if (lyap_value_is_present(probe)) {
+        if (!h->is_level_on_probe)
+            lyap_level_init(&h->level); /* another function: anew */
+        h->is_level_on_probe = true;
+        h->probe_least = fmin(h->probe_least, probe->value);
+        source = probe;
+    } else if (!h->is_level_on_probe && lyap_value_is_present(loss)) {
+        source = loss;
+    }
+    if (!source || !lyap_level_push(&h->level, source->value, &evidence))
+        return;
+    h->has_evidence = true;
+    h->evidence = evidence.change;
+    if (evidence.change >= LYAP_LEVEL_ALARM) {
+        h->alarm_left = LYAP_HISTORY_ALARM_HOLD;
+        lyap_level_init(&h->level);
+    }
+}
+
+static void absorb_energy(struct lyap_history *h, const struct lyap_point *point)
+{
+    const double change = lyap_history_column(point, LYAP_METRIC_ENERGY_CHANGE);
+    const double bound = lyap_history_column(point, LYAP_METRIC_ENERGY_BOUND);
+    const double scale = lyap_history_column(point, LYAP_METRIC_ENERGY_SCALE);
+    if (!isfinite(change) || !isfinite(bound) || !isfinite(scale))
+        return;
+    (void)lyap_window_push(&h->changes, change);
+    (void)lyap_window_push(&h->bounds, bound);
+    (void)lyap_window_push(&h->scales, scale);
+}
+
+static void absorb_last(struct lyap_history *h, const struct lyap_point *point)
+{
+    static const enum lyap_metric functions[] = { LYAP_METRIC_PROBE_LOSS,
+                                                  LYAP_METRIC_VISITED_CURVATURE,
+                                                  LYAP_METRIC_ENERGY };
+    h->before = h->last;
+    h->last = (struct lyap_columns){
+        .step = point->step,
+        .loss = lyap_history_column(point, LYAP_METRIC_LOSS),
+        .probe_loss = lyap_history_column(point, LYAP_METRIC_PROBE_LOSS),
+        .lr = lyap_history_column(point, LYAP_METRIC_LR),
+        .param_norm = lyap_history_column(point, LYAP_METRIC_PARAM_NORM),
+        .grad_norm = lyap_history_column(point, LYAP_METRIC_GRAD_NORM),
+        .update_norm = lyap_history_column(point, LYAP_METRIC_UPDATE_NORM),
+        .update_norm_p = lyap_history_column(point, LYAP_METRIC_UPDATE_NORM_P),
+    };
+    h->has_tensors |= !isnan(h->last.param_norm) || !isnan(h->last.grad_norm);
+    for (unsigned i = 0; i < sizeof functions / sizeof *functions; i++)
+        h->has_function |= lyap_value_is_present(&point->metrics[functions[i]]);
+    h->last_step = point->step;
+    h->finite_count++;
+}
+
+void lyap_history_absorb(struct lyap_history *history, enum lyap_history_part part,
+                         const struct lyap_point *point)
+{
+    static void (*const parts[LYAP_HISTORY_PART_COUNT])(struct lyap_history *,
+                                                        const struct lyap_point *) = {
+        [LYAP_HISTORY_LOSS] = absorb_loss,           [LYAP_HISTORY_WORK] = absorb_work,
+        [LYAP_HISTORY_SHARPNESS] = absorb_sharpness, [LYAP_HISTORY_RATIO] = absorb_ratio,
+        [LYAP_HISTORY_LEVEL] = absorb_level,         [LYAP_HISTORY_ENERGY] = absorb_energy,
+        [LYAP_HISTORY_LAST] = absorb_last,
+    };
+    assert(!point->is_event_only);
+    parts[part](history, point);
+}
+
+void lyap_history_replay(struct lyap_history *history, const struct lyap_point *point)
+{
+    if (point->is_event_only) {
+        history->last_step = point->step;
+        return;
+    }
+    for (unsigned i = 0; i < LYAP_HISTORY_PART_COUNT; i++)
+        lyap_history_absorb(history, (enum lyap_history_part)i, point);
+}
+
+bool lyap_history_is_alarmed(const struct lyap_history *history)
+{
+    return history->alarm_left > 0;
+}

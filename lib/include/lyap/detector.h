@@ -1,0 +1,60 @@
+/* detector.h - the loss-scaled instability detector: what is at stake (E), what the last updates
+ * did to it, and the two-term rules over them (docs/detection.md). Embedded by value.
+ * THREADS: one owner at a time. */
+#ifndef LYAP_DETECTOR_H
+#define LYAP_DETECTOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lyap/point.h"
+#include "lyap/profile.h"
+
+enum {
+    LYAP_DETECTOR_LOSSES = 50,   /* MAD of sigma */
+    LYAP_DETECTOR_MEDIAN = 20,   /* lambda */
+    LYAP_DETECTOR_LEAST = 5,     /* running minimum of medians of five */
+    LYAP_DETECTOR_SLOPE = 10,    /* least-squares line */
+    LYAP_DETECTOR_WORKS = 5,     /* W5 */
+    LYAP_DETECTOR_CURVATURES = 3 /* med3 of q */
+};
+
+struct lyap_detector {
+    double reference; /* ref; NaN until the first loss */
+    double least;     /* m; NaN until the first loss */
+    bool is_inherited;
+    double first[3]; /* the first losses, whose median is ref */
+    uint32_t first_count;
+    double losses[LYAP_DETECTOR_LOSSES]; /* newest last */
+    uint32_t loss_count;
+    double works[LYAP_DETECTOR_WORKS];
+    uint32_t work_count;
+    double curvatures[LYAP_DETECTOR_CURVATURES];
+    uint32_t curvature_count;
+    double edge_rise, edge_square; /* EMA of <dg,D> and <D,PD>, decay .8 */
+};
+
+/* What the newest loss says; NaN: not enough data for that one. */
+struct lyap_loss_view {
+    double scale, excess, spread, ratio, rise, rise_t;
+};
+
+/* `reference` NaN: learned from the first three losses. */
+void lyap_detector_init(struct lyap_detector *d, double reference);
+/* Takes a finite loss. */
+struct lyap_loss_view lyap_detector_loss(struct lyap_detector *d, double loss);
+/* Takes W = net work over E; returns the sum of the newest five. */
+double lyap_detector_work(struct lyap_detector *d, double net_work);
+/* Takes <dg,D>/<D,PD> and <D,PD>. */
+void lyap_detector_secant(struct lyap_detector *d, double curvature, double delta_p);
+/* Median of the newest three max(kappa, 0); NaN before the first. */
+double lyap_detector_curvature(const struct lyap_detector *d);
+/* EMA(<dg,D>)/EMA(<D,PD>); NaN before the first. */
+double lyap_detector_edge(const struct lyap_detector *d);
+
+/* The rules on the metrics of a point. Returns the largest ratio of observable to threshold, at
+ * least 0 (1 fires); NaN when no rule has both of its observables. `ret_parts` may be NULL. */
+double lyap_detector_rules(const struct lyap_point *point,
+                           struct lyap_instability_part ret_parts[LYAP_INSTABILITY_RULE_COUNT]);
+
+#endif

@@ -1,0 +1,243 @@
+/* The sketch windows of a profile as bytes: "LYAPPRF1", then little-endian 64-bit words. */
+#include <math.h>
+#include <string.h>
+
+#include "lyap/alloc.h"
+#include "profile_internal.h"
+#include "banned.h"
+
+static const char MAGIC[8] = { 'L', 'Y', 'A', 'P', 'P', 'R', 'F', '1' };
+
+/* Writes when `bytes` is there, counts always. */
+struct writer {
+    unsigned char *bytes;
+    uint64_t length;
+};
+struct reader {
+    const unsigned char *bytes;
+    uint64_t length, at;
+    bool is_short;
+};
+
+static void put_word(struct writer *w, uint64_t word)
+{
+    for (unsigned i = 0; i < 8 && w->bytes; i++)
+        w->bytes[w->length + i] = (unsigned char)(word >> (8 * i));
+    w->length += 8;
+}
+
+static void put_doubles(struct writer *w, const double *values, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t word;
+        memcpy(&word, &values[i], sizeof word);
+        put_word(w, word);
+    }
+}
+
+static uint64_t get_word(struct reader *r)
+{
+    uint64_t word = 0;
+    if (r->length - r->at < 8) {
+        r->is_short = true;
+        return 0;
+    }
+    for (unsigned i = 0; i < 8; i++)
+        word |= (uint64_t)r->bytes[r->at + i] << (8 * i);
+    r->at += 8;
+    return word;
+}
+
+static void get_doubles(struct reader *r, double *ret, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t word = get_word(r);
+        memcpy(&ret[i], &word, sizeof word);
+    }
+}
+
+static void put_pairs(struct writer *w, const struct lyap_pairs *pairs)
+{
+    put_word(w, pairs->count);
+    for (uint32_t i = pairs->count; i-- > 0;) { /* oldest first */
+        const double *s, *y;
+        lyap_pairs_at(pairs, i, &s, &y);
+        put_doubles(w, s, pairs->size);
+        put_doubles(w, y, pairs->size);
+    }
+}
+
+static void put_profile(struct writer *w, const struct lyap_profile *profile)
+{
+    const struct lyap_live *live = &profile->live;
+    for (unsigned i = 0; i < sizeof MAGIC; i++)
+        if (w->bytes)
+            w->bytes[w->length + i] = (unsigned char)MAGIC[i];
+    w->length += sizeof MAGIC;
+    const uint32_t k = live->size ? live->size : profile->active.size;
+    put_word(w, k);
+    put_word(w, (uint64_t)live->step);
+    put_word(w, profile->passive_function);
+    put_word(w, live->is_clipped);
+    for (unsigned i = 0; i < sizeof live->batch_id; i++)
+        put_word(w, (unsigned char)live->batch_id[i]);
+    put_pairs(w, &profile->active);
+    put_pairs(w, &profile->passive);
+    for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++) {
+        put_word(w, live->has_sketch[i]);
+        if (live->has_sketch[i])
+            put_doubles(w, live->sketches[i], live->size);
+    }
+    put_word(w, live->has_delta);
+    if (live->has_delta) {
+        put_word(w, (uint64_t)live->delta_from);
+        put_word(w, (uint64_t)live->delta_to);
+        put_doubles(w, live->delta, live->size);
+    }
+    put_word(w, live->has_rows ? live->tensors : 0);
+    put_doubles(w, live->param_sq, live->has_rows ? live->tensors : 0);
+    put_doubles(w, live->grad_sq, live->has_rows ? live->tensors : 0);
+}
+
+enum lyap_status lyap_profile_save(const struct lyap_profile *profile, void **ret_bytes,
+                                   uint64_t *ret_length)
+{
+    struct writer w = { 0 };
+    put_profile(&w, profile);
+    w.bytes = lyap_alloc_array(w.length, 1);
+    if (!w.bytes)
+        return LYAP_E_NOMEM;
+    *ret_length = w.length;
+    w.length = 0;
+    put_profile(&w, profile);
+    *ret_bytes = w.bytes;
+    return LYAP_OK;
+}
+
+static enum lyap_status get_pairs(struct reader *r, uint32_t capacity, uint32_t k,
+                                  struct lyap_pairs *ret_pairs)
+{
+    const uint64_t count = get_word(r);
+    if (r->is_short || count > capacity || (count > 0 && k == 0))
+        return LYAP_E_FORMAT;
+    if (count == 0)
+        return LYAP_OK;
+    const enum lyap_status status = lyap_pairs_init(ret_pairs, capacity, k);
+    if (status != LYAP_OK)
+        return status;
+    for (uint64_t i = 0; i < count && !r->is_short; i++) {
+        double *s, *y;
+        lyap_pairs_slot(ret_pairs, &s, &y);
+        get_doubles(r, s, k);
+        get_doubles(r, y, k);
+        if (!r->is_short && !lyap_pairs_commit(ret_pairs))
+            return LYAP_E_FORMAT;
+    }
+    return r->is_short ? LYAP_E_FORMAT : LYAP_OK;
+}
+
+static enum lyap_status get_array(struct reader *r, uint64_t count, double **ret_array)
+{
+    if (r->is_short || count > (r->length - r->at) / 8)
+        return LYAP_E_FORMAT;
+    *ret_array = lyap_alloc_array(count, sizeof **ret_array);
+    if (!*ret_array)
+        return LYAP_E_NOMEM;
+    get_doubles(r, *ret_array, count);
+    return LYAP_OK;
+}
+
+static enum lyap_status get_sketches(struct reader *r, struct lyap_live *live)
+{
+    enum lyap_status status = LYAP_OK;
+    for (unsigned i = 0; i < LYAP_SKETCH_COUNT && status == LYAP_OK; i++) {
+        live->has_sketch[i] = get_word(r) == 1;
+        if (live->has_sketch[i])
+            status = get_array(r, live->size, &live->sketches[i]);
+    }
+    if (status != LYAP_OK)
+        return status;
+    live->has_delta = get_word(r) == 1;
+    if (live->has_delta) {
+        live->delta_from = (int64_t)get_word(r);
+        live->delta_to = (int64_t)get_word(r);
+        status = get_array(r, live->size, &live->delta);
+    } else if (live->size > 0 && !(live->delta = lyap_alloc_array(live->size, sizeof(double))))
+        status = LYAP_E_NOMEM;
+    if (status == LYAP_OK && live->size > 0 &&
+        !(live->scratch = lyap_alloc_array(live->size, sizeof(double))))
+        status = LYAP_E_NOMEM;
+    return status;
+}
+
+static enum lyap_status get_rows(struct reader *r, struct lyap_live *live)
+{
+    const uint64_t tensors = get_word(r);
+    if (r->is_short || tensors > LYAP_TENSOR_COUNT_MAX)
+        return LYAP_E_FORMAT;
+    if (tensors == 0)
+        return LYAP_OK;
+    live->tensors = (uint32_t)tensors;
+    enum lyap_status status = get_array(r, tensors, &live->param_sq);
+    if (status == LYAP_OK)
+        status = get_array(r, tensors, &live->grad_sq);
+    live->has_rows = status == LYAP_OK;
+    return status;
+}
+
+/* Takes what was read. The newest snapshot's part only where it is the newest point's: else points
+ * were lost between the save and the end, and the next snapshot has no predecessor. */
+static void adopt(struct lyap_profile *profile, struct lyap_live *live, struct lyap_pairs *active,
+                  struct lyap_pairs *passive)
+{
+    const struct lyap_pairs old_active = profile->active, old_passive = profile->passive;
+    profile->active = *active;
+    profile->passive = *passive;
+    *active = old_active;
+    *passive = old_passive;
+    if (live->step != profile->history.last.step)
+        return;
+    const struct lyap_live old = profile->live;
+    profile->live = *live;
+    profile->live.decay_energy = NAN;
+    *live = old;
+}
+
+enum lyap_status lyap_profile_load(struct lyap_profile *profile, const void *bytes, uint64_t length)
+{
+    struct reader r = { .bytes = bytes, .length = length, .at = sizeof MAGIC };
+    struct lyap_pairs active = { 0 }, passive = { 0 };
+    struct lyap_live live;
+    lyap_live_init(&live);
+    if (length < sizeof MAGIC || memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
+        return LYAP_E_FORMAT;
+    enum lyap_status status = LYAP_E_FORMAT;
+    const uint64_t k = get_word(&r);
+    live.step = (int64_t)get_word(&r);
+    const uint64_t function = get_word(&r);
+    live.is_clipped = get_word(&r) == 1;
+    for (unsigned i = 0; i < sizeof live.batch_id; i++)
+        live.batch_id[i] = (char)get_word(&r);
+    live.batch_id[sizeof live.batch_id - 1] = '\0';
+    if (r.is_short || k > length / 8 || function >= LYAP_FUNCTION_COUNT)
+        goto out;
+    live.size = (uint32_t)k;
+    status = get_pairs(&r, LYAP_ACTIVE_PAIRS, live.size, &active);
+    if (status == LYAP_OK)
+        status = get_pairs(&r, LYAP_PASSIVE_PAIRS, live.size, &passive);
+    if (status == LYAP_OK)
+        status = get_sketches(&r, &live);
+    if (status == LYAP_OK)
+        status = get_rows(&r, &live);
+    if (status == LYAP_OK && (r.is_short || r.at != r.length))
+        status = LYAP_E_FORMAT;
+    if (status != LYAP_OK)
+        goto out;
+    adopt(profile, &live, &active, &passive);
+    profile->passive_function = (enum lyap_function)function;
+out:
+    lyap_live_release(&live);
+    lyap_pairs_release(&active);
+    lyap_pairs_release(&passive);
+    return status;
+}

@@ -1,0 +1,267 @@
+/* Sharpness from secant pairs, the optimizer's limit, and what their ratio did. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "linalg.h"
+#include "profile_internal.h"
+#include "stats.h"
+#include "banned.h"
+
+static const double GAP_TAU_MAX = 0.05;                     /* SPEC 6.5: pairs over a gap */
+static const double SKETCH_RITZ_ERROR = .01;                /* two sd of E10 at k = 4096 */
+static const double CROSSING_FROM = .95, CROSSING_TO = 1.2; /* SPEC 9 limit-crossed */
+enum { CROSSING_PROBES_LEAST = 3 };
+
+/* A Ritz value with its residual; `is_pair`: there was a pair at this step. */
+struct estimate {
+    bool is_pair, is_accepted;
+    double value, residual;
+    double visited, visited_residual; /* the largest, accepted or not */
+    enum lyap_reason reason;
+};
+
+/* <x, x>_P of an active pair: the weighted row, or the plain one where P is 1. */
+static struct lyap_value weighted(const struct lyap_step *step, enum lyap_reduce row,
+                                  enum lyap_reduce plain)
+{
+    const struct lyap_value value = lyap_step_total(step, row);
+    if (lyap_is(&value))
+        return value;
+    if (lyap_is_preconditioned(step->profile->declaration.optimizer.type))
+        return lyap_value_absent(LYAP_REASON_NEEDS_STATE);
+    return lyap_step_has_one_rate(step) ? lyap_step_total(step, plain) : value;
+}
+
+/* The exact quotient of the pushed pair and its exact residual. */
+static void single_pair(const struct lyap_step *step, struct estimate *e)
+{
+    const struct lyap_value sy = lyap_step_total(step, LYAP_REDUCE_PAIR_SY);
+    const struct lyap_value ss = weighted(step, LYAP_REDUCE_PAIR_SPS, LYAP_REDUCE_PAIR_SS);
+    const struct lyap_value yy = weighted(step, LYAP_REDUCE_PAIR_YPY, LYAP_REDUCE_PAIR_YY);
+    if (!lyap_is(&sy))
+        return;
+    e->is_pair = true;
+    const struct lyap_value *const needed[] = { &ss, &yy };
+    e->reason = lyap_first_reason(needed, 2);
+    if (e->reason == LYAP_REASON_NONE && !(ss.value > 0))
+        e->reason = LYAP_REASON_INSUFFICIENT;
+    if (e->reason != LYAP_REASON_NONE)
+        return;
+    e->value = e->visited = sy.value / ss.value;
+    e->residual = e->visited_residual = sqrt(fmax(yy.value / ss.value - e->value * e->value, 0));
+    e->is_accepted = e->value > 0 && e->residual <= LYAP_RITZ_RESIDUAL_MAX * e->value;
+}
+
+/* Takes the better of an estimate and the Ritz values of a window; `correction` moves the window's
+ * values by what the sketch got wrong about the newest quotient: the errors nearly cancel. */
+static void improve(struct estimate *e, const struct lyap_pairs *pairs, double correction)
+{
+    struct lyap_ritz ritz;
+    if (lyap_pairs_ritz(pairs, &ritz) != LYAP_OK)
+        return;
+    const int accepted = lyap_ritz_accept(&ritz);
+    const double top = ritz.values[0] + correction;
+    if (!(e->visited >= top)) {
+        e->visited = top;
+        e->visited_residual = ritz.residuals[0];
+    }
+    if (accepted < 0 || (e->is_accepted && ritz.residuals[accepted] >= e->residual))
+        return;
+    e->is_accepted = true;
+    e->value = ritz.values[accepted] + correction;
+    e->residual = ritz.residuals[accepted];
+}
+
+static struct estimate active_estimate(struct lyap_step *step)
+{
+    struct estimate e = { .visited = NAN, .reason = LYAP_REASON_NO_PROBE };
+    struct lyap_pairs *pairs = &step->profile->active;
+    single_pair(step, &e);
+    if (!e.is_pair || e.reason != LYAP_REASON_NONE)
+        return e;
+    const double *s = step->partial->sketches[LYAP_SKETCH_PAIR_S];
+    const double *y = step->partial->sketches[LYAP_SKETCH_PAIR_Y];
+    if (!s || !y || pairs->capacity == 0)
+        return e;
+    double *slot_s, *slot_y;
+    lyap_pairs_slot(pairs, &slot_s, &slot_y);
+    memcpy(slot_s, s, pairs->size * sizeof *s);
+    memcpy(slot_y, y, pairs->size * sizeof *y);
+    if (lyap_pairs_commit(pairs) && pairs->count > 1)
+        improve(&e, pairs, e.value - lyap_pairs_newest_quotient(pairs));
+    return e;
+}
+
+/* Why the last update makes no secant pair of one function; NONE when it does. */
+static enum lyap_reason passive_reason(const struct lyap_step *step, enum lyap_function function)
+{
+    const struct lyap_value *diff =
+        function == LYAP_FUNCTION_PROBE ? &step->probe_diff_sq : &step->grad_diff_sq;
+    const double tau = lyap_step_metric(step, LYAP_METRIC_WORK_RESIDUAL);
+    const double norm = lyap_step_metric(step, LYAP_METRIC_GRAD_NORM);
+    if (function == LYAP_FUNCTION_NONE)
+        return step->pair != LYAP_REASON_NONE ? step->pair : LYAP_REASON_NO_PROBE;
+    if (lyap_is_preconditioned(step->profile->declaration.optimizer.type) ||
+        !lyap_step_has_one_rate(step))
+        return LYAP_REASON_NO_PROBE; /* sketches of D are not weighted with P: active pairs are */
+    if (!step->delta)
+        return LYAP_REASON_NOT_PUSHED;
+    if (step->is_imprecise ||
+        (lyap_is(diff) && LYAP_ROUNDING_RMS * sqrt(2) * step->partial->grad_unit * norm >
+                              LYAP_DELTA_PRECISION_MAX * sqrt(diff->value)))
+        return LYAP_REASON_DELTA_PRECISION;
+    if (!step->is_single && !(fabs(tau) < GAP_TAU_MAX))
+        return LYAP_REASON_STEP_GAP;
+    return LYAP_REASON_NONE;
+}
+
+/* Secant pairs of the path itself: changes of the probe gradient, or of the full batch's. */
+static struct estimate passive_estimate(struct lyap_step *step)
+{
+    struct estimate e = { .visited = NAN };
+    struct lyap_profile *profile = step->profile;
+    struct lyap_pairs *pairs = &profile->passive;
+    const enum lyap_function function = lyap_step_is_probe(step)   ? LYAP_FUNCTION_PROBE
+                                        : lyap_step_is_batch(step) ? LYAP_FUNCTION_BATCH
+                                                                   : LYAP_FUNCTION_NONE;
+    const enum lyap_sketch_role role =
+        function == LYAP_FUNCTION_PROBE ? LYAP_SKETCH_PROBE_GRAD : LYAP_SKETCH_GRAD;
+    e.reason = passive_reason(step, function);
+    if (function != profile->passive_function && function != LYAP_FUNCTION_NONE) {
+        lyap_pairs_clear(pairs);
+        profile->passive_function = function;
+    } else if (function == LYAP_FUNCTION_NONE && profile->passive_function == LYAP_FUNCTION_BATCH &&
+               profile->declaration.data != LYAP_DATA_FULL_BATCH)
+        lyap_pairs_clear(pairs); /* the next equal ids are another batch */
+    if (e.reason != LYAP_REASON_NONE)
+        return e;
+    const double *now = step->partial->sketches[role], *before = profile->live.sketches[role];
+    if (!now || profile->live.step < 0 || !profile->live.has_sketch[role] || pairs->capacity == 0) {
+        e.reason = LYAP_REASON_NOT_PUSHED;
+        return e;
+    }
+    double *s, *y;
+    lyap_pairs_slot(pairs, &s, &y);
+    memcpy(s, step->delta, pairs->size * sizeof *s);
+    for (uint32_t i = 0; i < pairs->size; i++)
+        y[i] = now[i] - before[i];
+    e.is_pair = lyap_pairs_commit(pairs);
+    if (e.is_pair)
+        improve(&e, pairs, 0);
+    else
+        e.reason = LYAP_REASON_ZERO_UPDATE;
+    return e;
+}
+
+static void give_sharpness(struct lyap_step *step)
+{
+    struct estimate e = active_estimate(step);
+    /* A run that probes is judged by its probes: path pairs see less (SPEC 2.2). */
+    if (!e.is_pair && step->profile->active.count == 0)
+        e = passive_estimate(step);
+    if (!e.is_pair || e.reason != LYAP_REASON_NONE || isnan(e.visited)) {
+        const enum lyap_reason reason =
+            e.reason != LYAP_REASON_NONE ? e.reason : LYAP_REASON_NO_PROBE;
+        lyap_step_absent(step, LYAP_METRIC_SHARPNESS, reason);
+        lyap_step_absent(step, LYAP_METRIC_SHARPNESS_RESIDUAL, reason);
+        lyap_step_absent(step, LYAP_METRIC_VISITED_CURVATURE, reason);
+        return;
+    }
+    lyap_step_give(step, LYAP_METRIC_VISITED_CURVATURE,
+                   lyap_value_estimate(e.visited, e.visited_residual));
+    lyap_step_give(step, LYAP_METRIC_SHARPNESS_RESIDUAL,
+                   lyap_value_exact(e.is_accepted ? e.residual : e.visited_residual));
+    if (e.is_accepted)
+        lyap_step_give(step, LYAP_METRIC_SHARPNESS,
+                       lyap_value_estimate(e.value, lyap_sharpness_error(e.value, e.residual)));
+    else
+        lyap_step_absent(step, LYAP_METRIC_SHARPNESS, LYAP_REASON_NO_ACCEPTED_CURVATURE);
+}
+
+double lyap_sharpness_error(double value, double residual)
+{
+    return residual + SKETCH_RITZ_ERROR * fabs(value);
+}
+
+/* The newest accepted curvature, while it is young enough to serve. */
+struct lyap_value lyap_step_sharpness(const struct lyap_step *step)
+{
+    const struct lyap_history *h = &step->profile->history;
+    const struct lyap_value *now = &step->point->metrics[LYAP_METRIC_SHARPNESS];
+    if (h->sharpness.step < 0 ||
+        step->point->step - h->sharpness.step > LYAP_HISTORY_SHARPNESS_AGE_MAX)
+        return lyap_value_absent(now->reason == LYAP_REASON_NONE ? LYAP_REASON_NO_ACCEPTED_CURVATURE
+                                                                 : (enum lyap_reason)now->reason);
+    return lyap_value_estimate(h->sharpness.value,
+                               lyap_sharpness_error(h->sharpness.value, h->sharpness.residual));
+}
+
+static enum lyap_reason limit_reason(const struct lyap_step *step, const struct lyap_transition *t)
+{
+    if (!step->profile->declaration.has_optimizer)
+        return LYAP_REASON_NO_OPTIMIZER;
+    if (!(step->lr > 0))
+        return LYAP_REASON_NO_LR;
+    if (t->method == LYAP_METHOD_NONE || isinf(lyap_transition_limit(t)))
+        return LYAP_REASON_NO_LINEAR_LIMIT;
+    return step->is_mismatched ? LYAP_REASON_OPTIMIZER_MISMATCH : LYAP_REASON_NONE;
+}
+
+static void give_ratio(struct lyap_step *step)
+{
+    const struct lyap_transition t = lyap_profile_transition(step->profile, step->lr);
+    const struct lyap_value rho = lyap_step_sharpness(step);
+    enum lyap_reason reason = limit_reason(step, &t);
+    const double limit = lyap_transition_limit(&t);
+    if (reason == LYAP_REASON_NONE)
+        lyap_step_give(step, LYAP_METRIC_STABILITY_LIMIT, lyap_value_exact(limit));
+    else
+        lyap_step_absent(step, LYAP_METRIC_STABILITY_LIMIT, reason);
+    if (reason == LYAP_REASON_NONE && !lyap_is(&rho))
+        reason = (enum lyap_reason)rho.reason;
+    if (reason != LYAP_REASON_NONE) {
+        lyap_step_absent(step, LYAP_METRIC_STABILITY_RATIO, reason);
+        lyap_step_absent(step, LYAP_METRIC_TRANSITION_RATE, reason);
+        return;
+    }
+    /* A limit that decay has pushed below zero leaves no stable curvature at all. */
+    lyap_step_give(step, LYAP_METRIC_STABILITY_RATIO,
+                   limit > 0 ? lyap_value_estimate(rho.value / limit, rho.error / limit)
+                             : lyap_value_estimate(INFINITY, NAN));
+    lyap_step_give(step, LYAP_METRIC_TRANSITION_RATE,
+                   lyap_value_estimate(log(lyap_transition_radius(&t, rho.value)), NAN));
+}
+
+/* Before the point joins the ring of probes: did the ratio cross the limit with the rate? */
+static void give_crossing(struct lyap_step *step)
+{
+    const struct lyap_history *h = &step->profile->history;
+    const struct lyap_value *ratio = &step->point->metrics[LYAP_METRIC_STABILITY_RATIO];
+    if (!lyap_is(ratio)) {
+        lyap_step_absent(step, LYAP_METRIC_LIMIT_CROSSING, (enum lyap_reason)ratio->reason);
+        return;
+    }
+    if (h->probe_count < CROSSING_PROBES_LEAST) {
+        lyap_step_absent(step, LYAP_METRIC_LIMIT_CROSSING, LYAP_REASON_WARMING_UP);
+        return;
+    }
+    double work[LYAP_HISTORY_PROBES];
+    memcpy(work, h->probe_ratios, h->probe_count * sizeof *work);
+    const double newest = h->probe_ratios[h->probe_count - 1];
+    const double median = lyap_stats_median(work, h->probe_count);
+    const bool is_crossed = median < CROSSING_FROM && newest <= CROSSING_TO &&
+                            ratio->value > CROSSING_TO && step->lr > h->probe_lr;
+    lyap_step_give(step, LYAP_METRIC_LIMIT_CROSSING,
+                   lyap_value_estimate(is_crossed ? ratio->value : 0, NAN));
+}
+
+void lyap_step_curvature(struct lyap_step *step)
+{
+    struct lyap_history *h = &step->profile->history;
+    give_sharpness(step);
+    lyap_history_absorb(h, LYAP_HISTORY_SHARPNESS, step->point);
+    give_ratio(step);
+    give_crossing(step);
+    lyap_history_absorb(h, LYAP_HISTORY_RATIO, step->point);
+}

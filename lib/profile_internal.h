@@ -1,0 +1,157 @@
+/* profile_internal.h - the inside of a profile, shared by the profile_*.c files.
+ *
+ *   step_begin -> products -> basic -> detect -> curvature -> energy -> verdict -> rows -> live
+ *
+ * Each part computes metrics from the step and the history, then lets the history absorb the
+ * columns it just wrote. THREADS: one owner at a time. */
+#ifndef LYAP_PROFILE_INTERNAL_H
+#define LYAP_PROFILE_INTERNAL_H
+
+#include "history.h"
+#include "lyap/partial.h"
+#include "lyap/profile.h"
+#include "lyap/transition.h"
+#include "pairs.h"
+
+enum {
+    LYAP_ACTIVE_PAIRS = 4,  /* SPEC 2.3 */
+    LYAP_PASSIVE_PAIRS = 8, /* SPEC 2.2 */
+    LYAP_UPDATE_Z_VALUES = 50,
+    LYAP_UPDATE_Z_LEAST = 10,
+    LYAP_UPDATE_Z_TENSORS = 20000 /* tensors with a window: 4 MB */
+};
+#define LYAP_ROUNDING_RMS        0.42 /* of u |x|, measured: SPEC 6.2 */
+#define LYAP_MISMATCH_MAX        0.05 /* omega, SPEC 0.1 */
+#define LYAP_DELTA_PRECISION_MAX 0.1  /* SPEC 6.2 */
+#define LYAP_LUMP_SHARE          0.1 /* block share above which a sketch error is tripled, SPEC 5 */
+#define LYAP_LUMP_FACTOR         3.0
+
+/* Which function the passive pairs belong to. */
+enum lyap_function {
+    LYAP_FUNCTION_NONE,
+    LYAP_FUNCTION_PROBE,
+    LYAP_FUNCTION_BATCH, /* full batch, or equal batch ids */
+    LYAP_FUNCTION_COUNT
+};
+
+/* Robust baseline of log |p_l| per tensor: rings side by side. */
+struct lyap_update_z {
+    uint32_t tensors; /* 0: none */
+    float *rings;     /* tensors x LYAP_UPDATE_Z_VALUES */
+    uint8_t *counts, *nexts;
+};
+
+/* What belongs to the newest finite snapshot and cannot be read from its point. */
+struct lyap_live {
+    int64_t step;     /* -1: nothing, also after a replay */
+    uint32_t skipped; /* skipped steps since */
+    char batch_id[LYAP_BATCH_ID_BYTES_MAX + 1];
+    bool is_clipped;                     /* its coming update is clipped */
+    double decay_energy;                 /* sum wd/2 |theta_l|^2; NaN unknown */
+    uint32_t size;                       /* k of the sketches; 0: none allocated */
+    double *sketches[LYAP_SKETCH_COUNT]; /* of param, grad, probe_grad; allocated on first use */
+    bool has_sketch[LYAP_SKETCH_COUNT];
+    double *delta, *scratch; /* sketch of the last D, and room for the next */
+    bool has_delta;
+    int64_t delta_from, delta_to; /* steps that the last D connects */
+    uint32_t tensors;             /* length of the rows below; 0: none */
+    double *param_sq, *grad_sq;   /* per tensor */
+    bool has_rows;
+};
+
+struct lyap_profile {
+    struct lyap_declaration declaration;
+    bool *used_groups; /* group_count + 1 */
+    struct lyap_history history;
+    struct lyap_live live;
+    struct lyap_pairs active, passive;
+    enum lyap_function passive_function;
+    struct lyap_update_z update_z;
+    struct lyap_instability_part parts[LYAP_INSTABILITY_RULE_COUNT];
+    bool is_state_wanted, is_state_asked;
+};
+
+/* One step while it is computed. */
+struct lyap_step {
+    struct lyap_profile *profile;
+    const struct lyap_snapshot *snapshot;
+    const struct lyap_partial *partial; /* NULL: no sums, `sums` says why */
+    struct lyap_point *point;
+    enum lyap_reason sums;
+    double lr;              /* eta_ref of the coming update; NaN unknown */
+    int64_t updates;        /* since the finite point before; 0: there is none */
+    bool is_delta_known;    /* |D|, exactly or from sketches */
+    bool is_delta_sketched; /* from sketches alone */
+    bool is_linked;         /* D connects the finite point before with this one */
+    bool is_single;         /* D is one update */
+    bool is_imprecise;      /* D drowns in rounding */
+    bool is_mismatched;     /* omega above its limit on the newest pair */
+    enum lyap_reason pair;  /* why two-snapshot quantities are absent; NONE */
+    const double *delta;    /* sketch of D, or NULL */
+    double error_share;     /* sketched inner products: error / (|a||b|) */
+    double norm_share;      /* sketched norms: relative error */
+    /* Inner products with D and between gradients, exact or sketched. */
+    struct lyap_value delta_sq, delta_p, prev_delta, now_delta, grad_diff_sq, grad_grad_prev;
+    struct lyap_value probe_prev_delta, probe_delta, probe_diff_sq;
+};
+
+/* ---- values ---- */
+static inline bool lyap_is(const struct lyap_value *v)
+{
+    return v->reason == LYAP_REASON_NONE;
+}
+struct lyap_value lyap_value_exact(double value);
+struct lyap_value lyap_value_estimate(double value, double error);
+struct lyap_value lyap_value_absent(enum lyap_reason reason);
+/* Writes a metric; a NaN that nobody pushed becomes insufficient-information. Trust I falls to the
+ * table's class, so that an exact sum does not make an estimator exact. */
+void lyap_step_give(struct lyap_step *step, enum lyap_metric metric, struct lyap_value value);
+void lyap_step_absent(struct lyap_step *step, enum lyap_metric metric, enum lyap_reason reason);
+/* First reason that is not NONE among the values; NONE when all are there. */
+enum lyap_reason lyap_first_reason(const struct lyap_value *const *values, uint32_t count);
+/* Total of a row: exact, or absent with the reason of missing sums. */
+struct lyap_value lyap_step_total(const struct lyap_step *step, enum lyap_reduce row);
+double lyap_step_metric(const struct lyap_step *step, enum lyap_metric metric);
+
+/* One rate for every group that owns tensors: nothing was folded into P (SPEC 0.1). */
+bool lyap_step_has_one_rate(const struct lyap_step *step);
+/* True when this and the finite point before are of one function: by the probe (gradients and
+ * losses on both sides), or by full-batch data or equal batch ids. */
+bool lyap_step_is_probe(const struct lyap_step *step);
+bool lyap_step_is_batch(const struct lyap_step *step);
+/* The newest accepted curvature with its error, while it is young enough to serve. */
+struct lyap_value lyap_step_sharpness(const struct lyap_step *step);
+double lyap_sharpness_error(double value, double residual);
+
+/* ---- parts, in the order of a step ---- */
+void lyap_step_products(struct lyap_step *step);
+void lyap_step_basic(struct lyap_step *step);
+void lyap_step_detect(struct lyap_step *step);
+void lyap_step_work(struct lyap_step *step);
+void lyap_step_curvature(struct lyap_step *step);
+void lyap_step_level(struct lyap_step *step);
+void lyap_step_energy(struct lyap_step *step);
+void lyap_step_verdict(struct lyap_step *step);
+void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows);
+
+/* ---- live memory ---- */
+void lyap_live_init(struct lyap_live *live);
+void lyap_live_release(struct lyap_live *live);
+/* Everything the step will need, so that nothing fails once a window has advanced. E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_profile_reserve(struct lyap_profile *profile,
+                                                      const struct lyap_snapshot *snapshot,
+                                                      const struct lyap_partial *partial);
+/* The snapshot becomes the predecessor. */
+void lyap_live_keep(struct lyap_step *step);
+/* Robust z of a tensor's log |p|, NaN without baseline; then remembers it. */
+double lyap_update_z_push(struct lyap_update_z *z, uint32_t tensor, double step_norm);
+
+/* Transition of the declared optimizer at the step's rate; method NONE without one. */
+struct lyap_transition lyap_profile_transition(const struct lyap_profile *profile, double lr);
+/* True for optimizers whose curvature is that of P^-1 H. */
+bool lyap_is_preconditioned(enum lyap_optimizer_type type);
+/* sum wd_l/2 |theta_l|^2 over tensors with coupled decay; NaN when it needs rows that are absent.
+ * 0 without coupled decay. */
+double lyap_step_decay_energy(const struct lyap_step *step);
+
+#endif

@@ -1,0 +1,280 @@
+/* What a profile keeps of the newest finite snapshot beside its point; per-tensor rows. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "lyap/alloc.h"
+#include "profile_internal.h"
+#include "stats.h"
+#include "banned.h"
+
+static const enum lyap_sketch_role kept[] = { LYAP_SKETCH_PARAM, LYAP_SKETCH_GRAD,
+                                              LYAP_SKETCH_PROBE_GRAD };
+static const double Z_FLOOR = 0.1; /* least scale of log |p|: detection 5 */
+static const double Z_MAX = 1e3;
+static const double LOG_EMPTY = -40, LOG_HUGE = 70; /* exactly zero; overflowed */
+
+void lyap_live_init(struct lyap_live *live)
+{
+    *live = (struct lyap_live){ .step = -1, .decay_energy = NAN };
+}
+
+void lyap_live_release(struct lyap_live *live)
+{
+    for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++)
+        lyap_free(live->sketches[i]);
+    lyap_free(live->delta);
+    lyap_free(live->scratch);
+    lyap_free(live->param_sq);
+    lyap_free(live->grad_sq);
+    lyap_live_init(live);
+}
+
+static bool reserve_array(double **array, uint32_t count)
+{
+    if (!*array)
+        *array = lyap_alloc_array(count, sizeof **array);
+    return *array != NULL;
+}
+
+static enum lyap_status reserve_rows(struct lyap_live *live, uint32_t tensors)
+{
+    if (live->tensors == tensors)
+        return LYAP_OK;
+    double *param_sq = lyap_alloc_array(tensors, sizeof *param_sq);
+    double *grad_sq = lyap_alloc_array(tensors, sizeof *grad_sq);
+    if (!param_sq || !grad_sq) {
+        lyap_free(param_sq);
+        lyap_free(grad_sq);
+        return LYAP_E_NOMEM;
+    }
+    lyap_free(live->param_sq);
+    lyap_free(live->grad_sq);
+    live->param_sq = param_sq;
+    live->grad_sq = grad_sq;
+    live->tensors = tensors;
+    live->has_rows = false;
+    return LYAP_OK;
+}
+
+static enum lyap_status reserve_sketches(struct lyap_profile *profile,
+                                         const struct lyap_partial *partial)
+{
+    struct lyap_live *live = &profile->live;
+    const uint32_t k = partial->sketch_size;
+    bool is_any = partial->sketches[LYAP_SKETCH_DELTA] != NULL;
+    if (live->size != 0 && live->size != k)
+        return LYAP_E_INVALID; /* k is part of the wire format: it never changes within a run */
+    for (unsigned i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (partial->sketches[kept[i]]) {
+            live->size = k;
+            is_any = true;
+            if (!reserve_array(&live->sketches[kept[i]], k))
+                return LYAP_E_NOMEM;
+        }
+    if (is_any) {
+        live->size = k;
+        if (!reserve_array(&live->delta, k) || !reserve_array(&live->scratch, k))
+            return LYAP_E_NOMEM;
+    }
+    return LYAP_OK;
+}
+
+static enum lyap_status reserve_pairs(struct lyap_profile *profile,
+                                      const struct lyap_snapshot *snapshot,
+                                      const struct lyap_partial *partial)
+{
+    const struct lyap_declaration *declaration = &profile->declaration;
+    const bool is_active =
+        partial->sketches[LYAP_SKETCH_PAIR_S] && partial->sketches[LYAP_SKETCH_PAIR_Y];
+    const bool is_passive =
+        (partial->sketches[LYAP_SKETCH_PROBE_GRAD] ||
+         (partial->sketches[LYAP_SKETCH_GRAD] &&
+          (declaration->data == LYAP_DATA_FULL_BATCH || snapshot->batch_id[0] != '\0'))) &&
+        !lyap_is_preconditioned(declaration->optimizer.type);
+    enum lyap_status status = LYAP_OK;
+    if (is_active && profile->active.capacity == 0)
+        status = lyap_pairs_init(&profile->active, LYAP_ACTIVE_PAIRS, partial->sketch_size);
+    if (status == LYAP_OK && is_passive && profile->passive.capacity == 0)
+        status = lyap_pairs_init(&profile->passive, LYAP_PASSIVE_PAIRS, partial->sketch_size);
+    return status;
+}
+
+static enum lyap_status reserve_update_z(struct lyap_update_z *z, uint32_t tensors)
+{
+    if (tensors > LYAP_UPDATE_Z_TENSORS || z->tensors == tensors)
+        return LYAP_OK;
+    float *rings = lyap_alloc_array((size_t)tensors * LYAP_UPDATE_Z_VALUES, sizeof *rings);
+    uint8_t *counts = lyap_alloc_array(tensors, 1), *nexts = lyap_alloc_array(tensors, 1);
+    if (!rings || !counts || !nexts) {
+        lyap_free(rings);
+        lyap_free(counts);
+        lyap_free(nexts);
+        return LYAP_E_NOMEM;
+    }
+    lyap_free(z->rings);
+    lyap_free(z->counts);
+    lyap_free(z->nexts);
+    *z = (struct lyap_update_z){ tensors, rings, counts, nexts };
+    return LYAP_OK;
+}
+
+enum lyap_status lyap_profile_reserve(struct lyap_profile *profile,
+                                      const struct lyap_snapshot *snapshot,
+                                      const struct lyap_partial *partial)
+{
+    if (!partial || partial->tensor_count == 0)
+        return LYAP_OK;
+    enum lyap_status status = reserve_sketches(profile, partial);
+    if (status == LYAP_OK)
+        status = reserve_pairs(profile, snapshot, partial);
+    if (status == LYAP_OK)
+        status = reserve_rows(&profile->live, partial->tensor_count);
+    if (status == LYAP_OK)
+        status = reserve_update_z(&profile->update_z, partial->tensor_count);
+    return status;
+}
+
+/* ---- keeping ---- */
+
+static void keep_delta(struct lyap_step *step)
+{
+    struct lyap_live *live = &step->profile->live;
+    live->has_delta = step->delta != NULL;
+    if (!live->has_delta)
+        return;
+    live->delta_to = step->snapshot->step;
+    live->delta_from = step->is_single ? step->snapshot->step - 1 : live->step;
+    if (step->delta == live->scratch) {
+        live->scratch = live->delta;
+        live->delta = (double *)step->delta;
+    } else
+        memcpy(live->delta, step->delta, live->size * sizeof *live->delta);
+}
+
+static void keep_rows(struct lyap_step *step)
+{
+    struct lyap_live *live = &step->profile->live;
+    const double *param = step->partial->rows[LYAP_REDUCE_PARAM_SQ];
+    const double *grad = step->partial->rows[LYAP_REDUCE_GRAD_SQ];
+    for (uint32_t i = 0; i < live->tensors; i++) {
+        live->param_sq[i] = param ? param[i] : (double)NAN;
+        live->grad_sq[i] = grad ? grad[i] : (double)NAN;
+    }
+    live->has_rows = true;
+}
+
+void lyap_live_keep(struct lyap_step *step)
+{
+    struct lyap_live *live = &step->profile->live;
+    const struct lyap_snapshot *s = step->snapshot;
+    const double norm = lyap_step_metric(step, LYAP_METRIC_GRAD_NORM);
+    keep_delta(step);
+    live->has_rows = false;
+    if (step->partial)
+        keep_rows(step);
+    for (unsigned i = 0; i < sizeof kept / sizeof *kept; i++) {
+        const double *sketch = step->partial ? step->partial->sketches[kept[i]] : NULL;
+        live->has_sketch[kept[i]] = sketch != NULL;
+        if (sketch)
+            memcpy(live->sketches[kept[i]], sketch, live->size * sizeof *sketch);
+    }
+    const double grad_norm = lyap_snapshot_has(s, LYAP_META_GRAD_NORM) ? s->grad_norm : norm;
+    live->is_clipped = lyap_snapshot_has(s, LYAP_META_CLIP_NORM) && grad_norm > s->clip_norm;
+    live->decay_energy = lyap_step_decay_energy(step);
+    memcpy(live->batch_id, s->batch_id, sizeof live->batch_id);
+    live->skipped = 0;
+    live->step = s->step;
+}
+
+/* ---- rows ---- */
+
+double lyap_update_z_push(struct lyap_update_z *z, uint32_t tensor, double step_norm)
+{
+    if (tensor >= z->tensors || isnan(step_norm))
+        return NAN;
+    const double x = log(step_norm + 1e-30);
+    if (x > LOG_HUGE)
+        return Z_MAX;
+    if (x < LOG_EMPTY)
+        return NAN; /* a frozen tensor does not alarm when it thaws */
+    float *ring = z->rings + (size_t)tensor * LYAP_UPDATE_Z_VALUES;
+    const uint8_t count = z->counts[tensor];
+    double score = NAN;
+    if (count >= LYAP_UPDATE_Z_LEAST) {
+        double work[LYAP_UPDATE_Z_VALUES];
+        for (uint8_t i = 0; i < count; i++)
+            work[i] = (double)ring[i];
+        const double middle = lyap_stats_median(work, count);
+        const double spread = LYAP_STATS_MAD_SCALE * lyap_stats_deviation(work, count, middle);
+        score = fmin(fmax((x - middle) / fmax(spread, Z_FLOOR), -Z_MAX), Z_MAX);
+    }
+    ring[z->nexts[tensor]] = (float)x;
+    z->nexts[tensor] = (uint8_t)((z->nexts[tensor] + 1) % LYAP_UPDATE_Z_VALUES);
+    z->counts[tensor] = (uint8_t)(count + (count < LYAP_UPDATE_Z_VALUES));
+    return score;
+}
+
+static double row_at(const struct lyap_step *step, enum lyap_reduce row, uint32_t tensor)
+{
+    const double *values = step->partial ? step->partial->rows[row] : NULL;
+    return values ? values[tensor] : (double)NAN;
+}
+
+/* Norm of a role, NaN when elements of it are non-finite. */
+static double norm_at(const struct lyap_step *step, enum lyap_reduce role, uint32_t tensor)
+{
+    const double bad = row_at(step, (enum lyap_reduce)(role + LYAP_MOMENT_NONFINITE), tensor);
+    const double sq = row_at(step, (enum lyap_reduce)(role + LYAP_MOMENT_SQ), tensor);
+    return bad > 0 ? (double)NAN : sqrt(sq);
+}
+
+static double finite_or_nan(double x)
+{
+    return isfinite(x) ? x : (double)NAN;
+}
+
+static void fill_row(struct lyap_step *step, uint32_t i, struct lyap_tensor_row *row)
+{
+    struct lyap_profile *profile = step->profile;
+    const struct lyap_live *live = &profile->live;
+    const bool has_before = live->has_rows && step->is_linked && !step->point->is_event_only;
+    const double before = has_before ? sqrt(live->param_sq[i]) : (double)NAN;
+    const double grad_before = has_before ? sqrt(live->grad_sq[i]) : (double)NAN;
+    const double sy = lyap_step_total(step, LYAP_REDUCE_PAIR_SY).value;
+    const double grad = norm_at(step, LYAP_REDUCE_GRAD_COUNT, i);
+    const double count = row_at(step, LYAP_REDUCE_GRAD_COUNT, i);
+    double *v = row->values;
+    v[LYAP_TENSOR_METRIC_PARAM_NORM] = norm_at(step, LYAP_REDUCE_PARAM_COUNT, i);
+    v[LYAP_TENSOR_METRIC_GRAD_NORM] = grad;
+    v[LYAP_TENSOR_METRIC_UPDATE_NORM] = norm_at(step, LYAP_REDUCE_DELTA_COUNT, i);
+    v[LYAP_TENSOR_METRIC_UPDATE_RATIO] = finite_or_nan(v[LYAP_TENSOR_METRIC_UPDATE_NORM] / before);
+    v[LYAP_TENSOR_METRIC_GRAD_COSINE] =
+        finite_or_nan(row_at(step, LYAP_REDUCE_GRAD_GRAD_PREV, i) / (grad * grad_before));
+    v[LYAP_TENSOR_METRIC_ABS_MAX] = row_at(step, LYAP_REDUCE_PARAM_MAX, i);
+    v[LYAP_TENSOR_METRIC_ZERO_FRACTION] =
+        finite_or_nan(row_at(step, LYAP_REDUCE_GRAD_ZEROS, i) / count);
+    v[LYAP_TENSOR_METRIC_NONFINITE_PARAM] = row_at(step, LYAP_REDUCE_PARAM_NONFINITE, i);
+    v[LYAP_TENSOR_METRIC_NONFINITE_GRAD] = row_at(step, LYAP_REDUCE_GRAD_NONFINITE, i);
+    v[LYAP_TENSOR_METRIC_CURVATURE_SHARE] =
+        finite_or_nan(row_at(step, LYAP_REDUCE_PAIR_SY, i) / sy);
+    v[LYAP_TENSOR_METRIC_SECOND_MOMENT_RATIO] =
+        finite_or_nan(sqrt(row_at(step, LYAP_REDUCE_RMS_SQ, i) / count));
+    if (!step->point->is_event_only)
+        v[LYAP_TENSOR_METRIC_UPDATE_Z] =
+            lyap_update_z_push(&profile->update_z, i, sqrt(row_at(step, LYAP_REDUCE_STEP_SQ, i)));
+}
+
+void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows)
+{
+    const uint32_t count = step->partial ? step->partial->tensor_count : 0;
+    struct lyap_tensor_row unseen;
+    for (uint32_t i = 0; i < count; i++) {
+        /* The windows advance whether or not the caller wants the rows. */
+        struct lyap_tensor_row *row = ret_rows ? &ret_rows[i] : &unseen;
+        row->tensor = i;
+        for (unsigned j = 0; j < LYAP_TENSOR_METRIC_COUNT; j++)
+            row->values[j] = NAN;
+        fill_row(step, i, row);
+    }
+}
