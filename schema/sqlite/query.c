@@ -25,14 +25,26 @@ static void open_page(struct lyap_rows *rows, const struct lyap_query *query,
     lyap_bind_int(&rows->bind, lyap_query_limit(query));
 }
 
+/* One run is one step of the key, not a walk over all. */
+static struct lyap_query of_one_run(const struct lyap_query *query, int64_t run_id)
+{
+    struct lyap_query one = *query;
+    if (query->after < 0)
+        one.after = query->is_descending ? run_id + 1 : run_id - 1;
+    one.limit = 1;
+    return one;
+}
+
 static void open_runs(struct lyap_rows *rows, const struct lyap_query *query,
                       const struct lyap_query_target *target)
 {
-    (void)target;
-    open_page(rows, query, query->label_key ? LYAP_SQL_LABEL_RUNS : LYAP_SQL_RUNS);
-    lyap_bind_text(&rows->bind, query->state < 0
-                                    ? NULL
-                                    : lyap_run_state_name((enum lyap_run_state)query->state));
+    const struct lyap_query one = of_one_run(query, target->run_id);
+    const char *state =
+        query->state < 0 ? NULL : lyap_run_state_name((enum lyap_run_state)query->state);
+    open_page(rows, query->run ? &one : query,
+              query->label_key ? LYAP_SQL_LABEL_RUNS : LYAP_SQL_RUNS);
+    lyap_bind_text(&rows->bind, state);
+    lyap_bind_int(&rows->bind, target->run_id);
     if (query->label_key) {
         lyap_bind_copy(&rows->bind, query->label_key);
         lyap_bind_copy(&rows->bind, query->label_value);

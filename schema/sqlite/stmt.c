@@ -42,7 +42,8 @@
     "r.id, r.name, r.created_ns, r.updated_ns, r.attempt, r.state, r.verdict, r.action, "          \
     "r.action_lr, r.action_reason, r.retention, r.sketch_seed, r.last_step, r.declaration, "       \
     "r.labels"
-#define RUN_FILTER " AND r.name IS NOT NULL AND (?3 IS NULL OR r.state = ?3)"
+#define RUN_FILTER                                                                                 \
+    " AND r.name IS NOT NULL AND (?3 IS NULL OR r.state = ?3) AND (?4 = 0 OR r.id = ?4)"
 #define POINT_COLUMNS                                                                              \
     "run_id, attempt, step, time_ns, state, verdict, action, action_lr, action_reason, "           \
     "is_event_only, is_gap, labels, annotation, nan_metrics" METRICS ERRORS
@@ -94,7 +95,7 @@ static const char *const texts[LYAP_SQL_COUNT] = {
     BOTH(RUNS, "SELECT " RUN_COLUMNS " FROM runs r WHERE ", "r.id", RUN_FILTER),
     BOTH(LABEL_RUNS,
          "SELECT " RUN_COLUMNS " FROM run_labels l CROSS JOIN runs r ON r.id = l.run_id"
-         " WHERE l.key = ?4 AND l.value = ?5 AND ",
+         " WHERE l.key = ?5 AND l.value = ?6 AND ",
          "l.run_id", RUN_FILTER),
     BOTH(POINTS, POINT_HEAD, "step", ""),
     BOTH(SERIES_POINTS, SERIES_HEAD, "step", ""),
