@@ -64,6 +64,13 @@ struct lyap_kernels {
     void (*subtract)(const double *x, const double *y, size_t count, double *ret);
     void (*combine)(const double *x, const double *y, size_t count, const double factors[2],
                     double *ret);
+    /* ret = a x + b y^2, elementwise. */
+    void (*combine_sq)(const double *x, const double *y, size_t count, const double factors[2],
+                       double *ret);
+    /* ret = factors[0] (sqrt(v / factors[1]) + factors[2]), elementwise. */
+    void (*precondition)(const double *v, size_t count, const double factors[3], double *ret);
+    /* ret = factor x / y, elementwise. */
+    void (*quotient)(const double *x, const double *y, size_t count, double factor, double *ret);
     /* x /= divisor, elementwise. */
     void (*divide)(double *x, size_t count, double divisor);
 };

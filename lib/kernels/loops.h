@@ -2,6 +2,9 @@
  * LYAP_LOOPS_NAME and LYAP_LOOPS_VECTOR (bytes of a register) and includes it, once.
  * Vectors are the compiler's own (vector_size), not those of one instruction set: the order of the
  * sums is then written down here instead of being the optimiser's choice. Not a general header. */
+#ifndef LYAP_LOOPS_H
+#define LYAP_LOOPS_H
+
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -271,6 +274,30 @@ static void combine(const double *x, const double *y, size_t count, const double
         store(ret + i, a * load(x + i) + b * load(y + i));
 }
 
+static void combine_sq(const double *x, const double *y, size_t count, const double factors[2],
+                       double *ret)
+{
+    const double a = factors[0], b = factors[1];
+    for (size_t i = 0; i < count; i += WIDTH) {
+        const real value = load(y + i);
+        store(ret + i, a * load(x + i) + b * value * value);
+    }
+}
+
+static void precondition(const double *restrict v, size_t count, const double factors[3],
+                         double *restrict ret)
+{
+    const double factor = factors[0], divisor = factors[1], eps = factors[2];
+    for (size_t i = 0; i < count; i++)
+        ret[i] = factor * (sqrt(v[i] / divisor) + eps);
+}
+
+static void quotient(const double *x, const double *y, size_t count, double factor, double *ret)
+{
+    for (size_t i = 0; i < count; i += WIDTH)
+        store(ret + i, factor * load(x + i) / load(y + i));
+}
+
 static void divide(double *x, size_t count, double divisor)
 {
     for (size_t i = 0; i < count; i += WIDTH)
@@ -291,5 +318,10 @@ const struct lyap_kernels LYAP_LOOPS = {
     .pair = pair,
     .subtract = subtract,
     .combine = combine,
+    .combine_sq = combine_sq,
+    .precondition = precondition,
+    .quotient = quotient,
     .divide = divide,
 };
+
+#endif
