@@ -1,0 +1,158 @@
+"""The C client's trainer against the real daemon: both grades, calm, fault and rescue, kill -9."""
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = Path(os.environ["LYAP_BUILD_DIR"])
+IS_SANITIZED = bool(os.environ.get("LYAP_SANITIZE"))
+START_SECONDS = 20
+TRAIN_SECONDS = 300
+
+
+class Daemon:
+    """A lyapd on loopback with its database in `folder`."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = 0
+        self.start()
+
+    def start(self):
+        with open(self.folder / "lyapd.log", "a", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [BUILD / "bin" / "lyapd", "--listen", f"127.0.0.1:{self.port}",
+                 "--db", self.folder / "lyapd.db"],
+                stdout=subprocess.PIPE, stderr=log, text=True)
+        line = self.process.stdout.readline()
+        match = re.search(r"listening on (http://127\.0\.0\.1:(\d+))", line)
+        if not match:
+            raise AssertionError(f"{line!r}: " + (self.folder / "lyapd.log").read_text())
+        self.url, self.port = match.group(1), int(match.group(2))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(START_SECONDS)
+        self.process.stdout.close()
+        return status
+
+    def get(self, path):
+        with urllib.request.urlopen(self.url + path, timeout=START_SECONDS) as answer:
+            return json.load(answer)
+
+
+def trainer(daemon, *arguments, **more):
+    environment = dict(os.environ, OPENBLAS_NUM_THREADS="1")
+    return subprocess.Popen(
+        [BUILD / "bin" / "lyap-trainer", "--url", daemon.url, *arguments],
+        cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)
+
+
+def number(value):
+    return float({"Infinity": "inf", "-Infinity": "-inf"}.get(value, value))
+
+
+class Trainer(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.daemon = Daemon(self.folder)
+
+    def tearDown(self):
+        if self.daemon.process.poll() is None:
+            self.assertEqual(self.daemon.stop(), 0, (self.folder / "lyapd.log").read_text())
+        shutil.rmtree(self.folder)
+
+    def train(self, *arguments):
+        process = trainer(self.daemon, *arguments)
+        output, _ = process.communicate(timeout=TRAIN_SECONDS)
+        self.assertEqual(process.returncode, 0, output)
+        return output
+
+    def series(self, run, attempt):
+        latest = self.daemon.get(f"/v1/runs/{run}/profile/latest")
+        names = sorted(latest["metrics"])
+        query = "&".join(f"metric={name}" for name in names[:60])
+        rest = "&".join(f"metric={name}" for name in names[60:])
+        path = f"/v1/runs/{run}/profile?attempt={attempt}&from=0&"
+        first = self.daemon.get(path + query)
+        series = dict(first["series"])
+        if rest:
+            series.update(self.daemon.get(path + rest)["series"])
+        return first["step"], series
+
+    def test_both_grades_give_the_same_point(self):
+        """One run, two attempts with the same model and data; the reference loss carries over, so that
+        what is scaled by it agrees once the first attempt has one, too."""
+        steps = 40
+        self.train("--run", "grades", "--steps", str(steps), "--expect", "calm")
+        self.train("--run", "grades", "--steps", str(steps), "--expect", "calm", "--partial")
+        full_steps, full = self.series("grades", 1)
+        partial_steps, partial = self.series("grades", 2)
+        self.assertEqual(full_steps, list(range(steps)))
+        self.assertEqual(partial_steps, full_steps)
+        present, faults = set(), []
+        for name in full:
+            for step in full_steps[5:]:
+                a, b = full[name][step], partial[name][step]
+                if (a is None) != (b is None):
+                    faults.append(f"{name} at {step}: {a} full, {b} partial")
+                elif a is not None:
+                    present.add(name)
+                    if not math.isclose(number(a), number(b), rel_tol=1e-9, abs_tol=1e-12):
+                        faults.append(f"{name} at {step}: {a} full, {b} partial")
+        self.assertEqual(faults, [])
+        for name in ("param_norm", "grad_cosine", "update_cosine", "curvature_along_step", "sharpness",
+                     "stability_ratio", "update_identity", "delta_precision", "net_work"):
+            self.assertIn(name, present)
+
+    def test_a_healthy_run_alarms_nobody(self):
+        output = self.train("--run", "calm", "--steps", "150", "--expect", "calm")
+        self.assertIn("no alert", output)
+        self.assertEqual(self.daemon.get("/v1/runs/calm")["state"], "ended")
+
+    def test_fault_is_alerted_before_the_loss_triples(self):
+        output = self.train("--run", "fault", "--steps", "200", "--raise-at", "150", "--raise-lr", "1.5",
+                            "--expect", "alert")
+        self.assertRegex(output, r"\d+ steps of lead")
+
+    def test_obeying_rescues_the_run(self):
+        output = self.train("--run", "rescue", "--steps", "260", "--raise-at", "150", "--raise-lr", "1.5",
+                            "--obey", "--expect", "rescue")
+        self.assertIn("the trainer follows", output)
+
+    def test_daemon_killed_and_restarted_loses_no_point(self):
+        steps = 600
+        process = trainer(self.daemon, "--run", "kill", "--steps", str(steps), "--probe-every", "0")
+        for _ in range(200):
+            time.sleep(0.05)
+            try:
+                if self.daemon.get("/v1/runs/kill/profile/latest")["step"] >= 50:
+                    break
+            except OSError:
+                continue
+        self.daemon.kill()
+        time.sleep(0.5)
+        self.daemon.start()
+        output, _ = process.communicate(timeout=TRAIN_SECONDS)
+        self.assertEqual(process.returncode, 0, output)
+        self.assertNotIn("not monitored", output)
+        query = "/v1/runs/kill/profile?metric=loss&from=0&points=10000"
+        self.assertEqual(self.daemon.get(query)["step"], list(range(steps)))
+
+
+if __name__ == "__main__":
+    unittest.main()
