@@ -1,0 +1,442 @@
+"""lyapd.watch: a PyTorch training loop under the daemon's eyes, without being held up by it."""
+
+import atexit
+import contextlib
+import logging
+import math
+import numbers
+import os
+import time
+import weakref
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+import torch
+
+from . import declare, http, wire
+from .capture import Capture
+from .probe import Pair, Probe, input_sizes
+from .run import Reply, declaration
+from .sender import Item, Limits, Sender
+
+log = logging.getLogger("lyapd")
+
+CLOSE_SECONDS = 5.0
+# Where torch keeps m and v of the optimizers whose update needs them.
+_STATE = {"adam": {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
+          "adamw": {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
+          "rmsprop": {"exp_avg_sq": "square_avg"}}
+
+
+class Monitor:
+    """What `watch` returns. Call `step` between backward and the optimizer's step.
+
+    The answers arrive in the background; the attributes show the newest one:
+    action, score, alerts, state, verdict, last_reply. Beside them: dropped, errors, timing."""
+
+    def __init__(self, model: torch.nn.Module, optimizer: Any, *, url: Optional[str],
+                 run: str, probe: Optional[Callable[[], torch.Tensor]], every: int,
+                 probe_every: int, probe_follow: bool, probe_mode: str, wait: bool,
+                 token: Optional[str],
+                 include: Optional[Sequence[str]], exclude: Optional[Sequence[str]],
+                 labels: Optional[Mapping[str, str]], spool: Optional[str],
+                 clip_norm: Optional[float], scaler: Any, rank: Optional[int],
+                 world: Optional[int], shards: Optional[Mapping[str, Any]],
+                 attempt_key: Optional[str], start_step: int, timeout: float, limits: Limits,
+                 retention: Optional[str], data: Optional[str], windows: Optional[Sequence[int]],
+                 cafile: Optional[str]):
+        _check(model, optimizer, run, every, probe_every, clip_norm)
+        self.last_reply: Optional[Reply] = None
+        self.probe_pair: Optional[Pair] = None  # the newest, for those who want to look
+        self.timing = {"steps": 0, "pushes": 0, "copy_s": 0.0, "probe_s": 0.0,
+                       "probe_gradients": 0, "wait_s": 0.0}
+        self._pid = os.getpid()
+        self._optimizer = declare.unwrap_optimizer(optimizer)
+        self._named = declare.parameters(model, self._optimizer, include, exclude)
+        if not self._named:
+            raise ValueError("no parameter to watch: the optimizer updates none that include= and "
+                             "exclude= let through")
+        self._groups = declare.Groups(self._optimizer, self._named)
+        self._every, self._probe_every = every, probe_every
+        self._probe_follow = probe_follow
+        self._wait, self._timeout = wait, timeout
+        self._clip_norm, self._scaler = clip_norm, scaler
+        self._world, self._shards = world, shards
+        self._rank = rank
+        self._is_passive = _is_replica(rank, shards)
+        self._next = start_step
+        self._last: Optional[int] = None         # the last step that was queued
+        self._probed_at: Optional[int] = None
+        self._has_followed = True                # every update since then was queued too
+        self._wants_state = True
+        self._capture = Capture()
+        self._probe = (Probe(model, self._named, probe, probe_mode) if probe is not None
+                       else None)
+        optimizer_fields = self._groups.declaration()
+        self._kind = optimizer_fields["type"]
+        self._sender: Optional[Sender] = None
+        if self._is_passive:
+            return
+        fields = declaration(optimizer_fields,
+                             declare.tensors(self._named) if not shards else None,
+                             self._layers(model, probe), labels, retention, data, windows)
+        connection = http.Connection(url, token, timeout, cafile)
+        self._sender = Sender(connection, run, fields, attempt_key=attempt_key, rank=rank or 0,
+                              limits=limits, spool=spool, on_reply=_Weak(self, "_replied"),
+                              on_lost=_Weak(self, "_lost"))
+        reference = weakref.ref(self)
+
+        def at_exit():
+            monitor = reference()
+            if monitor is not None:
+                monitor.close()
+        self._at_exit = at_exit
+        atexit.register(at_exit)
+
+    # ---- the answers ----
+
+    @property
+    def action(self) -> Dict[str, Any]:
+        """{"kind": "continue" | "reduce_lr" | "skip" | "rollback" | "stop", ...}"""
+        return self.last_reply.action if self.last_reply else {"kind": "continue"}
+
+    @property
+    def score(self) -> Optional[float]:
+        """instability_rules: how close the nearest rule is to firing; 1 fires. None: unknown."""
+        return self.last_reply.score if self.last_reply else None
+
+    @property
+    def alerts(self) -> List[Dict[str, Any]]:
+        return self.last_reply.alerts if self.last_reply else []
+
+    @property
+    def state(self) -> Optional[str]:
+        return self.last_reply.state if self.last_reply else None
+
+    @property
+    def verdict(self) -> Optional[str]:
+        return self.last_reply.verdict if self.last_reply else None
+
+    @property
+    def attempt(self) -> Optional[int]:
+        return self._sender.attempt if self._sender else None
+
+    @property
+    def dropped(self) -> int:
+        """Snapshots that never reached the daemon because the queue was full."""
+        return self._sender.dropped if self._sender else 0
+
+    @property
+    def sent(self) -> int:
+        return self._sender.sent if self._sender else 0
+
+    @property
+    def errors(self) -> List[str]:
+        """The last things that went wrong, newest last. None of them reached the loop."""
+        return list(self._sender.errors) if self._sender else []
+
+    # ---- the loop ----
+
+    def step(self, loss: Any = None, step: Optional[int] = None, **values: Any
+             ) -> Optional[Reply]:
+        """One optimizer step is about to happen: gradients are there, not clipped. Call it once
+        per optimizer.step (with accumulation: not per micro-batch). `values` are metadata of
+        docs/wire.md (batch_id=, skipped=, time=, ...) or labels= of the point.
+        Never raises and, without wait=True, never waits for the network; the cost is one copy of
+        parameters and gradients to host memory, and the probe's gradients where one is due.
+        With wait=True returns the answer to this very step, or None when it did not come."""
+        if self._sender is None or self._pid != os.getpid():
+            return None
+        try:
+            return self._step(loss, step, values)
+        except Exception as error:  # whatever it was, the job goes on
+            self._sender.note("step: %r" % error)
+            self._has_followed = False
+            return None
+
+    def _step(self, loss, step, values):
+        assert self._sender is not None
+        at = self._next if step is None else int(step)
+        self._next = at + 1
+        self.timing["steps"] += 1
+        if not self._sender.is_usable:
+            return None
+        if self._last is not None and at <= self._last:
+            self.new_attempt()
+        if self._every > 1 and at % self._every > 1:  # two steps in a row, so that they compare
+            self._has_followed = False
+            return None
+        started = time.perf_counter()
+        roles, extra = self._probe_roles(at)
+        probed = time.perf_counter()
+        item = self._snapshot(at, loss, roles, extra, values)
+        self._sender.put(item)
+        self._last, self._has_followed = at, True
+        copied = time.perf_counter()
+        reply = self._await(item) if self._wait else None
+        self.timing["pushes"] += 1
+        self.timing["probe_s"] += probed - started
+        self.timing["copy_s"] += copied - probed
+        self.timing["wait_s"] += time.perf_counter() - copied
+        return reply
+
+    def _await(self, item):
+        item.done.wait(self._timeout)
+        return Reply(item.reply) if item.reply else None
+
+    def new_attempt(self) -> None:
+        """Call after going back to a checkpoint. A step that does not rise does it by itself."""
+        if self._sender is not None:
+            self._sender.begin_attempt()
+            self._last, self._has_followed, self._wants_state = None, True, True
+            self._probed_at = None
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """Sends what is queued, at most for `timeout` seconds, and ends the run."""
+        if self._sender is None or self._pid != os.getpid():
+            return
+        self._sender.close(timeout)
+        atexit.unregister(self._at_exit)
+
+    def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
+        """Waits until all that is queued was answered; False when time ran out."""
+        if self._sender is None or self._pid != os.getpid():
+            return True
+        return self._sender.flush(timeout)
+
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
+
+    # ---- a snapshot ----
+
+    def _snapshot(self, at, loss, roles, extra, values):
+        roles["param"] = self._named
+        roles["grad"] = {name: parameter.grad for name, parameter in self._named.items()
+                         if parameter.grad is not None}
+        state = self._state() if self._needs_state() else {}
+        roles.update(state)
+        metadata = {"step": at, "loss": None if loss is None else wire.number(loss),
+                    "lr": self._groups.rates(), "optimizer_step": self._updates(),
+                    "rank": self._rank, "world": self._world, "shard": self._shards,
+                    "time": time.time()}
+        metadata.update(extra)
+        metadata.update(self._scaling())
+        if self._clip_norm is not None:
+            metadata.update(clip_norm=self._clip_norm, grad_norm=self._grad_norm())
+        for key, value in (values.pop("labels", None) or {}).items():
+            metadata[key if key.startswith("x-") else "x-" + key] = value
+        metadata.update(values)
+        texts = wire.metadata(metadata)
+        layout, data, release = self._capture.take(roles)
+        if state:
+            self._wants_state = False
+        return Item(at, [layout.header(texts), data], bool(state), release)
+
+    def _needs_state(self):
+        """Adam's m and v follow from the gradients while every update was pushed; otherwise the
+        daemon needs them once."""
+        return self._kind in _STATE and (self._wants_state or not self._has_followed)
+
+    def _state(self):
+        found: Dict[str, Dict[str, torch.Tensor]] = {}
+        for role, key in _STATE[self._kind].items():
+            held = {name: self._optimizer.state[parameter][key]
+                    for name, parameter in self._named.items()
+                    if key in self._optimizer.state.get(parameter, {})}
+            if held:
+                found[role] = held
+        return found
+
+    def _updates(self):
+        """Updates that Adam's state has seen; None for optimizers that do not count."""
+        if self._kind not in _STATE:
+            return None
+        counts = [state["step"] for state in
+                  (self._optimizer.state.get(parameter) for parameter in self._named.values())
+                  if state and "step" in state]
+        return int(max((float(count) for count in counts), default=0))
+
+    def _scaling(self):
+        """Mixed precision: gradients that the GradScaler still has to divide, steps it will skip."""
+        scaler = self._scaler
+        if scaler is None or not scaler.is_enabled():
+            return {}
+        found = scaler._per_optimizer_states[id(self._optimizer)]["found_inf_per_device"]
+        if found:  # unscale_ was called: the gradients are true ones
+            return {"loss_scale": scaler.get_scale(),
+                    "skipped": any(bool(flag) for flag in found.values())}
+        is_finite = all(bool(torch.isfinite(parameter.grad).all())
+                        for parameter in self._named.values() if parameter.grad is not None)
+        return {"clip_factor": scaler.get_scale(), "loss_scale": scaler.get_scale(),
+                "skipped": not is_finite}
+
+    def _grad_norm(self):
+        """As torch.nn.utils.clip_grad_norm_ computes it, over all the optimizer's parameters."""
+        squares = [parameter.grad.detach().double().pow(2).sum().cpu()
+                   for group in self._optimizer.param_groups for parameter in group["params"]
+                   if parameter.grad is not None]
+        return math.sqrt(float(torch.stack(squares).sum())) if squares else 0.0
+
+    # ---- the probe ----
+
+    def _probe_roles(self, at):
+        """Roles and scalars of a probe, where one is due: the pair every `probe_every` steps, and
+        on the step after it the probe gradient alone, so that two snapshots of one function
+        follow each other (docs/spec.md 3)."""
+        if self._probe is None:
+            return {}, {}
+        try:
+            if self._is_probe_due(at):
+                pair = self._probe.measure(self._preconditioner())
+                self.probe_pair, self._probed_at = pair, at
+            elif self._probe_follow and self._probed_at == at - 1:
+                pair = self._probe.gradient()
+            else:
+                return {}, {}
+        except Exception as error:
+            self._sender.note("probe switched off: %r" % error)
+            self._probe = None
+            return {}, {}
+        self.timing["probe_gradients"] += pair.gradients
+        names = list(self._named)
+        roles = {"probe_grad": dict(zip(names, pair.gradient))}
+        if pair.s is not None and pair.y is not None:
+            roles["pair_s"] = dict(zip(names, pair.s))
+            roles["pair_y"] = dict(zip(names, pair.y))
+        return roles, {"probe_loss": pair.loss}
+
+    def _is_probe_due(self, at):
+        if self._every > 1 and at % self._every:
+            return False  # the second of two: the step after it is not pushed
+        if self._kind in _STATE and not self._updates():
+            return False  # P is not defined before the first update
+        return self._probed_at is None or at - self._probed_at >= self._probe_every
+
+    def _preconditioner(self):
+        """Diagonal P of docs/spec.md 2.2 from the state the optimizer holds; unequal rates of
+        groups are folded in. None: the identity."""
+        rates = self._groups.rates()
+        if self._kind not in _STATE and len(rates) == 1:
+            return None
+        reference = max(rates)
+        result = []
+        for name, parameter in self._named.items():
+            diagonal = self._adam_diagonal(name, parameter)
+            rate = self._groups.rate(name)
+            # A group at rate 0 does not move: a large P keeps the direction out of it.
+            result.append(diagonal * (reference / rate if rate > 0 else 1e12))
+        return result
+
+    def _adam_diagonal(self, name, parameter):
+        if self._kind not in _STATE:
+            return torch.ones_like(parameter)
+        group = self._optimizer.param_groups[self._groups.of_tensor[name]]
+        state = self._optimizer.state.get(parameter, {})
+        second = state.get(_STATE[self._kind]["exp_avg_sq"])
+        if second is None:
+            return torch.ones_like(parameter)
+        if self._kind == "rmsprop":
+            return second.sqrt() + group["eps"]
+        beta1, beta2 = group["betas"]
+        count = float(state["step"])
+        held = (second / (1 - beta2 ** count)).sqrt() + group["eps"]
+        return held * (1 - beta1 ** count)
+
+    # ---- from the background thread ----
+
+    def _replied(self, item, reply):
+        self.last_reply = Reply(reply)
+        if "exp_avg_sq" in (reply.get("want") or ()) and not item.has_state:
+            self._wants_state = True
+
+    def _lost(self, item):
+        self._wants_state = True
+
+    def _layers(self, model, probe):
+        try:
+            sizes = input_sizes(model, probe) if probe is not None else {}
+            return declare.layers(model, self._named, sizes)
+        except Exception as error:
+            log.warning("lyapd: layers are not declared: %r", error)
+            return None
+
+
+class _Weak:
+    """A method of an object that this reference does not keep alive."""
+
+    def __init__(self, target: Any, name: str):
+        self._target, self._name = weakref.ref(target), name
+
+    def __call__(self, *args: Any) -> None:
+        target = self._target()
+        if target is not None:
+            getattr(target, self._name)(*args)
+
+
+def _check(model, optimizer, run, every, probe_every, clip_norm):
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError("model must be a torch.nn.Module, not %s" % type(model).__name__)
+    if not hasattr(optimizer, "param_groups"):
+        raise TypeError("optimizer must be a torch.optim.Optimizer, not %s"
+                        % type(optimizer).__name__)
+    if not run or not isinstance(run, str):
+        raise ValueError("run= names the run, for example run='gpt-7'")
+    for name, value in (("every", every), ("probe_every", probe_every)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError("%s must be a whole number of steps, at least 1, not %r"
+                             % (name, value))
+    if clip_norm is not None and not (isinstance(clip_norm, numbers.Real) and clip_norm > 0):
+        raise ValueError("clip_norm must be positive, not %r" % clip_norm)
+
+
+def _is_replica(rank, shards):
+    """Of data-parallel replicas one rank pushes; ranks that hold shards all do."""
+    if rank is not None or shards:
+        return False
+    with contextlib.suppress(Exception):
+        distributed = torch.distributed
+        return (distributed.is_available() and distributed.is_initialized()
+                and distributed.get_rank() != 0)
+    return False
+
+
+def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str] = None,
+          probe: Optional[Callable[[], torch.Tensor]] = None, every: int = 1,
+          probe_every: int = 5, probe_follow: bool = True, probe_mode: str = "auto",
+          wait: bool = False,
+          token: Optional[str] = None, include: Optional[Sequence[str]] = None,
+          exclude: Optional[Sequence[str]] = None, labels: Optional[Mapping[str, str]] = None,
+          spool: Optional[str] = None, clip_norm: Optional[float] = None, scaler: Any = None,
+          rank: Optional[int] = None, world: Optional[int] = None,
+          shards: Optional[Mapping[str, Any]] = None, attempt_key: Optional[str] = None,
+          start_step: int = 0, timeout: float = 30.0, limits: Limits = Limits(),
+          retention: Optional[str] = None, data: Optional[str] = None,
+          windows: Optional[Sequence[int]] = None, cafile: Optional[str] = None) -> Monitor:
+    """Watches a training loop: `loss.backward(); mon.step(loss); optimizer.step()`.
+
+    url, token      of the daemon; default $LYAPD_URL (else http://127.0.0.1:9470), $LYAPD_TOKEN
+    run             name of the run, [A-Za-z0-9._-]{1,128}
+    probe           function that returns the loss of one fixed batch: curvature (docs/python.md)
+    every           push every step (1), or two steps in a row in every `every`
+    probe_every     steps between probes; probe_follow: one more probe gradient on the next step
+    probe_mode      exact (second derivatives), difference (of two gradients), auto
+    wait            step waits for its answer, at most `timeout` seconds
+    include, exclude  glob patterns over parameter names
+    labels          of the run, {"team": "vision"}
+    spool           directory for snapshots while the daemon is away
+    clip_norm       the norm to which gradients are clipped after step
+    scaler          the GradScaler, so that skipped steps and scaled gradients are known
+    rank, world, shards  of sharded training; replicas need none, their first rank pushes
+    attempt_key     the same for all ranks of one life of the job; default one of its own
+    start_step      number of the first step
+    limits          bounds of the queue and the spool
+    """
+    return Monitor(model, optimizer, url=url, run=run, probe=probe, every=every,
+                   probe_every=probe_every, probe_follow=probe_follow, probe_mode=probe_mode,
+                   wait=wait, token=token,
+                   include=include, exclude=exclude, labels=labels, spool=spool,
+                   clip_norm=clip_norm, scaler=scaler, rank=rank, world=world, shards=shards,
+                   attempt_key=attempt_key, start_step=start_step, timeout=timeout,
+                   limits=limits, retention=retention, data=data, windows=windows, cafile=cafile)
