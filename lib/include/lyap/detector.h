@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lyap/status.h"
+
 #include "lyap/point.h"
 #include "lyap/profile.h"
 
@@ -40,21 +42,22 @@ struct lyap_loss_view {
 };
 
 /* `reference` NaN: learned from the first three losses. */
-void lyap_detector_init(struct lyap_detector *d, double reference);
+LYAP_API void lyap_detector_init(struct lyap_detector *d, double reference);
 /* Takes a finite loss. */
-struct lyap_loss_view lyap_detector_loss(struct lyap_detector *d, double loss);
+LYAP_API struct lyap_loss_view lyap_detector_loss(struct lyap_detector *d, double loss);
 /* Takes W = net work over E; returns the sum of the newest five. */
-double lyap_detector_work(struct lyap_detector *d, double net_work);
+LYAP_API double lyap_detector_work(struct lyap_detector *d, double net_work);
 /* Takes <dg,D>/<D,PD> and <D,PD>. */
-void lyap_detector_secant(struct lyap_detector *d, double curvature, double delta_p);
+LYAP_API void lyap_detector_secant(struct lyap_detector *d, double curvature, double delta_p);
 /* Median of the newest three max(kappa, 0); NaN before the first. */
-double lyap_detector_curvature(const struct lyap_detector *d);
+LYAP_API double lyap_detector_curvature(const struct lyap_detector *d);
 /* EMA(<dg,D>)/EMA(<D,PD>); NaN before the first. */
-double lyap_detector_edge(const struct lyap_detector *d);
+LYAP_API double lyap_detector_edge(const struct lyap_detector *d);
 
 /* The rules on the metrics of a point. Returns the largest ratio of observable to threshold, at
  * least 0 (1 fires); NaN when no rule has both of its observables. `ret_parts` may be NULL. */
-double lyap_detector_rules(const struct lyap_point *point,
-                           struct lyap_instability_part ret_parts[LYAP_INSTABILITY_RULE_COUNT]);
+LYAP_API double
+lyap_detector_rules(const struct lyap_point *point,
+                    struct lyap_instability_part ret_parts[LYAP_INSTABILITY_RULE_COUNT]);
 
 #endif

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lyap/status.h"
+
 enum {
     LYAP_BET_COUNT = 7,     /* dyadic bets 2^-8 .. 2^-2 */
     LYAP_LEVEL_BLOCK = 16,  /* pushes per block mean */
@@ -27,8 +29,8 @@ struct lyap_evidence {
     double change;  /* log of the mean e-detector M; alarm at LYAP_LEVEL_ALARM */
 };
 
-void lyap_edetector_init(struct lyap_edetector *d, double scale);
-struct lyap_evidence lyap_edetector_push(struct lyap_edetector *d, double residual);
+LYAP_API void lyap_edetector_init(struct lyap_edetector *d, double scale);
+LYAP_API struct lyap_evidence lyap_edetector_push(struct lyap_edetector *d, double residual);
 
 /* "The loss is worse than its own recent past": residual log L - ref - margin, where ref is the
  * lower quartile of the newest block means and margin = max(log 1.5, 4 MAD scales of their
@@ -46,9 +48,10 @@ struct lyap_level {
     struct lyap_edetector detector;
 };
 
-void lyap_level_init(struct lyap_level *level);
+LYAP_API void lyap_level_init(struct lyap_level *level);
 /* True with evidence once armed. A non-finite loss counts as a huge one. After an alarm the caller
  * initialises anew. */
-bool lyap_level_push(struct lyap_level *level, double loss, struct lyap_evidence *ret_evidence);
+LYAP_API bool lyap_level_push(struct lyap_level *level, double loss,
+                              struct lyap_evidence *ret_evidence);
 
 #endif
