@@ -11,6 +11,7 @@ enum {
     LYAP_HEADER_BYTES_MAX = 16 << 20, /* DESIGN; 100 000 entries of 160 bytes */
     LYAP_JSON_BYTES_MAX = 16 << 20,   /* one JSON document or NDJSON line */
     LYAP_JSON_DEPTH_MAX = 32,         /* no body of ours nests deeper than 6 */
+    LYAP_JSON_VALUES_MAX = 1 << 21,   /* of a declaration: 100 000 tensors, 20 000 layers fit */
     LYAP_GROUP_COUNT_MAX = 256,       /* optimizer parameter groups */
     LYAP_PATTERN_BYTES_MAX = 256,     /* glob over tensor or run names */
     LYAP_PATTERN_COUNT_MAX = 4096,    /* patterns over all groups of one optimizer */

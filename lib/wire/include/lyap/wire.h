@@ -85,8 +85,9 @@ lyap_wire_resolve(const struct lyap_wire_entry *entries, uint32_t entry_count,
 
 /* Run declaration <-> JSON (the PUT body's fields: optimizer, tensors, layers, data, windows,
  * retention). Strict: unknown keys name themselves. `base_json` (stored declaration or NULL)
- * supplies fields that `json` leaves out. *ret_json: the merged canonical text, freed with
- * lyap_free. Keys that PUT handles itself (labels, attempt, attempt_key) are ignored here. */
+ * supplies fields that `json` leaves out; a field given replaces it whole, null takes it back.
+ * *ret_json: the merged canonical text, freed with lyap_free. Keys that PUT handles itself (labels,
+ * attempt, attempt_key) are ignored here. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_wire_declaration(const char *json, uint64_t length, const char *base_json,
                       struct lyap_declaration *ret_declaration, char **ret_json,
