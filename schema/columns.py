@@ -2,7 +2,8 @@
 """Writes the metric columns of a migration from the metric table of liblyap.
 
 Blocks between `-- metrics: <kind>` and `-- end` are replaced. Only for a migration that no release
-carries yet; afterwards a new metric is a new migration with ALTER TABLE ... ADD COLUMN.
+carries yet (then write its fixture again: test_store_open --write-fixture
+tests/fixtures/db/version-1.db); afterwards a new metric is a new migration with ALTER TABLE ... ADD COLUMN.
 Usage: schema/columns.py [schema/migrations/0001_init.sql]
 """
 import pathlib

@@ -158,6 +158,9 @@ static enum lyap_status rows_next(struct lyap_cursor *cursor, struct lyap_record
         else
             rows->bind.stmt = NULL;
     }
+    /* A text that could not be allocated reads as NULL: such a row is not handed out. */
+    if (status == LYAP_OK && sqlite3_errcode(rows->reader->sql.db) == SQLITE_NOMEM)
+        status = LYAP_E_NOMEM;
     rows->is_done = status != LYAP_OK; /* a finished statement would start again */
     return status;
 }
