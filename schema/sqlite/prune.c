@@ -206,10 +206,12 @@ static enum lyap_status prune_size(struct lyap_writer *writer, uint64_t bytes_ma
     enum lyap_status status = read_pages(writer, &pages);
     if (status != LYAP_OK)
         return status;
-    const uint64_t used = (uint64_t)(pages.count - pages.free) * (uint64_t)pages.bytes;
-    if (bytes_max > 0 && used > bytes_max)
+    const uint64_t bytes = (uint64_t)(pages.count * pages.bytes);
+    const uint64_t free_bytes = (uint64_t)(pages.free * pages.bytes);
+    const bool is_large = bytes_max > 0 && bytes > bytes_max;
+    if (is_large && bytes - free_bytes > bytes_max)
         status = prune_before(writer, INT64_MAX, ret_more);
-    if (status == LYAP_OK && pages.free > VACUUM_PAGES_MIN) {
+    if (status == LYAP_OK && pages.free > (is_large ? 0 : VACUUM_PAGES_MIN)) {
         status = vacuum(writer);
         *ret_more = *ret_more || status == LYAP_OK;
     }

@@ -4,11 +4,32 @@
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 
-static int is_no_space(int error)
+static bool is_no_space(int error)
 {
     return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+static int last_errno(sqlite3_file *file)
+{
+    int error = 0;
+    if (file && file->pMethods)
+        (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error;
+}
+
+/* A quota or a file size limit shows as a failed write, not as SQLITE_FULL, and a failed commit
+ * leaves no sqlite3_system_errno: the files themselves remember. */
+static bool is_out_of_space(sqlite3 *db)
+{
+    sqlite3_file *files[2] = { NULL, NULL };
+    if (!db || sqlite3_extended_errcode(db) != SQLITE_IOERR_WRITE)
+        return false;
+    (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &files[0]);
+    (void)sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &files[1]);
+    return is_no_space(last_errno(files[0])) || is_no_space(last_errno(files[1]));
 }
 
 enum lyap_status lyap_sql_status(sqlite3 *db, int rc)
@@ -32,8 +53,7 @@ enum lyap_status lyap_sql_status(sqlite3 *db, int rc)
     case SQLITE_IOERR:
         if (rc == SQLITE_IOERR_NOMEM)
             return LYAP_E_NOMEM;
-        /* A file size limit or a quota shows as a failed write, not as SQLITE_FULL. */
-        return db && is_no_space(sqlite3_system_errno(db)) ? LYAP_E_DISK_FULL : LYAP_E_IO;
+        return is_out_of_space(db) ? LYAP_E_DISK_FULL : LYAP_E_IO;
     default:
         return LYAP_E_IO;
     }
