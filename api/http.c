@@ -378,7 +378,9 @@ static enum lyap_status start(struct api_server *server, const struct api_addres
 {
     const struct api_options *o = &server->options;
     struct sockaddr_storage socket = address->socket;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    /* Poll, not epoll: libmicrohttpd 0.9.75 arms epoll by edges, and an end of file that comes with
+     * the last bytes of a broken upload goes unseen until the connection's timeout. */
+    unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     flags |= address->is_ipv6 ? MHD_USE_IPv6 : 0;
     flags |= server->tls_key ? MHD_USE_TLS : 0;
     const struct MHD_OptionItem tls[] = {

@@ -383,6 +383,10 @@ enum lyap_status api_upload_status(const struct api_upload *upload)
  * stand in the query string; else an empty, and so a truncated, one. */
 static void body_is_empty(struct api_upload *upload)
 {
+    if (upload->format == LYAP_WIRE_NDJSON) {
+        fail(upload, lyap_error_set(&upload->error, LYAP_E_FORMAT, "the body has no line"));
+        return;
+    }
     const enum lyap_status status = line_open(upload);
     if (status != LYAP_OK) {
         fail(upload, status);
