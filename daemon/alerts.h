@@ -1,0 +1,90 @@
+/* alerts.h - the open alerts of one run and their state machine (docs/rules.md):
+ *
+ *   (none) --meets--> pending --meets `for` points in a row--> firing --`clear_for` points-->
+ * resolved
+ *                        \--does not meet--> resolved, never fired
+ *
+ * keyed by attempt, rule and tensor. An absent metric holds the state; NaN too.
+ * THREADS: owned by the engine. */
+#ifndef LYAP_ALERTS_H
+#define LYAP_ALERTS_H
+
+#include "lyap/declaration.h"
+#include "lyap/partial.h"
+#include "lyap/profile.h"
+#include "rules.h"
+
+enum { LYAP_ALERTS_OPEN_MAX = 256 }; /* of one run; a rule over all tensors opens one a tensor */
+
+struct lyap_alerts;
+
+/* What the rules look at. `rows` has one entry per tensor of `set`, or is NULL. */
+struct lyap_alert_input {
+    const char *run;
+    int64_t run_id;
+    const struct lyap_labels *labels; /* of the run */
+    const struct lyap_point *point;
+    const struct lyap_tensor_row *rows;
+    const struct lyap_tensor_set *set;
+    const struct lyap_partial *partial; /* for the tensors with the largest share; or NULL */
+    const struct lyap_profile *profile; /* for the parts of `instability`; or NULL */
+    uint32_t points;                    /* of the attempt, this one included */
+    bool is_skipped;                    /* the optimizer skipped the step */
+};
+/* Stores an alert that changed (and sets its id); its status stops the step. */
+struct lyap_alert_sink {
+    void *ctx;
+    enum lyap_status (*put)(void *ctx, struct lyap_alert *alert);
+};
+
+LYAP_MUST_CHECK enum lyap_status lyap_alerts_new(struct lyap_alerts **ret_alerts);
+void lyap_alerts_free(struct lyap_alerts *alerts);
+
+/* One stored alert of the current attempt back from the store: open ones go on, resolved ones
+ * count for `once`. E_NOMEM, E_LIMIT. */
+LYAP_MUST_CHECK enum lyap_status lyap_alerts_restore(struct lyap_alerts *alerts,
+                                                     const struct lyap_alert *stored);
+/* Counts of consecutive points, from the stored points at and after a restored alert's step, in
+ * step order. Nothing is stored. */
+void lyap_alerts_replay(struct lyap_alerts *alerts, const struct lyap_rules *rules,
+                        const struct lyap_point *point);
+
+/* Evaluates every rule but silent_seconds. E_NOMEM and the sink's. */
+LYAP_MUST_CHECK enum lyap_status lyap_alerts_step(struct lyap_alerts *alerts,
+                                                  const struct lyap_rules *rules,
+                                                  const struct lyap_alert_input *input,
+                                                  const struct lyap_alert_sink *sink);
+/* Evaluates the silent_seconds rules; `seconds` 0 after a push resolves. */
+LYAP_MUST_CHECK enum lyap_status lyap_alerts_silent(struct lyap_alerts *alerts,
+                                                    const struct lyap_rules *rules,
+                                                    const struct lyap_alert_input *input,
+                                                    double seconds,
+                                                    const struct lyap_alert_sink *sink);
+/* Resolves the alerts of `rule` (NULL: all) with `why` added to the summary. */
+LYAP_MUST_CHECK enum lyap_status lyap_alerts_resolve(struct lyap_alerts *alerts, const char *rule,
+                                                     const char *why, int64_t step, int64_t now_ns,
+                                                     const struct lyap_alert_sink *sink);
+/* The open alert of this id, or NULL; the caller may acknowledge it and stores it then. */
+struct lyap_alert *lyap_alerts_find(struct lyap_alerts *alerts, int64_t id);
+
+uint32_t lyap_alerts_count(const struct lyap_alerts *alerts);
+const struct lyap_alert *lyap_alerts_get(const struct lyap_alerts *alerts, uint32_t index);
+uint32_t lyap_alerts_dropped(const struct lyap_alerts *alerts); /* for want of a place */
+/* A firing critical alert of another kind than silent_seconds; a firing silent one. */
+bool lyap_alerts_is_unstable(const struct lyap_alerts *alerts);
+bool lyap_alerts_is_silent(const struct lyap_alerts *alerts);
+/* Strongest action of the firing alerts (stop > rollback > skip > reduce_lr > continue). */
+enum lyap_action_kind lyap_alerts_action(const struct lyap_alerts *alerts,
+                                         const struct lyap_rules *rules);
+
+/* evidence.c: summary for people and evidence as JSON; free() both. */
+struct lyap_alert_cause {
+    const struct lyap_rule_entry *entry;
+    const struct lyap_alert_input *input;
+    const char *tensor; /* or NULL */
+    struct lyap_value value;
+};
+char *lyap_evidence_summary(const struct lyap_alert_cause *cause);
+char *lyap_evidence_json(const struct lyap_alert_cause *cause);
+
+#endif

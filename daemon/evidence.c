@@ -1,0 +1,213 @@
+/* Why an alert changed, for people and as JSON. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alerts.h"
+#include "buffer.h"
+
+enum { TENSORS_NAMED_MAX = 5 };
+
+/* Metrics that a person wants beside any alert. */
+static const enum lyap_metric inputs[] = {
+    LYAP_METRIC_LOSS,
+    LYAP_METRIC_LR,
+    LYAP_METRIC_GRAD_NORM,
+    LYAP_METRIC_UPDATE_NORM,
+    LYAP_METRIC_UPDATE_RATIO,
+    LYAP_METRIC_SHARPNESS,
+    LYAP_METRIC_STABILITY_LIMIT,
+    LYAP_METRIC_STABILITY_RATIO,
+    LYAP_METRIC_PROGRESS_SCALE,
+};
+
+static void add_inputs(struct lyap_buffer *text, const struct lyap_point *point)
+{
+    const char *comma = "";
+    lyap_buffer_add(text, ",\"inputs\":{");
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        const struct lyap_value *value = &point->metrics[inputs[i]];
+        if (value->reason != LYAP_REASON_NONE)
+            continue;
+        lyap_buffer_add(text, "%s\"%s\":", comma, lyap_metric_info(inputs[i])->name);
+        lyap_buffer_json_number(text, value->value);
+        comma = ",";
+    }
+    lyap_buffer_add(text, "}");
+}
+
+/* Indices of the largest finite values of |row|, descending; returns how many. */
+static uint32_t largest(const double *row, uint32_t count, uint32_t ret[TENSORS_NAMED_MAX])
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const double size = fabs(row[i]);
+        if (!(size > 0) || isinf(size))
+            continue;
+        uint32_t at = found < TENSORS_NAMED_MAX ? found : TENSORS_NAMED_MAX;
+        while (at > 0 && fabs(row[ret[at - 1]]) < size)
+            at--;
+        if (at == TENSORS_NAMED_MAX)
+            continue;
+        const uint32_t last = found < TENSORS_NAMED_MAX ? found : TENSORS_NAMED_MAX - 1;
+        memmove(&ret[at + 1], &ret[at], (last - at) * sizeof *ret);
+        ret[at] = i;
+        found += found < TENSORS_NAMED_MAX;
+    }
+    return found;
+}
+
+/* Tensors with the largest share of the overshoot work <g_t, D>. */
+static void add_shares(struct lyap_buffer *text, const struct lyap_alert_input *input)
+{
+    const double *row = input->partial ? input->partial->rows[LYAP_REDUCE_GRAD_DELTA] : NULL;
+    if (!row || input->partial->tensor_count != input->set->count)
+        return;
+    double total = 0;
+    for (uint32_t i = 0; i < input->set->count; i++)
+        total += isfinite(row[i]) ? fabs(row[i]) : 0;
+    uint32_t tensors[TENSORS_NAMED_MAX];
+    const uint32_t count = largest(row, input->set->count, tensors);
+    lyap_buffer_add(text, ",\"tensors\":[");
+    for (uint32_t i = 0; i < count; i++) {
+        lyap_buffer_add(text, "%s{\"name\":", i ? "," : "");
+        lyap_buffer_json_string(text, input->set->tensors[tensors[i]].name);
+        lyap_buffer_add(text, ",\"work\":");
+        lyap_buffer_json_number(text, row[tensors[i]]);
+        lyap_buffer_add(text, ",\"share\":");
+        lyap_buffer_json_number(text, fabs(row[tensors[i]]) / total);
+        lyap_buffer_add(text, "}");
+    }
+    lyap_buffer_add(text, "]");
+}
+
+static void add_parts(struct lyap_buffer *text, const struct lyap_profile *profile)
+{
+    struct lyap_instability_part parts[LYAP_INSTABILITY_RULE_COUNT];
+    lyap_profile_instability(profile, parts);
+    lyap_buffer_add(text, ",\"parts\":[");
+    for (unsigned i = 0; i < LYAP_INSTABILITY_RULE_COUNT; i++) {
+        const struct lyap_instability_part *part = &parts[i];
+        lyap_buffer_add(text, "%s{\"rule\":\"%s\",\"observables\":[", i ? "," : "", part->rule);
+        for (unsigned j = 0; j < 2 && part->observables[j]; j++) {
+            lyap_buffer_add(text, "%s{\"name\":\"%s\",\"value\":", j ? "," : "",
+                            part->observables[j]);
+            lyap_buffer_json_number(text, part->values[j]);
+            lyap_buffer_add(text, ",\"threshold\":");
+            lyap_buffer_json_number(text, part->thresholds[j]);
+            lyap_buffer_add(text, "}");
+        }
+        lyap_buffer_add(text, "]}");
+    }
+    lyap_buffer_add(text, "]");
+}
+
+/* Non-finite elements of a tensor; 0 where not known. */
+static double nonfinite_of(const struct lyap_tensor_row *row, enum lyap_tensor_metric metric)
+{
+    return row->values[metric] > 0 ? row->values[metric] : 0;
+}
+
+/* The first tensors with non-finite values, in declared order: the first is the layer to look at.
+ */
+static void add_nonfinite(struct lyap_buffer *text, const struct lyap_alert_input *input)
+{
+    uint32_t named = 0;
+    lyap_buffer_add(text, ",\"tensors\":[");
+    for (uint32_t i = 0; input->rows && i < input->set->count && named < TENSORS_NAMED_MAX; i++) {
+        const double param = nonfinite_of(&input->rows[i], LYAP_TENSOR_METRIC_NONFINITE_PARAM);
+        const double grad = nonfinite_of(&input->rows[i], LYAP_TENSOR_METRIC_NONFINITE_GRAD);
+        if (param + grad <= 0)
+            continue;
+        lyap_buffer_add(text, "%s{\"name\":", named++ ? "," : "");
+        lyap_buffer_json_string(text, input->set->tensors[i].name);
+        lyap_buffer_add(text, ",\"param\":%.0f,\"grad\":%.0f}", param, grad);
+    }
+    lyap_buffer_add(text, "]");
+}
+
+char *lyap_evidence_json(const struct lyap_alert_cause *cause)
+{
+    struct lyap_buffer text = LYAP_BUFFER_NULL;
+    const struct lyap_rule *rule = &cause->entry->rule;
+    lyap_buffer_add(&text, "{\"metric\":");
+    lyap_buffer_json_string(&text, rule->metric);
+    if (cause->tensor) {
+        lyap_buffer_add(&text, ",\"tensor\":");
+        lyap_buffer_json_string(&text, cause->tensor);
+    }
+    lyap_buffer_add(&text, ",\"formula\":");
+    lyap_buffer_json_string(&text, lyap_rule_formula(cause->entry));
+    lyap_buffer_add(&text, ",\"step\":%lld,\"value\":", (long long)cause->input->point->step);
+    lyap_buffer_json_number(&text, cause->value.value);
+    lyap_buffer_add(&text, ",\"trust\":\"%s\"",
+                    lyap_trust_name((enum lyap_trust)cause->value.trust));
+    if (!isnan(cause->value.error)) {
+        lyap_buffer_add(&text, ",\"error\":");
+        lyap_buffer_json_number(&text, cause->value.error);
+    }
+    lyap_buffer_add(
+        &text, ",\"comparison\":\"%s\",\"threshold\":", lyap_comparison_name(rule->comparison));
+    lyap_buffer_json_number(&text, rule->threshold);
+    lyap_buffer_add(&text, ",\"clear\":");
+    lyap_buffer_json_number(&text, isnan(rule->clear) ? rule->threshold : rule->clear);
+    lyap_buffer_add(&text, ",\"window\":{\"for\":%u,\"clear_for\":%u}", rule->for_steps,
+                    rule->clear_steps);
+    if (rule->source) {
+        lyap_buffer_add(&text, ",\"source\":");
+        lyap_buffer_json_string(&text, rule->source);
+    }
+    add_inputs(&text, cause->input->point);
+    if (cause->entry->kind == LYAP_RULE_NONFINITE)
+        add_nonfinite(&text, cause->input);
+    const bool is_instability = cause->entry->kind == LYAP_RULE_METRIC &&
+                                cause->entry->metric == LYAP_METRIC_INSTABILITY_RULES;
+    if (is_instability && cause->input->profile)
+        add_parts(&text, cause->input->profile);
+    if (is_instability)
+        add_shares(&text, cause->input);
+    lyap_buffer_add(&text, "}");
+    return lyap_buffer_detach(&text);
+}
+
+/* "first in fc1.weight (grad)": the tensor that a person looks at first. */
+static void add_first_nonfinite(struct lyap_buffer *text, const struct lyap_alert_input *input)
+{
+    for (uint32_t i = 0; input->rows && i < input->set->count; i++) {
+        const bool is_param = nonfinite_of(&input->rows[i], LYAP_TENSOR_METRIC_NONFINITE_PARAM) > 0;
+        const bool is_grad = nonfinite_of(&input->rows[i], LYAP_TENSOR_METRIC_NONFINITE_GRAD) > 0;
+        if (!is_param && !is_grad)
+            continue;
+        lyap_buffer_add(text, ", first in %s (%s)", input->set->tensors[i].name,
+                        is_param ? "param" : "grad");
+        return;
+    }
+    const struct lyap_value *loss = &input->point->metrics[LYAP_METRIC_LOSS];
+    if (loss->reason == LYAP_REASON_NONE && !isfinite(loss->value))
+        lyap_buffer_add(text, ", the loss");
+}
+
+char *lyap_evidence_summary(const struct lyap_alert_cause *cause)
+{
+    struct lyap_buffer text = LYAP_BUFFER_NULL;
+    const struct lyap_rule *rule = &cause->entry->rule;
+    const long long step = (long long)cause->input->point->step;
+    switch (cause->entry->kind) {
+    case LYAP_RULE_NONFINITE:
+        lyap_buffer_add(&text, "%.0f non-finite values at step %lld", cause->value.value, step);
+        add_first_nonfinite(&text, cause->input);
+        break;
+    case LYAP_RULE_SILENT_SECONDS:
+        lyap_buffer_add(&text, "no push for %.0f s, last step %lld", cause->value.value, step);
+        break;
+    case LYAP_RULE_METRIC:
+    case LYAP_RULE_TENSOR_METRIC:
+        lyap_buffer_add(&text, "%s%s%s = %.4g %s %.4g at step %lld", rule->metric,
+                        cause->tensor ? " of " : "", cause->tensor ? cause->tensor : "",
+                        cause->value.value, lyap_comparison_name(rule->comparison), rule->threshold,
+                        step);
+        break;
+    }
+    return lyap_buffer_detach(&text);
+}
