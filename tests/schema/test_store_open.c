@@ -258,6 +258,27 @@ START_TEST(databases_of_earlier_versions_open)
 }
 END_TEST
 
+/* Every SQL example of docs/storage.md runs. */
+START_TEST(the_examples_of_the_page_run)
+{
+    static const char open_mark[] = "```sql\n", close_mark[] = "```";
+    unsigned char *bytes = NULL;
+    const size_t length = read_file("docs/storage.md", &bytes);
+    bytes[length] = '\0';
+    int count = 0;
+    for (char *text = (char *)bytes; (text = strstr(text, open_mark)) != NULL; count++) {
+        text += sizeof open_mark - 1;
+        char *end = strstr(text, close_mark);
+        ck_assert_ptr_nonnull(end);
+        *end = '\0';
+        execute(test.path, text);
+        text = end + 1;
+    }
+    ck_assert_int_ge(count, 7);
+    free(bytes);
+}
+END_TEST
+
 static const char *fixture_path;
 
 START_TEST(write_the_fixture)
@@ -293,5 +314,6 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, bad_options_are_refused_with_a_text);
     tcase_add_test(tcase, network_file_systems_are_known);
     tcase_add_test(tcase, databases_of_earlier_versions_open);
+    tcase_add_test(tcase, the_examples_of_the_page_run);
     return test_main(suite);
 }
