@@ -30,13 +30,16 @@ struct lyap_store_ops {
 
     /* id 0: inserted and set; else updated. The name is unique: E_EXISTS. */
     enum lyap_status (*put_run)(struct lyap_store *store, struct lyap_run_record *run);
+    /* Gone for every reader with the commit, the name is free; its rows go with prune. */
     enum lyap_status (*delete_run)(struct lyap_store *store, int64_t run_id);
     enum lyap_status (*put_attempt)(struct lyap_store *store,
                                     const struct lyap_attempt_record *attempt);
-    /* Tensor names and shapes of an attempt, once; rows of put_point refer to their index. */
+    /* Tensor names and shapes of an attempt, once (else E_CONFLICT); rows of put_point refer to
+     * their index. */
     enum lyap_status (*put_tensors)(struct lyap_store *store, int64_t run_id, uint32_t attempt,
                                     const struct lyap_tensor_set *set);
-    /* One wide row, its roll-ups, and `row_count` tensor rows (0: none this step). */
+    /* One wide row, its roll-ups, and `row_count` tensor rows (0: none this step). E_STEP_ORDER;
+     * E_NOT_FOUND: put_attempt comes first. */
     enum lyap_status (*put_point)(struct lyap_store *store, int64_t run_id,
                                   const struct lyap_point *point,
                                   const struct lyap_tensor_row *rows, uint32_t row_count);
@@ -53,13 +56,14 @@ struct lyap_store_ops {
     /* Declared tensors of an attempt; an empty set when none. Caller releases. */
     enum lyap_status (*get_tensors)(struct lyap_store *store, int64_t run_id, uint32_t attempt,
                                     struct lyap_tensor_set *ret_set);
-    /* Deletes points older than a time, or the oldest until the file is below a size; bounded work
-     * per call, *ret_more when there is more to do. Runs, alerts and events stay. */
+    /* In an open batch. Removes rows of deleted runs; points older than a time (0: none); the
+     * oldest until the file is below a size (0: any). Bounded work per call, *ret_more when there
+     * is more to do. Runs, alerts, events and roll-ups stay. */
     enum lyap_status (*prune)(struct lyap_store *store, int64_t before_ns, uint64_t bytes_max,
                               bool *ret_more);
 
-    /* Any thread. E_NOT_FOUND: the run of a run-bound table does not exist; E_BUSY: every reader is
-     * taken. */
+    /* Any thread; sees what is committed. E_NOT_FOUND: the run of a run-bound table does not exist;
+     * E_BUSY: every reader is taken. */
     enum lyap_status (*query)(struct lyap_store *store, const struct lyap_query *query,
                               struct lyap_cursor **ret_cursor);
     bool (*is_writable)(struct lyap_store *store); /* readiness: the last commit did not fail */

@@ -79,6 +79,22 @@ static const struct lyap_store_ops operations = {
     .error_text = error_text,
 };
 
+/* Where WAL is impossible (no shared memory) SQLite says so only in its answer. */
+static enum lyap_status check_wal(sqlite3 *db, struct lyap_error *reterr)
+{
+    sqlite3_stmt *stmt = NULL;
+    enum lyap_status status = LYAP_OK;
+    int rc = sqlite3_prepare_v2(db, "PRAGMA journal_mode", -1, &stmt, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(stmt);
+    if (rc != SQLITE_ROW)
+        status = lyap_sql_fail(db, rc, reterr);
+    else if (sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), "wal") != 0)
+        status = lyap_error_set(reterr, LYAP_E_IO, "the file system does not allow WAL");
+    sqlite3_finalize(stmt);
+    return status;
+}
+
 /* A newer or foreign file stays as it is: nothing is written before the check, and closing must not
  * fold its WAL either. */
 static enum lyap_status open_database(struct lyap_writer *writer, uint32_t busy_timeout_ms,
@@ -99,7 +115,9 @@ static enum lyap_status open_database(struct lyap_writer *writer, uint32_t busy_
     rc = sqlite3_db_config(writer->sql.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(writer->sql.db, settings, NULL, NULL, NULL);
-    return rc == SQLITE_OK ? LYAP_OK : lyap_sql_fail(writer->sql.db, rc, reterr);
+    if (rc != SQLITE_OK)
+        return lyap_sql_fail(writer->sql.db, rc, reterr);
+    return check_wal(writer->sql.db, reterr);
 }
 
 static enum lyap_status open_files(struct lyap_writer *writer,

@@ -128,11 +128,11 @@ enum lyap_table {
 struct lyap_query {
     enum lyap_table table;
     const char *run;            /* name; NULL: all (runs, alerts) */
-    uint32_t attempt;           /* 0: the current one */
+    uint32_t attempt;           /* 0: the current one (events, alerts: every one) */
     int64_t from_step, to_step; /* inclusive; from 0, to LYAP_STEP_MAX */
     int64_t after;      /* keyset cursor: rows beyond this key (id, step, or row rank); -1: start */
     bool is_descending; /* newest first */
-    uint32_t limit;
+    uint32_t limit;     /* 0: without */
     /* runs */
     const char *label_key, *label_value;
     int state; /* enum of the table's state; -1: any */
@@ -141,7 +141,8 @@ struct lyap_query {
     const enum lyap_tensor_metric *tensor_metrics; /* used instead when `tensor` is set */
     uint32_t metric_count;
     const char *tensor;
-    uint32_t points; /* > 0: roll up so that at most this many rows come; min and max kept */
+    uint32_t points; /* > 0: roll up so that at most this many rows come, ascending alone; min and
+                        max kept */
     /* tensors */
     enum lyap_tensor_metric sort;
     /* alerts */
@@ -150,11 +151,12 @@ struct lyap_query {
 };
 struct lyap_series_row {
     int64_t step;        /* of the last point in the bin */
-    uint32_t resolution; /* points per bin: 1, 8, 64 ... */
+    uint32_t resolution; /* steps per bin: 1, 8, 64 ... */
     uint32_t count;      /* metric_count */
     const double *last, *min,
         *max;           /* min, max equal last at resolution 1; absent: NaN with is_nan false */
-    const bool *is_nan; /* a NaN was pushed (a value), not absent */
+    const bool *is_nan; /* a NaN was pushed (a value), not absent: last is NaN then, whatever
+                           followed in the bin; min and max are those of the other values */
 };
 struct lyap_tensor_record {
     const char *name;
