@@ -1,5 +1,5 @@
-# What `cmake --install` puts where: programs, static libraries with headers, pkg-config and CMake files.
-# Unit files are systemd/'s.
+# What `cmake --install` puts where: static libraries with headers, pkg-config and CMake files. The program
+# is daemon/'s, unit files are systemd/'s.
 include(CMakePackageConfigHelpers)
 set(LYAP_CMAKE_FOLDER ${CMAKE_INSTALL_LIBDIR}/cmake/lyap)
 
@@ -18,9 +18,6 @@ endfunction()
 lyap_install(lyap lib ${PROJECT_SOURCE_DIR}/lib/include)
 lyap_install(lyap_wire wire ${PROJECT_SOURCE_DIR}/lib/wire/include)
 lyap_install(lyap_client client ${PROJECT_SOURCE_DIR}/clients/c/include)
-if(TARGET lyapd)
-    install(TARGETS lyapd RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
 
 # Relative to the .pc file, so that the tree may be moved or staged.
 file(RELATIVE_PATH LYAP_PC_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)

@@ -78,7 +78,7 @@ static enum lyap_status add_array(json_t *header, const struct body_array *array
                                   struct lyap_error *reterr)
 {
     char name[BODY_NAME_BYTES];
-    uint64_t count;
+    uint64_t count = 0;
     if (!array->name || strlen(array->name) > LYAP_TENSOR_NAME_BYTES_MAX)
         return lyap_error_set(reterr, LYAP_E_INVALID,
                               "an array's name is missing or above %d bytes",

@@ -125,12 +125,12 @@ class Trainer(unittest.TestCase):
         self.assertEqual(self.daemon.get("/v1/runs/calm")["state"], "ended")
 
     def test_fault_is_alerted_before_the_loss_triples(self):
-        output = self.train("--run", "fault", "--steps", "200", "--raise-at", "150", "--raise-lr", "1.5",
+        output = self.train("--run", "fault", "--steps", "200", "--raise-at", "152", "--raise-lr", "1.5",
                             "--expect", "alert")
         self.assertRegex(output, r"\d+ steps of lead")
 
     def test_obeying_rescues_the_run(self):
-        output = self.train("--run", "rescue", "--steps", "260", "--raise-at", "150", "--raise-lr", "1.5",
+        output = self.train("--run", "rescue", "--steps", "260", "--raise-at", "152", "--raise-lr", "1.5",
                             "--obey", "--expect", "rescue")
         self.assertIn("the trainer follows", output)
 
