@@ -158,16 +158,16 @@ size_t lyap_padded(size_t count);
 /* Widens and pads. */
 void lyap_chunk_widen(const struct lyap_kernels *kernels, enum lyap_dtype dtype,
                       const unsigned char *bytes, size_t count, double *ret);
-void lyap_intake_sketch(struct lyap_intake *intake, enum lyap_sketch_role role, uint32_t tensor,
+void lyap_intake_sketch(struct lyap_intake *intake, enum lyap_sketch_role role, uint32_t index,
                         uint64_t first, size_t count, const double *x);
 
 /* products */
 void lyap_products_open(struct lyap_intake *intake);
 /* Block of `count` elements from `first` of a tensor whose roles have all arrived so far;
  * `streamed` is the raw block of the open entry where that is not stored. */
-void lyap_products_block(struct lyap_intake *intake, uint32_t tensor, uint64_t first,
-                         uint64_t count, const unsigned char *streamed);
-void lyap_products_close(struct lyap_intake *intake, uint32_t tensor);
+void lyap_products_block(struct lyap_intake *intake, uint32_t index, uint64_t first, uint64_t count,
+                         const unsigned char *streamed);
+void lyap_products_close(struct lyap_intake *intake, uint32_t index);
 /* After all tensors: rows that need the clip coefficient. */
 void lyap_products_finish(struct lyap_intake *intake);
 

@@ -180,6 +180,13 @@ void fixture_must_push(const struct fixture *fixture, const struct lyap_memory *
     ck_assert_msg(status == LYAP_OK, "%s", lyap_error_text(&fixture_error));
 }
 
+static uint64_t bits_of(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 static void same_values(const double *a, const double *b, uint32_t count, double tolerance,
                         const char *name)
 {
@@ -188,7 +195,7 @@ static void same_values(const double *a, const double *b, uint32_t count, double
     for (uint32_t i = 0; a && i < count; i++)
         scale = fmax(scale, isnan(b[i]) ? 0 : fabs(b[i]));
     for (uint32_t i = 0; a && i < count; i++) {
-        const bool is_same = tolerance == 0 ? memcmp(&a[i], &b[i], sizeof a[i]) == 0
+        const bool is_same = tolerance == 0 ? bits_of(a[i]) == bits_of(b[i])
                                             : fabs(a[i] - b[i]) <= tolerance * scale;
         ck_assert_msg(is_same || (isnan(a[i]) && isnan(b[i])), "%s[%u]: %.17g and %.17g", name, i,
                       a[i], b[i]);

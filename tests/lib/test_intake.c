@@ -408,7 +408,7 @@ START_TEST(state_is_known_only_without_gaps)
 {
     struct fixture fixture;
     struct lyap_partial partial;
-    struct lyap_memory *memory, *next;
+    struct lyap_memory *memory = NULL, *next;
     adam(&fixture);
     for (int n = 0; n < 2; n++) {
         fixture_step(&fixture, 50 + n);
@@ -416,13 +416,12 @@ START_TEST(state_is_known_only_without_gaps)
         for (int r = 0; r < 2; r++)
             for (uint32_t t = 0; t < TENSORS; t++)
                 fixture_add(&fixture, roles[r], t, LYAP_DTYPE_F64, values[n][r][t]);
-        fixture_must_push(&fixture, n ? memory : NULL, &partial, &next);
+        fixture_must_push(&fixture, memory, &partial, &next);
         ck_assert(!partial.is_state_exact);
         ck_assert_ptr_null(partial.rows[LYAP_REDUCE_STEP_SQ]);
         ck_assert((partial.rows[LYAP_REDUCE_GRAD_DELTA] != NULL) == (n == 1));
         lyap_partial_release(&partial);
-        if (n == 1)
-            lyap_memory_free(memory);
+        lyap_memory_free(memory);
         memory = next;
     }
     lyap_memory_free(memory);
