@@ -21,6 +21,9 @@ function(lyap_options target)
         target_compile_options(${target} PRIVATE -fsanitize=${LYAP_SANITIZE} -fno-sanitize-recover=all)
         target_link_options(${target} PUBLIC -fsanitize=${LYAP_SANITIZE})
     endif()
+    if(LYAP_FUZZ) # coverage feedback from every object, or the fuzzer is blind
+        target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
+    endif()
 endfunction()
 
 # lyap_library(<name> SOURCES ... [PUBLIC <include dirs>] [LINK <libraries>] [PRIVATE_LINK <libraries>]
