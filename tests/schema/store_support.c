@@ -155,7 +155,10 @@ uint32_t test_count(struct lyap_store *store, const struct lyap_query *query)
 
 bool test_same_bits(double a, double b)
 {
-    return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof a) == 0;
+    uint64_t a_bits, b_bits;
+    memcpy(&a_bits, &a, sizeof a_bits);
+    memcpy(&b_bits, &b, sizeof b_bits);
+    return a_bits == b_bits || (isnan(a) && isnan(b));
 }
 
 int64_t test_sql_int(const char *path, const char *sql)

@@ -201,9 +201,8 @@ static void write_fixture(struct lyap_store *store)
     test_commit(store);
 }
 
-static void assert_fixture(struct lyap_store *store)
+static void assert_fixture_point(struct lyap_store *store)
 {
-    static const enum lyap_metric metrics[] = { LYAP_METRIC_LOSS, LYAP_METRIC_SHARPNESS };
     struct lyap_record record;
     struct lyap_query query = test_query(LYAP_TABLE_POINTS, "old-run");
     ck_assert_uint_eq(test_count(store, &query), 100);
@@ -217,19 +216,30 @@ static void assert_fixture(struct lyap_store *store)
     ck_assert_double_eq(record.u.point.metrics[LYAP_METRIC_SHARPNESS].error, 0.25);
     ck_assert_int_eq(record.u.point.metrics[LYAP_METRIC_SHARPNESS].trust, LYAP_TRUST_C);
     cursor->close(cursor);
+}
 
-    query = test_query(LYAP_TABLE_SERIES, "old-run");
+static void assert_fixture_series(struct lyap_store *store)
+{
+    static const enum lyap_metric metrics[] = { LYAP_METRIC_LOSS, LYAP_METRIC_SHARPNESS };
+    struct lyap_record record;
+    struct lyap_query query = test_query(LYAP_TABLE_SERIES, "old-run");
     query.metrics = metrics;
     query.metric_count = 2;
     query.points = 13;
-    cursor = test_open(store, &query);
+    struct lyap_cursor *cursor = test_open(store, &query);
     for (int bin = 0; bin < 13; bin++) {
         ck_assert_int_eq(cursor->next(cursor, &record), LYAP_OK);
         ck_assert_double_eq(record.u.series.min[1], 8.0 + 8 * bin);
         ck_assert_int_eq(record.u.series.is_nan[0], bin == 6);
     }
     cursor->close(cursor);
-    query = test_query(LYAP_TABLE_TENSORS, "old-run");
+}
+
+static void assert_fixture(struct lyap_store *store)
+{
+    assert_fixture_point(store);
+    assert_fixture_series(store);
+    struct lyap_query query = test_query(LYAP_TABLE_TENSORS, "old-run");
     ck_assert_uint_eq(test_count(store, &query), 1);
     query = test_query(LYAP_TABLE_ALERTS, "old-run");
     ck_assert_uint_eq(test_count(store, &query), 1);
