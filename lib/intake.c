@@ -165,6 +165,7 @@ static void settle_memory(struct lyap_intake *intake)
 {
     struct lyap_memory *memory = intake->memory;
     const struct lyap_snapshot *snapshot = intake->config.snapshot;
+    intake->kernels->settle();
     memory->step = snapshot->step;
     memory->has_grads = intake->has_role[LYAP_ROLE_GRAD];
     memory->has_probes = intake->has_role[LYAP_ROLE_PROBE_GRAD];

@@ -7,7 +7,11 @@
 
 #include "banned.h"
 
-enum { BLOCK = LYAP_SUM_BLOCK, SMALL = LYAP_SKETCH_BLOCK };
+enum {
+    BLOCK = LYAP_SUM_BLOCK,
+    SMALL = LYAP_SKETCH_BLOCK,
+    STREAMED_BYTES_MIN = 1 << 20 /* a usual second cache */
+};
 
 void lyap_pairwise_reset(struct lyap_pairwise *sums, uint32_t width)
 {
@@ -288,8 +292,20 @@ void lyap_intake_advance(struct lyap_intake *intake)
     }
 }
 
-/* Takes bytes up to the end of the present block, and works on the block when it is whole. A whole
- * block that need not be stored is worked on where it is. */
+/* Large arrays leave the caches before they are read again, small ones do not. */
+static void store_block(const struct lyap_intake *intake, const struct lyap_intake_array *array,
+                        uint64_t start, uint64_t length, const unsigned char *bytes)
+{
+    if (!array->store)
+        return;
+    if (array->bytes >= STREAMED_BYTES_MIN)
+        intake->kernels->stream(array->store + start, bytes, (size_t)length);
+    else
+        memcpy(array->store + start, bytes, (size_t)length);
+}
+
+/* Takes bytes up to the end of the present block, and works on the block when it is whole: where it
+ * is, or gathered in the staging. */
 static uint64_t take_block(struct lyap_intake *intake, struct lyap_intake_array *array,
                            const unsigned char *bytes, uint64_t length)
 {
@@ -297,14 +313,15 @@ static uint64_t take_block(struct lyap_intake *intake, struct lyap_intake_array 
     const uint64_t start = array->done - array->done % block;
     const uint64_t end = array->bytes - start < block ? array->bytes : start + block;
     const uint64_t taken = length < end - array->done ? length : end - array->done;
-    const bool is_in_place = !array->store && taken == end - start;
-    unsigned char *target = array->store ? array->store + start : intake->staging;
+    const bool is_in_place = taken == end - start;
     if (!is_in_place)
-        memcpy(target + (array->done - start), bytes, (size_t)taken);
+        memcpy(intake->staging + (array->done - start), bytes, (size_t)taken);
     array->done += taken;
-    if (array->done == end)
-        block_arrived(intake, array, start / size, (end - start) / size,
-                      is_in_place ? bytes : target);
+    if (array->done == end) {
+        const unsigned char *whole = is_in_place ? bytes : intake->staging;
+        block_arrived(intake, array, start / size, (end - start) / size, whole);
+        store_block(intake, array, start, end - start, whole);
+    }
     return taken;
 }
 

@@ -7,6 +7,8 @@
 
 #include "banned.h"
 
+enum { CACHE_LINE = 64 };
+
 /* One chunk of one tensor: which arrays are there, and where. Absent ones that count as zero (a
  * frozen tensor's gradient) point to zeros. */
 struct chunk {
@@ -47,9 +49,20 @@ static const unsigned char *role_bytes(const struct chunk *chunk,
                                        const struct lyap_intake_array *array)
 {
     const size_t size = lyap_dtype_bytes(array->entry.dtype);
-    if (array->store)
+    const struct lyap_intake *intake = chunk->intake;
+    if (array != &intake->arrays[intake->open])
         return array->store + chunk->first * size;
     return chunk->streamed + (chunk->first - chunk->streamed_first) * size;
+}
+
+/* Asks for what the next chunk will read of an array that was stored some time ago. */
+static void prefetch(const struct chunk *chunk, const unsigned char *bytes, size_t size)
+{
+    const uint64_t next = chunk->first + chunk->count;
+    const uint64_t left = chunk->tensor->count - next;
+    const size_t length = (left < LYAP_CHUNK ? (size_t)left : LYAP_CHUNK) * size;
+    for (size_t i = 0; i < length; i += CACHE_LINE)
+        __builtin_prefetch(bytes + chunk->count * size + i, 0, 2);
 }
 
 /* Widens a role of this body; without it the array stays at zeros. */
@@ -64,8 +77,10 @@ static void load_role(struct chunk *chunk, enum lyap_role role, enum lyap_array 
         return;
     const struct lyap_intake_array *array = &intake->arrays[entry - 1];
     double *x = scratch(chunk, target);
-    lyap_chunk_widen(intake->kernels, array->entry.dtype, role_bytes(chunk, array), chunk->count,
-                     x);
+    const unsigned char *bytes = role_bytes(chunk, array);
+    if (array != &intake->arrays[intake->open])
+        prefetch(chunk, bytes, lyap_dtype_bytes(array->entry.dtype));
+    lyap_chunk_widen(intake->kernels, array->entry.dtype, bytes, chunk->count, x);
     if (role == LYAP_ROLE_GRAD && lyap_snapshot_has(intake->config.snapshot, LYAP_META_CLIP_FACTOR))
         intake->kernels->divide(x, chunk->padded, intake->config.snapshot->clip_factor);
     if (array->has_nonfinite && role != LYAP_ROLE_PARAM) /* theta: after the difference */
@@ -83,6 +98,7 @@ static void load_previous(struct chunk *chunk, enum lyap_plane plane, enum lyap_
     const unsigned char *bytes = lyap_memory_slot_bytes(memory, chunk->index, plane) +
                                  chunk->first * lyap_dtype_bytes(dtype);
     double *x = scratch(chunk, target);
+    prefetch(chunk, bytes, lyap_dtype_bytes(dtype));
     lyap_chunk_widen(chunk->intake->kernels, dtype, bytes, chunk->count, x);
     if (plane == LYAP_PLANE_GRAD && memory->clip_factor != 1)
         chunk->intake->kernels->divide(x, chunk->padded, memory->clip_factor);

@@ -164,7 +164,7 @@ void lyap_intake_sketch(struct lyap_intake *intake, enum lyap_sketch_role role, 
 /* products */
 void lyap_products_open(struct lyap_intake *intake);
 /* Block of `count` elements from `first` of a tensor whose roles have all arrived so far;
- * `streamed` is the raw block of the open entry where that is not stored. */
+ * `streamed` is the raw block of the open entry. */
 void lyap_products_block(struct lyap_intake *intake, uint32_t index, uint64_t first, uint64_t count,
                          const unsigned char *streamed);
 void lyap_products_close(struct lyap_intake *intake, uint32_t index);

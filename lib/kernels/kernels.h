@@ -47,6 +47,10 @@ struct lyap_kernels {
     const char *name;
     /* Exact; `source` is unaligned, any count. */
     void (*widen[LYAP_DTYPE_COUNT])(const void *source, size_t count, double *ret);
+    /* Copies past the caches, where the target (aligned to a cache line) is not read again soon:
+     * a store that misses would first read the line. settle, before others may read it. */
+    void (*stream)(void *target, const void *source, size_t bytes);
+    void (*settle)(void);
     /* count: multiple of the block; elements finite and |x| <= LYAP_MAGNITUDE_MAX, or the sums say
      * so by not being finite. */
     void (*moments)(const double *x, size_t count, struct lyap_moment_sums *sums);

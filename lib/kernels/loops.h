@@ -140,6 +140,45 @@ static void widen_bf16(const void *source, size_t count, double *ret)
     }
 }
 
+#if defined(__SSE2__)
+static inline void stream_register(unsigned char *target, const unsigned char *source)
+{
+#if LYAP_LOOPS_VECTOR == 64 && defined(__AVX512F__)
+    _mm512_stream_si512((__m512i *)(void *)target, _mm512_loadu_si512(source));
+#elif LYAP_LOOPS_VECTOR == 32 && defined(__AVX__)
+    _mm256_stream_si256((__m256i *)(void *)target,
+                        _mm256_loadu_si256((const __m256i *)(const void *)source));
+#else
+    _mm_stream_si128((__m128i *)(void *)target,
+                     _mm_loadu_si128((const __m128i *)(const void *)source));
+#endif
+}
+
+static void stream(void *target, const void *source, size_t bytes)
+{
+    unsigned char *to = target;
+    const unsigned char *from = source;
+    const size_t whole = bytes - bytes % LYAP_LOOPS_VECTOR;
+    for (size_t i = 0; i < whole; i += LYAP_LOOPS_VECTOR)
+        stream_register(to + i, from + i);
+    memcpy(to + whole, from + whole, bytes - whole);
+}
+
+static void settle(void)
+{
+    _mm_sfence();
+}
+#else
+static void stream(void *target, const void *source, size_t bytes)
+{
+    memcpy(target, source, bytes);
+}
+
+static void settle(void)
+{
+}
+#endif
+
 /* Energy of a block from its lanes, in the order of lyap_lanes_total. */
 static inline double block_energy(const struct sum *sum)
 {
@@ -310,6 +349,8 @@ const struct lyap_kernels LYAP_LOOPS = {
                [LYAP_DTYPE_F32] = widen_f32,
                [LYAP_DTYPE_F16] = widen_f16,
                [LYAP_DTYPE_BF16] = widen_bf16 },
+    .stream = stream,
+    .settle = settle,
     .moments = moments,
     .sketch = sketch,
     .dot = dot,
