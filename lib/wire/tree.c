@@ -187,8 +187,10 @@ static enum lyap_status put_scalar(struct lyap_wire_buffer *out, const json_t *v
         (void)snprintf(number.text, sizeof number.text, "%lld",
                        (long long)json_integer_value(value));
         return put(out, number.text);
-    case JSON_REAL:
-        return put(out, lyap_quote_double(json_real_value(value), &number));
+    case JSON_REAL: /* -0.0 would come back as the integer 0 */
+        return put(out, json_real_value(value) == 0
+                            ? "0"
+                            : lyap_quote_double(json_real_value(value), &number));
     case JSON_TRUE:
         return put(out, "true");
     case JSON_FALSE:
