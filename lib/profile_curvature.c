@@ -127,7 +127,9 @@ static enum lyap_reason passive_reason(const struct lyap_step *step, enum lyap_f
     const double tau = lyap_step_metric(step, LYAP_METRIC_WORK_RESIDUAL);
     const double norm = lyap_step_metric(step, LYAP_METRIC_GRAD_NORM);
     if (function == LYAP_FUNCTION_NONE)
-        return step->pair != LYAP_REASON_NONE ? step->pair : LYAP_REASON_NO_PROBE;
+        return step->pair != LYAP_REASON_NONE ? step->pair
+               : lyap_is(&step->now_delta)    ? LYAP_REASON_DIFFERENT_BATCH
+                                              : LYAP_REASON_NO_PROBE;
     if (lyap_is_preconditioned(step->profile->declaration.optimizer.type) ||
         !lyap_step_has_one_rate(step))
         return LYAP_REASON_NO_PROBE; /* sketches of D are not weighted with P: active pairs are */

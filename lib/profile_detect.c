@@ -70,8 +70,12 @@ static void give_secants(struct lyap_step *step)
         const double error = step->now_delta.error + step->prev_delta.error;
         const bool is_sketched = step->is_delta_sketched || !isnan(error);
         along = lyap_value_exact(rise / step->delta_sq.value);
+        if (!lyap_step_is_batch(step)) /* of two functions: the change of batch is in it */
+            along.trust = LYAP_TRUST_C;
         if (is_sketched)
-            along = lyap_value_estimate(along.value, error / step->delta_sq.value);
+            along.error = error / step->delta_sq.value;
+        if (is_sketched && along.trust == LYAP_TRUST_I)
+            along.trust = LYAP_TRUST_E;
         secant = step->delta_p;
         if (lyap_is(&secant))
             secant = lyap_value_estimate(rise / step->delta_p.value, error / step->delta_p.value);

@@ -71,8 +71,9 @@ static struct lyap_value work_residual(const struct lyap_step *step, const struc
     if (f->reason != LYAP_REASON_NONE)
         return lyap_value_absent(f->reason);
     if (f->work0.trust != LYAP_TRUST_I || f->work1.trust != LYAP_TRUST_I)
-        return lyap_value_absent(step->partial->is_role_order ? LYAP_REASON_ROLE_ORDER
-                                                              : LYAP_REASON_SKETCH_RETENTION);
+        return lyap_value_absent(!step->is_delta_sketched && step->partial->is_role_order
+                                     ? LYAP_REASON_ROLE_ORDER
+                                     : LYAP_REASON_SKETCH_RETENTION);
     const double work = 0.5 * (fabs(f->work0.value) + fabs(f->work1.value));
     const double rounding = loss_unit(f->loss0, f->loss1) * fmax(fabs(f->loss0), fabs(f->loss1));
     if (work < WORK_ROUNDINGS * rounding)

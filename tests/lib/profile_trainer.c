@@ -92,6 +92,10 @@ struct lyap_point trainer_push(struct trainer *t)
     fixture_step(&t->fixture, t->step);
     meta(t, "loss", t->loss);
     meta(t, "lr", t->lr);
+    if (t->batch_id)
+        fixture_meta(&t->fixture, "batch_id", t->batch_id);
+    if (t->is_late)
+        meta(t, "optimizer_step", 100 + (double)t->step);
     add(t, LYAP_ROLE_PARAM, t->theta);
     add(t, LYAP_ROLE_GRAD, t->grad);
     if (t->has_probe_loss) {

@@ -15,9 +15,11 @@ struct trainer {
     double loss, loss_factor; /* what is pushed is factor x loss and gradient */
     double lr;
     int64_t step;
-    bool has_sketches;   /* false: sketches of the partial are dropped */
-    bool is_probing;     /* an active pair goes with the next push */
-    bool has_probe_loss; /* probe loss and gradient of the same batch */
+    bool has_sketches;    /* false: sketches of the partial are dropped */
+    bool is_probing;      /* an active pair goes with the next push */
+    bool has_probe_loss;  /* probe loss and gradient of the same batch */
+    const char *batch_id; /* NULL: none */
+    bool is_late; /* the optimizer ran before the first push: optimizer_step starts at 100 */
     double direction[NET_SIZE], pair_s[NET_SIZE], pair_y[NET_SIZE];
     struct lyap_partial partial; /* of the newest push */
     struct lyap_tensor_row rows[4];
