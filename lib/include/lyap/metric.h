@@ -61,11 +61,12 @@ enum lyap_reason {
     X(GRAD_COSINE, "grad_cosine", I, "1", "<g_t, g_{t-1}> / (|g_t| |g_{t-1}|)", "predecessor",     \
       "SPEC 2.1")                                                                                  \
     X(UPDATE_COSINE, "update_cosine", E, "1",                                                      \
-      "<D_{t-1}, D_{t-2}> / (|D_{t-1}| |D_{t-2}|), sketched", "three snapshots", "detection 5")    \
+      "<D_{t-1}, D_{t-2}> / (|D_{t-1}| |D_{t-2}|), sketched", "three snapshots",                   \
+      "docs/detection.md")                                                                         \
     X(CURVATURE_ALONG_STEP, "curvature_along_step", I, "loss/param^2",                             \
       "<g_t - g_{t-1}, D> / |D|^2", "predecessor", "SPEC 3.1")                                     \
     X(SECANT_CURVATURE, "secant_curvature", C, "loss/param^2", "<g_t - g_{t-1}, D> / <D, P D>",    \
-      "predecessor; Adam: state", "detection 5")                                                   \
+      "predecessor; Adam: state", "docs/detection.md")                                             \
     X(UPDATE_NORM_P, "update_norm_p", I, "param", "sqrt(<D, P_{t-1} D>)",                          \
       "predecessor; Adam: state", "SPEC 2.1")                                                      \
     X(SHARPNESS, "sharpness", E, "loss/param^2", "accepted top Ritz value of H (of P^-1 H: Adam)", \
@@ -81,20 +82,22 @@ enum lyap_reason {
     X(TRANSITION_RATE, "transition_rate", E, "1/step", "log spectral radius at sharpness",         \
       "sharpness, optimizer, lr", "SPEC 2.6")                                                      \
     X(EDGE_RATIO, "edge_ratio", C, "1", "lr EMA(<dg,D>) / EMA(<D,PD>) / c, decay .8",              \
-      "predecessor; Adam: state", "detection 5")                                                   \
+      "predecessor; Adam: state", "docs/detection.md")                                             \
     X(BATCH_SHARPNESS, "batch_sharpness", E, "loss/param^2",                                       \
       "<g'_B - g_B, D> / |D|^2 on one batch", "same_batch_grad", "SPEC 2.2")                       \
     X(NOISE_FRACTION, "noise_fraction", E, "1", "nu / (nu + |g|^2), nu = half_diff_sq / 4",        \
       "half_diff_sq", "SPEC 2.4")                                                                  \
     X(WORK_RESIDUAL, "work_residual", I, "1", "tau, trapezoid error over work", "one function",    \
       "SPEC 3.1")                                                                                  \
-    X(NET_WORK, "net_work", I, "1", "W = <g_{t-1} + g_t, D> / 2E", "predecessor", "detection 5")   \
-    X(OVERSHOOT_WORK, "overshoot_work", I, "1", "A = <g_t, D> / E", "predecessor", "detection 5")  \
+    X(NET_WORK, "net_work", I, "1", "W = <g_{t-1} + g_t, D> / 2E", "predecessor",                  \
+      "docs/detection.md")                                                                         \
+    X(OVERSHOOT_WORK, "overshoot_work", I, "1", "A = <g_t, D> / E", "predecessor",                 \
+      "docs/detection.md")                                                                         \
     X(PREDICTED_DECREASE, "predicted_decrease", I, "1", "-<g_t, p_t> / E", "optimizer, lr",        \
-      "detection 5")                                                                               \
+      "docs/detection.md")                                                                         \
     X(PREDICTED_CHANGE, "predicted_change", E, "1",                                                \
       "q = (<g_t,p_t> + med3(kappa)+ <p_t,P_t p_t> / 2) / E", "optimizer, predecessor",            \
-      "detection 5")                                                                               \
+      "docs/detection.md")                                                                         \
     X(DISSIPATION_RESIDUAL, "dissipation_residual", E, "1", "(dE + max(c,0)|D|^2) / scale",        \
       "one function, optimizer, sharpness", "SPEC 3.0")                                            \
     X(DISSIPATION_WINDOW, "dissipation_window", E, "1",                                            \
@@ -120,19 +123,23 @@ enum lyap_reason {
     X(DELTA_PRECISION, "delta_precision", E, "1", "0.59 u |theta| / |D|", "predecessor",           \
       "SPEC 6.2")                                                                                  \
     X(PROGRESS_SCALE, "progress_scale", I, "loss", "E = max((ref - m)/2, |ref|/10)", "loss",       \
-      "detection 5")                                                                               \
-    X(LOSS_EXCESS, "loss_excess", I, "1", "x = (L_t - m) / E", "loss", "detection 5")              \
-    X(LOSS_SPREAD, "loss_spread", I, "1", "sigma = 1.4826 MAD_50(L) / E", "loss", "detection 5")   \
-    X(LOSS_RATIO, "loss_ratio", I, "1", "lambda = L_t / median_20(L)", "loss", "detection 5")      \
-    X(LOSS_SLOPE, "loss_slope", I, "1", "OLS rise of L/E over 10 steps", "loss", "detection 5")    \
-    X(LOSS_SLOPE_T, "loss_slope_t", I, "1", "t statistic of loss_slope", "loss", "detection 5")    \
+      "docs/detection.md")                                                                         \
+    X(LOSS_EXCESS, "loss_excess", I, "1", "x = (L_t - m) / E", "loss", "docs/detection.md")        \
+    X(LOSS_SPREAD, "loss_spread", I, "1", "sigma = 1.4826 MAD_50(L) / E", "loss",                  \
+      "docs/detection.md")                                                                         \
+    X(LOSS_RATIO, "loss_ratio", I, "1", "lambda = L_t / median_20(L)", "loss",                     \
+      "docs/detection.md")                                                                         \
+    X(LOSS_SLOPE, "loss_slope", I, "1", "OLS rise of L/E over 10 steps", "loss",                   \
+      "docs/detection.md")                                                                         \
+    X(LOSS_SLOPE_T, "loss_slope_t", I, "1", "t statistic of loss_slope", "loss",                   \
+      "docs/detection.md")                                                                         \
     X(NET_WORK_SUM, "net_work_sum", I, "1", "W5 = sum of net_work over 5 points", "predecessor",   \
-      "detection 5")                                                                               \
+      "docs/detection.md")                                                                         \
     X(SECOND_MOMENT_RATIO, "second_moment_ratio", E, "1", "RMS_t = max_l sqrt(mean(g^2 / vhat))",  \
-      "Adam state", "detection 5")                                                                 \
+      "Adam state", "docs/detection.md")                                                           \
     X(INSTABILITY_RULES, "instability_rules", E, "1",                                              \
       "largest ratio of observable to threshold over R2 R3 R4 R7 R8; 1 fires",                     \
-      "loss, predecessor", "detection 5")                                                          \
+      "loss, predecessor", "docs/detection.md")                                                    \
     X(LIMIT_CROSSING, "limit_crossing", E, "1",                                                    \
       "stability_ratio when it rose from < .95 (median of 5 probes) to > 1.2 in one probe "        \
       "together with lr; else 0",                                                                  \
