@@ -1,10 +1,37 @@
 /* What a job is advised to do, and the state a person asks for first. */
 #include "engine.h"
 
+#include <math.h>
+#include <stdio.h>
+
 /* The alerts win over the profile: a firing critical one is what `unstable` means. */
 static enum lyap_run_state state_of(const struct lyap_run *run, enum lyap_run_state profile_state)
 {
     return lyap_alerts_is_unstable(run->alert_state) ? LYAP_STATE_UNSTABLE : profile_state;
+}
+
+/* A learning rate at the advised one, up to the digits that a client may have rounded away. */
+static bool is_followed(double lr, double advised)
+{
+    return lr <= advised * (1 + 1e-3);
+}
+
+/* Advice stands until the alert resolves: a job that has followed it is not told to halve its rate
+ * again at every step that the alert takes to clear. The point before carries what was advised, so
+ * that advice survives a restart. */
+static void hold(const struct lyap_action *standing, struct lyap_point *point)
+{
+    const double lr = point->metrics[LYAP_METRIC_LR].value;
+    if (!is_followed(lr, standing->lr)) {
+        point->action = *standing;
+        point->action.kind = LYAP_ACTION_REDUCE_LR;
+        return;
+    }
+    point->action = (struct lyap_action){ .kind = LYAP_ACTION_CONTINUE, .lr = standing->lr };
+    (void)snprintf(
+        point->action.reason, sizeof point->action.reason,
+        "the learning rate %.4g is at or below the advised %.4g; the alert is still open", lr,
+        standing->lr);
 }
 
 void lyap_action_decide(const struct lyap_run *run, const struct lyap_rules *rules,
@@ -12,5 +39,11 @@ void lyap_action_decide(const struct lyap_run *run, const struct lyap_rules *rul
 {
     const enum lyap_action_kind wanted = lyap_alerts_action(run->alert_state, rules);
     point->state = state_of(run, point->state);
-    lyap_action_advise(wanted, optimizer, point, &point->action);
+    const bool is_standing =
+        wanted == LYAP_ACTION_REDUCE_LR && run->has_last && !isnan(run->last.action.lr) &&
+        !lyap_alerts_advice_is_due(run->alert_state, rules, run->last.step, point->step);
+    if (is_standing)
+        hold(&run->last.action, point);
+    else
+        lyap_action_advise(wanted, optimizer, point, &point->action);
 }

@@ -500,3 +500,22 @@ enum lyap_action_kind lyap_alerts_action(const struct lyap_alerts *alerts,
     }
     return strongest;
 }
+
+bool lyap_alerts_advice_is_due(const struct lyap_alerts *alerts, const struct lyap_rules *rules,
+                               int64_t step_before, int64_t step)
+{
+    for (uint32_t i = 0; i < alerts->count; i++) {
+        const struct slot *slot = &alerts->slots[i];
+        const struct lyap_rule_entry *entry = lyap_rules_find(rules, slot->alert.rule);
+        if (slot->alert.state != LYAP_ALERT_FIRING || !entry ||
+            entry->rule.action != LYAP_ACTION_REDUCE_LR)
+            continue;
+        const int64_t age = step - slot->alert.firing_step,
+                      age_before = step_before - slot->alert.firing_step;
+        const bool is_new = age == 0 || age_before < 0;
+        if (is_new || (slot->clear_count == 0 &&
+                       age / LYAP_ADVICE_PATIENCE > age_before / LYAP_ADVICE_PATIENCE))
+            return true;
+    }
+    return false;
+}

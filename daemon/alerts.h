@@ -76,6 +76,13 @@ bool lyap_alerts_is_silent(const struct lyap_alerts *alerts);
 /* Strongest action of the firing alerts (stop > rollback > skip > reduce_lr > continue). */
 enum lyap_action_kind lyap_alerts_action(const struct lyap_alerts *alerts,
                                          const struct lyap_rules *rules);
+/* Whether an alert that advises a lower learning rate fired at `step`, or has gone on unabated past
+ * another LYAP_ADVICE_PATIENCE steps since the point at `step_before`. */
+enum {
+    LYAP_ADVICE_PATIENCE = 10
+}; /* steps for a lower rate to show; half a memory of beta .9 more */
+bool lyap_alerts_advice_is_due(const struct lyap_alerts *alerts, const struct lyap_rules *rules,
+                               int64_t step_before, int64_t step);
 
 /* evidence.c: summary for people and evidence as JSON; free() both. */
 struct lyap_alert_cause {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "alerts.h"
+#include "engine.h"
 #include "lyap/alloc.h"
 #include "support.h"
 
@@ -180,6 +181,54 @@ START_TEST(steps_values_and_evidence_are_kept)
     ck_assert_int_eq(bench.record.alert.id, 1);
     ck_assert(!lyap_alerts_is_unstable(bench.alerts));
     ck_assert_int_eq(lyap_alerts_action(bench.alerts, &bench.rules), LYAP_ACTION_CONTINUE);
+    bench_release(&bench);
+}
+END_TEST
+
+/* The advice of the next point, as a job that does (or does not) lower its rate sees it. */
+static struct lyap_action decide(struct bench *bench, struct lyap_run *run, double value, double lr)
+{
+    struct lyap_point point;
+    point_of(bench, &point, LYAP_METRIC_GRAD_NORM, value, LYAP_TRUST_I);
+    point.metrics[LYAP_METRIC_LR] =
+        (struct lyap_value){ .value = lr, .error = NAN, .reason = LYAP_REASON_NONE };
+    ck_assert_int_eq(bench_step(bench, &point), LYAP_OK);
+    run->alert_state = bench->alerts;
+    lyap_action_decide(run, &bench->rules, NULL, &point);
+    run->last = point;
+    run->has_last = true;
+    bench->step++;
+    return point.action;
+}
+
+START_TEST(advice_stands_and_is_not_compounded)
+{
+    struct bench bench;
+    const struct lyap_rule rule = rule_of(1, 5, false);
+    bench_init(&bench, &rule);
+    struct lyap_run run = { 0 };
+    ck_assert_int_eq(decide(&bench, &run, 1, 1).kind, LYAP_ACTION_CONTINUE);
+    struct lyap_action action = decide(&bench, &run, 11, 1);
+    ck_assert_int_eq(action.kind, LYAP_ACTION_REDUCE_LR);
+    test_close(action.lr, 0.5, 0);
+    action = decide(&bench, &run, 11, 1); /* not followed: the same again */
+    ck_assert_int_eq(action.kind, LYAP_ACTION_REDUCE_LR);
+    test_close(action.lr, 0.5, 0);
+    for (int i = 0; i < 8; i++) { /* followed: nothing more while it may still settle */
+        action = decide(&bench, &run, 11, 0.5);
+        ck_assert_int_eq(action.kind, LYAP_ACTION_CONTINUE);
+        test_close(action.lr, 0.5, 0);
+    }
+    action = decide(&bench, &run, 11, 0.5); /* ten steps later, and it goes on: advise again */
+    ck_assert_int_eq(action.kind, LYAP_ACTION_REDUCE_LR);
+    test_close(action.lr, 0.25, 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(decide(&bench, &run, 1, 0.25).kind, LYAP_ACTION_CONTINUE);
+    action = decide(&bench, &run, 1, 0.25); /* resolved: the advice is gone */
+    ck_assert_int_eq(action.kind, LYAP_ACTION_CONTINUE);
+    ck_assert(isnan(action.lr));
+    action = decide(&bench, &run, 11, 0.25); /* a new alert is new advice */
+    test_close(action.lr, 0.125, 0);
     bench_release(&bench);
 }
 END_TEST
@@ -454,6 +503,7 @@ int main(void)
     TCase *tests = tcase_create("alerts");
     tcase_add_loop_test(tests, states_follow_the_series, 0, sizeof series / sizeof *series);
     tcase_add_test(tests, steps_values_and_evidence_are_kept);
+    tcase_add_test(tests, advice_stands_and_is_not_compounded);
     tcase_add_test(tests, class_c_is_at_most_a_warning);
     tcase_add_loop_test(tests, rules_apply_where_they_are_due, 0, sizeof dues / sizeof *dues);
     tcase_add_test(tests, tensor_rules_open_one_alert_a_tensor);
