@@ -171,16 +171,27 @@ static bool base64_decode(const char *text, char *ret, size_t bytes)
     return true;
 }
 
+/* "<version><table><attempt>.<after>". Limits of the numbers are checked by writing them again. */
+static bool cursor_read(const char *plain, struct api_cursor *ret_cursor)
+{
+    char *end = NULL;
+    if (plain[0] != '0' + CURSOR_VERSION || plain[1] == '\0')
+        return false;
+    ret_cursor->table = plain[1];
+    ret_cursor->attempt = (uint32_t)strtoul(plain + 2, &end, 10);
+    if (*end != '.')
+        return false;
+    ret_cursor->after = strtoll(end + 1, NULL, 10);
+    return ret_cursor->after >= -1;
+}
+
 enum lyap_status api_cursor_parse(const char *text, char table, struct api_cursor *ret_cursor,
                                   struct lyap_error *reterr)
 {
     char plain[48], again[API_CURSOR_BYTES];
     struct api_cursor cursor = { 0 };
-    int version = 0, end = 0;
-    const bool is_read = base64_decode(text, plain, sizeof plain) &&
-                         sscanf(plain, "%1d%c%10" SCNu32 ".%18" SCNd64 "%n", &version,
-                                &cursor.table, &cursor.attempt, &cursor.after, &end) == 4;
-    if (is_read && version == CURSOR_VERSION && cursor.table == table && cursor.after >= -1) {
+    if (base64_decode(text, plain, sizeof plain) && cursor_read(plain, &cursor) &&
+        cursor.table == table) {
         /* Only what format writes is accepted: no second spelling of one place. */
         api_cursor_format(&cursor, again);
         if (strcmp(again, text) == 0) {
