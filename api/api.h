@@ -81,7 +81,8 @@ struct api_ports {
     void (*push_attach)(void *ctx, struct api_ticket *ticket, struct lyap_partial *take_partial,
                         struct lyap_memory *take_memory);
     /* Hands `count` attached tickets (one commit) to the engine; each is answered once through
-     * `done`, in order, after the commit. Takes the tickets in any case. */
+     * `done`, in order, after the commit. Takes the tickets in any case; the array itself stays the
+     * caller's. */
     void (*push_submit)(void *ctx, struct api_ticket **take_tickets, uint32_t count,
                         api_push_done *done, void *arg);
     void (*push_abort)(void *ctx, struct api_ticket *take_ticket);
