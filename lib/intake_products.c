@@ -165,10 +165,7 @@ static void keep_state(struct chunk *chunk, enum lyap_plane plane, const double 
         return;
     }
     assert(slot->dtype == LYAP_DTYPE_F32);
-    for (size_t i = 0; i < chunk->count; i++) {
-        const float rounded = (float)x[i];
-        memcpy(bytes + (chunk->first + i) * sizeof rounded, &rounded, sizeof rounded);
-    }
+    chunk->intake->kernels->narrow(x, chunk->count, bytes + chunk->first * sizeof(float));
 }
 
 /* Of m, v at t - 1 and the gradient of update t - 1. A tensor that had no gradient then was left
@@ -293,6 +290,16 @@ static void add_update_error(struct chunk *chunk)
     if (!wants(chunk, LYAP_PRODUCT_BIT(UPDATE_ERROR_SQ)))
         return;
     const struct lyap_kernels *kernels = chunk->intake->kernels;
+    if (lyap_step_is_linear(chunk->previous->type) && chunk->tensor->previous->has_grad) {
+        const struct lyap_step_linear linear = lyap_step_linear(chunk->previous, NULL);
+        const double factors[2] = { linear.grad * chunk->previous->clip, linear.param };
+        const double *const arrays[4] = { chunk->at[LYAP_ARRAY_DELTA],
+                                          chunk->at[LYAP_ARRAY_GRAD_PREV],
+                                          chunk->at[LYAP_ARRAY_PARAM_PREV],
+                                          chunk->at[LYAP_ARRAY_FIRST_PREV] };
+        kernels->linear_error(arrays, chunk->padded, factors, SUM_OF(chunk, UPDATE_ERROR_SQ));
+        return; /* |p_{t-1}|^2 is the row behind */
+    }
     const double *step = predicted_step(chunk);
     kernels->diff_sq(chunk->at[LYAP_ARRAY_DELTA], step, chunk->padded,
                      SUM_OF(chunk, UPDATE_ERROR_SQ));
@@ -306,11 +313,14 @@ static void add_linear_step(struct chunk *chunk)
     const struct lyap_kernels *kernels = chunk->intake->kernels;
     const struct lyap_step_linear linear = lyap_step_linear(chunk->rule, NULL);
     const double factors[2] = { linear.param, 1 };
-    double *rest = scratch(chunk, LYAP_ARRAY_STEP);
     if (linear.param == 0 && chunk->tensor->state[LYAP_STATE_FIRST] != LYAP_STATE_REBUILT)
         return;
-    kernels->combine(chunk->at[LYAP_ARRAY_PARAM], chunk->at[LYAP_ARRAY_FIRST], chunk->padded,
-                     factors, rest);
+    const double *rest = chunk->at[LYAP_ARRAY_FIRST];
+    if (linear.param != 0) {
+        double *sum = scratch(chunk, LYAP_ARRAY_STEP);
+        kernels->combine(chunk->at[LYAP_ARRAY_PARAM], rest, chunk->padded, factors, sum);
+        rest = sum;
+    }
     kernels->dot(rest, rest, chunk->padded, SUM_OF(chunk, STEP_SQ));
     kernels->dot(rest, chunk->at[LYAP_ARRAY_GRAD], chunk->padded, SUM_OF(chunk, GRAD_STEP));
 }
@@ -337,6 +347,20 @@ static void next_weight(struct chunk *chunk)
                            scratch(chunk, LYAP_ARRAY_WEIGHT));
 }
 
+/* After next_weight, which leaves the effective gradient and the next v. */
+static void add_adaptive_gain(struct chunk *chunk)
+{
+    const struct lyap_kernels *kernels = chunk->intake->kernels;
+    const struct lyap_step_arrays arrays = step_arrays(chunk);
+    const double *effective = scratch(chunk, LYAP_ARRAY_EFFECTIVE);
+    double *x = scratch(chunk, LYAP_ARRAY_SCRATCH);
+    lyap_step_inverse(kernels, chunk->rule, scratch(chunk, LYAP_ARRAY_SECOND_NEXT), chunk->padded,
+                      x);
+    kernels->dot_weighted(effective, effective, x, chunk->padded, SUM_OF(chunk, RMS_SQ));
+    lyap_step_gain(kernels, chunk->rule, &arrays, effective, x);
+    kernels->dot(x, x, chunk->padded, SUM_OF(chunk, GAIN_SQ));
+}
+
 /* p_t as an array, for every rule that is not linear. */
 static void add_step(struct chunk *chunk)
 {
@@ -360,12 +384,8 @@ static void add_step(struct chunk *chunk)
         kernels->dot_weighted(step, step, scratch(chunk, LYAP_ARRAY_WEIGHT), chunk->padded,
                               SUM_OF(chunk, STEP_P));
     }
-    if (wants(chunk, LYAP_PRODUCT_BIT(RMS_SQ)))
-        lyap_step_rms(chunk->rule, scratch(chunk, LYAP_ARRAY_EFFECTIVE),
-                      scratch(chunk, LYAP_ARRAY_SECOND_NEXT), chunk->padded, SUM_OF(chunk, RMS_SQ));
-    if (wants(chunk, LYAP_PRODUCT_BIT(GAIN_SQ)))
-        lyap_step_gain(chunk->rule, &arrays, scratch(chunk, LYAP_ARRAY_EFFECTIVE),
-                       SUM_OF(chunk, GAIN_SQ));
+    if (wants(chunk, LYAP_PRODUCT_BIT(RMS_SQ) | LYAP_PRODUCT_BIT(GAIN_SQ)))
+        add_adaptive_gain(chunk);
 }
 
 /* Products weighted by P, which is one number per group unless the rule is adaptive (then finish

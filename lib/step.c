@@ -144,7 +144,7 @@ void lyap_step_precondition(const struct lyap_kernels *kernels, const struct lya
 {
     const double corrected1 = correction(rule, rule->params.beta1, weight->updates);
     const double corrected2 = correction(rule, rule->params.beta2, weight->updates);
-    const double factors[3] = { weight->scale * corrected1, corrected2, rule->params.eps };
+    const double factors[3] = { weight->scale * corrected1, 1 / corrected2, rule->params.eps };
     kernels->precondition(weight->second, count, factors, ret);
 }
 
@@ -243,38 +243,30 @@ void lyap_step_update(const struct lyap_kernels *kernels, const struct lyap_step
         sign_update(rule, arrays, ret);
 }
 
-void lyap_step_rms(const struct lyap_step_rule *rule, const double *effective,
-                   const double *second_next, size_t count, struct lyap_lanes *sum)
+void lyap_step_inverse(const struct lyap_kernels *kernels, const struct lyap_step_rule *rule,
+                       const double *second_next, size_t count, double *ret)
 {
-    const double divisor = correction(rule, rule->params.beta2, rule->updates + 1);
-    const double floor_sq = rule->params.eps * rule->params.eps;
-    for (size_t i = 0; i < count; i++) {
-        const double second = second_next[i] / divisor;
-        const double floored = second > floor_sq ? second : floor_sq;
-        if (effective[i] != 0) /* a dead coordinate with eps 0 would give 0/0 */
-            sum->lane[i % LYAP_LANES] += effective[i] * effective[i] / floored;
-    }
+    const double eps = rule->params.eps;
+    const double corrected = correction(rule, rule->params.beta2, rule->updates + 1);
+    const double factors[2] = { 1 / corrected, eps * eps };
+    kernels->inverse(second_next, count, factors, ret);
 }
 
 /* The exact derivative of p in g, v's dependence on g included (SPEC 1.6, adam_gain). */
-void lyap_step_gain(const struct lyap_step_rule *rule, const struct lyap_step_arrays *arrays,
-                    const double *effective, struct lyap_lanes *sum)
+void lyap_step_gain(const struct lyap_kernels *kernels, const struct lyap_step_rule *rule,
+                    const struct lyap_step_arrays *arrays, const double *effective, double *ret)
 {
     const struct lyap_optimizer_params *c = &rule->params;
     const bool has_first = is(rule->type, HAS_FIRST);
-    const double beta1 = has_first ? c->beta1 : 0;
-    const double corrected1 = has_first ? correction(rule, c->beta1, rule->updates + 1) : 1;
-    const double corrected2 = correction(rule, c->beta2, rule->updates + 1);
-    for (size_t i = 0; i < arrays->count; i++) {
-        const double g = effective[i];
-        const double held = has_first ? arrays->first[i] : 0;
-        const double m = (beta1 * held + (1 - beta1) * g) / corrected1;
-        const double s = sqrt((c->beta2 * arrays->second[i] + (1 - c->beta2) * g * g) / corrected2);
-        const double p = s + c->eps;
-        const double slope = s > 0 ? (1 - c->beta2) / corrected2 * g / s : 0;
-        const double gain =
-            c->lr * rule->clip * (m * slope / (p * p) - (1 - beta1) / corrected1 / p);
-        if (arrays->grad[i] != 0)
-            sum->lane[i % LYAP_LANES] += arrays->grad[i] * gain * (arrays->grad[i] * gain);
-    }
+    const double updates = rule->updates + 1;
+    const struct lyap_gain constants = {
+        .beta1 = has_first ? c->beta1 : 0,
+        .beta2 = c->beta2,
+        .inverse1 = has_first ? 1 / correction(rule, c->beta1, updates) : 1,
+        .inverse2 = 1 / correction(rule, c->beta2, updates),
+        .eps = c->eps,
+        .rate = c->lr * rule->clip,
+    };
+    const double *const sources[4] = { arrays->grad, effective, arrays->first, arrays->second };
+    kernels->gain(sources, arrays->count, &constants, ret);
 }

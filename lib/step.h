@@ -87,12 +87,12 @@ void lyap_step_precondition(const struct lyap_kernels *kernels, const struct lya
 /* p. `scratch` holds 3 x count values. */
 void lyap_step_update(const struct lyap_kernels *kernels, const struct lyap_step_rule *rule,
                       const struct lyap_step_arrays *arrays, double *scratch, double *ret);
-/* Adds sum g^2 / max(vhat, eps^2) of the effective gradient, and sum g^2 gain^2 (SPEC 1.6), for
- * adaptive rules; `first`, `second` are m and v as held before the update. */
-void lyap_step_rms(const struct lyap_step_rule *rule, const double *effective,
-                   const double *second_next, size_t count, struct lyap_lanes *sum);
-void lyap_step_gain(const struct lyap_step_rule *rule, const struct lyap_step_arrays *arrays,
-                    const double *effective, struct lyap_lanes *sum);
+/* ret = 1 / max(vhat, eps^2) of v after the update. */
+void lyap_step_inverse(const struct lyap_kernels *kernels, const struct lyap_step_rule *rule,
+                       const double *second_next, size_t count, double *ret);
+/* ret = g times gain (SPEC 1.6) of an adaptive rule; state as held before the update. */
+void lyap_step_gain(const struct lyap_kernels *kernels, const struct lyap_step_rule *rule,
+                    const struct lyap_step_arrays *arrays, const double *effective, double *ret);
 
 /* Learning rates, clip coefficient, P scale and counts of every group (group_count + 1 rules).
  * E_INVALID: the list of lr fits neither the groups nor one for all. */

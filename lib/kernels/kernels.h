@@ -43,6 +43,11 @@ struct lyap_sketch_run {
     uint32_t size;        /* k */
 };
 
+/* Constants of an adaptive step: rates of m and v (beta1 0: no m), 1 / (1 - beta^n) of both. */
+struct lyap_gain {
+    double beta1, beta2, inverse1, inverse2, eps, rate;
+};
+
 struct lyap_kernels {
     const char *name;
     /* Exact; `source` is unaligned, any count. */
@@ -71,7 +76,19 @@ struct lyap_kernels {
     /* ret = a x + b y^2, elementwise. */
     void (*combine_sq)(const double *x, const double *y, size_t count, const double factors[2],
                        double *ret);
-    /* ret = factors[0] (sqrt(v / factors[1]) + factors[2]), elementwise. */
+    /* Of a linear step p = factors[0] g + factors[1] theta + M: |D - p|^2, |p|^2; arrays: D, g,
+     * theta, M. */
+    void (*linear_error)(const double *const arrays[4], size_t count, const double factors[2],
+                         struct lyap_lanes sums[2]);
+    /* ret = 1 / max(factors[0] v, factors[1]), 0 where both are 0, elementwise. */
+    void (*inverse)(const double *v, size_t count, const double factors[2], double *ret);
+    /* ret = g times the derivative of the adaptive step (SPEC 1.6), elementwise; arrays: g pushed,
+     * g effective, m, v. */
+    void (*gain)(const double *const arrays[4], size_t count, const struct lyap_gain *constants,
+                 double *ret);
+    /* Rounds to F32; `ret` is unaligned. */
+    void (*narrow)(const double *x, size_t count, void *ret);
+    /* ret = factors[0] (sqrt(factors[1] v) + factors[2]), elementwise. */
     void (*precondition)(const double *v, size_t count, const double factors[3], double *ret);
     /* ret = factor x / y, elementwise. */
     void (*quotient)(const double *x, const double *y, size_t count, double factor, double *ret);

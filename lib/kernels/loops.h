@@ -326,9 +326,67 @@ static void combine_sq(const double *x, const double *y, size_t count, const dou
 static void precondition(const double *restrict v, size_t count, const double factors[3],
                          double *restrict ret)
 {
-    const double factor = factors[0], divisor = factors[1], eps = factors[2];
+    const double factor = factors[0], inverse_divisor = factors[1], eps = factors[2];
     for (size_t i = 0; i < count; i++)
-        ret[i] = factor * (sqrt(v[i] / divisor) + eps);
+        ret[i] = factor * (sqrt(inverse_divisor * v[i]) + eps);
+}
+
+static void linear_error(const double *const arrays[4], size_t count, const double factors[2],
+                         struct lyap_lanes lanes[2])
+{
+    const double *delta = arrays[0], *grad = arrays[1], *param = arrays[2], *part = arrays[3];
+    struct sum error = sum_load(&lanes[0]), size = sum_load(&lanes[1]);
+    for (size_t i = 0; i < count; i += LYAP_LANES) {
+        for (int p = 0; p < PARTS; p++) {
+            const size_t at = i + (size_t)(p * WIDTH);
+            const real step =
+                factors[0] * load(grad + at) + factors[1] * load(param + at) + load(part + at);
+            const real missed = load(delta + at) - step;
+            error.part[p] += missed * missed;
+            size.part[p] += step * step;
+        }
+    }
+    sum_store(&lanes[0], &error);
+    sum_store(&lanes[1], &size);
+}
+
+static void inverse(const double *restrict v, size_t count, const double factors[2],
+                    double *restrict ret)
+{
+    const double factor = factors[0], least = factors[1];
+    for (size_t i = 0; i < count; i++) {
+        const double value = factor * v[i], floored = value > least ? value : least;
+        const double inverted = 1 / floored;
+        ret[i] = floored > 0 ? inverted : 0;
+    }
+}
+
+static void gain(const double *const arrays[4], size_t count, const struct lyap_gain *constants,
+                 double *restrict ret)
+{
+    const double *restrict grad = arrays[0], *restrict effective = arrays[1];
+    const double *restrict first = arrays[2], *restrict second = arrays[3];
+    const struct lyap_gain c = *constants;
+    const double direct = (1 - c.beta1) * c.inverse1, slope = (1 - c.beta2) * c.inverse2;
+    for (size_t i = 0; i < count; i++) {
+        const double g = effective[i];
+        const double m = (c.beta1 * first[i] + (1 - c.beta1) * g) * c.inverse1;
+        const double s = sqrt((c.beta2 * second[i] + (1 - c.beta2) * g * g) * c.inverse2);
+        const double p = s + c.eps;
+        const double ratio = slope * g / s;
+        const double bend = s > 0 ? ratio : 0;
+        const double value = c.rate * grad[i] * (m * bend / p - direct) / p;
+        ret[i] = grad[i] == 0 ? 0 : value;
+    }
+}
+
+static void narrow(const double *restrict x, size_t count, void *restrict ret)
+{
+    unsigned char *bytes = ret;
+    for (size_t i = 0; i < count; i++) {
+        const float rounded = (float)x[i];
+        memcpy(bytes + i * sizeof rounded, &rounded, sizeof rounded);
+    }
 }
 
 static void quotient(const double *x, const double *y, size_t count, double factor, double *ret)
@@ -360,6 +418,10 @@ const struct lyap_kernels LYAP_LOOPS = {
     .subtract = subtract,
     .combine = combine,
     .combine_sq = combine_sq,
+    .linear_error = linear_error,
+    .inverse = inverse,
+    .gain = gain,
+    .narrow = narrow,
     .precondition = precondition,
     .quotient = quotient,
     .divide = divide,

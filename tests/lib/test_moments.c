@@ -56,8 +56,9 @@ END_TEST
 /* Everything a variant computes from x, y, w. */
 struct outputs {
     struct lyap_moment_sums moments;
-    struct lyap_lanes sums[4 + LYAP_PAIR_COUNT];
-    double arrays[6][COUNT];
+    struct lyap_lanes sums[5 + LYAP_PAIR_COUNT];
+    double arrays[8][COUNT];
+    float narrowed[COUNT];
 };
 
 static void run(const struct lyap_kernels *kernels, struct outputs *out)
@@ -69,7 +70,7 @@ static void run(const struct lyap_kernels *kernels, struct outputs *out)
     kernels->dot(x, y, COUNT, &out->sums[0]);
     kernels->diff_sq(x, y, COUNT, &out->sums[1]);
     kernels->dot_weighted(x, y, w, COUNT, &out->sums[2]);
-    kernels->pair(arrays, COUNT, &out->sums[4]);
+    kernels->pair(arrays, COUNT, &out->sums[5]);
     kernels->subtract(x, y, COUNT, out->arrays[0]);
     kernels->combine(x, y, COUNT, factors, out->arrays[1]);
     kernels->combine_sq(x, y, COUNT, factors, out->arrays[2]);
@@ -77,6 +78,12 @@ static void run(const struct lyap_kernels *kernels, struct outputs *out)
     kernels->quotient(x, w, COUNT, -0.3, out->arrays[4]);
     memcpy(out->arrays[5], x, sizeof x);
     kernels->divide(out->arrays[5], COUNT, 3);
+    const struct lyap_gain constants = { 0.9, 0.99, 2, 3, 1e-8, 0.1 };
+    const double *const state[4] = { x, y, y, w };
+    kernels->inverse(w, COUNT, factors, out->arrays[6]);
+    kernels->gain(state, COUNT, &constants, out->arrays[7]);
+    kernels->narrow(y, COUNT, out->narrowed);
+    kernels->linear_error(arrays, COUNT, factors, &out->sums[3]);
 }
 
 START_TEST(variants_agree_to_the_last_bit)
@@ -107,7 +114,7 @@ START_TEST(products_match_obvious_loops)
         ck_assert(out.arrays[0][i] == x[i] - y[i]);
         ck_assert(out.arrays[1][i] == 0.9 * x[i] + 0.1 * y[i]);
         ck_assert(out.arrays[2][i] == 0.9 * x[i] + 0.1 * y[i] * y[i]);
-        ck_assert(out.arrays[3][i] == 0.9 * (sqrt(w[i] / 0.1) + 1e-8));
+        ck_assert(out.arrays[3][i] == 0.9 * (sqrt(0.1 * w[i]) + 1e-8));
         ck_assert(out.arrays[4][i] == -0.3 * x[i] / w[i]);
         ck_assert(out.arrays[5][i] == x[i] / 3);
     }
