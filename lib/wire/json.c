@@ -14,7 +14,8 @@ void lyap_json_init(struct lyap_json *json, char *text, uint64_t length, const c
                     struct lyap_error *reterr)
 {
     assert(text && text[length] == '\0' && where);
-    *json = (struct lyap_json){ .text = text, .length = length, .where = where, .reterr = reterr };
+    *json = (struct lyap_json){ .length = length, .where = where, .reterr = reterr };
+    json->text = text;
 }
 
 enum lyap_status lyap_json_fail(const struct lyap_json *json, const char *format, ...)
@@ -111,7 +112,7 @@ static enum lyap_status separate(struct lyap_json *json, char closing, bool *ret
 
 enum lyap_status lyap_json_key(struct lyap_json *json, char **ret_key)
 {
-    bool is_more;
+    bool is_more = false;
     enum lyap_status status = separate(json, '}', &is_more);
     if (status)
         return status;
@@ -280,10 +281,11 @@ enum lyap_status lyap_json_number(struct lyap_json *json, const char **ret_text,
 
 static enum lyap_status nonfinite(struct lyap_json *json, double *ret_value)
 {
-    char *word;
+    char *word = NULL;
     const enum lyap_status status = lyap_json_string(json, &word);
     if (status)
         return status;
+    assert(word);
     const bool is_known =
         strcmp(word, "NaN") == 0 || strcmp(word, "Infinity") == 0 || strcmp(word, "-Infinity") == 0;
     if (!is_known || !lyap_text_double(word, strlen(word), ret_value)) {
@@ -296,8 +298,8 @@ static enum lyap_status nonfinite(struct lyap_json *json, double *ret_value)
 
 enum lyap_status lyap_json_double(struct lyap_json *json, double *ret_value)
 {
-    const char *text;
-    size_t length;
+    const char *text = NULL;
+    size_t length = 0;
     const char first = lyap_json_peek(json);
     if (first == '"')
         return nonfinite(json, ret_value);
@@ -315,9 +317,9 @@ enum lyap_status lyap_json_double(struct lyap_json *json, double *ret_value)
 
 enum lyap_status lyap_json_unsigned(struct lyap_json *json, uint64_t *ret_value)
 {
-    const char *text;
+    const char *text = NULL;
     struct lyap_quote quote;
-    size_t length;
+    size_t length = 0;
     uint64_t value = 0;
     const enum lyap_status status = lyap_json_number(json, &text, &length);
     if (status)

@@ -153,6 +153,15 @@ static enum lyap_status feed_all(struct lyap_wire_decoder *decoder,
     return lyap_wire_finish(decoder, reterr);
 }
 
+/* After a failure every further call fails alike. */
+static void assert_stays_failed(struct lyap_wire_decoder *decoder, const struct trace *trace)
+{
+    struct lyap_error again = LYAP_ERROR_NULL;
+    ck_assert_int_eq(lyap_wire_feed(decoder, "x", 1, &again), trace->status);
+    ck_assert_str_eq(again.text, trace->err.text);
+    ck_assert_int_eq(lyap_wire_finish(decoder, NULL), trace->status);
+}
+
 struct trace trace_run(const struct trace_options *options, const void *body, size_t length)
 {
     struct trace trace = { .err = LYAP_ERROR_NULL };
@@ -170,12 +179,8 @@ struct trace trace_run(const struct trace_options *options, const void *body, si
     if (trace.status == LYAP_OK) {
         trace.status = feed_all(decoder, options, body, length, &trace.err);
         trace.line = lyap_wire_line(decoder);
-        if (trace.status) { /* the failure stands */
-            struct lyap_error again = LYAP_ERROR_NULL;
-            ck_assert_int_eq(lyap_wire_feed(decoder, "x", 1, &again), trace.status);
-            ck_assert_str_eq(again.text, trace.err.text);
-            ck_assert_int_eq(lyap_wire_finish(decoder, NULL), trace.status);
-        }
+        if (trace.status)
+            assert_stays_failed(decoder, &trace);
     }
     lyap_wire_decoder_free(decoder);
     free(consumer.payload);
