@@ -184,7 +184,7 @@ static void bench_push(const struct push *push, uint64_t count)
 
 int main(int argc, char **argv)
 {
-    const uint64_t count = (uint64_t)((argc > 1 ? atof(argv[1]) : 16.0) * 1e6);
+    const uint64_t count = (uint64_t)((argc > 1 ? strtod(argv[1], NULL) : 16.0) * 1e6);
     for (int i = 0; i < CHUNK; i++) {
         narrow[i] = (float)i - 255.5f;
         x[i] = narrow[i];

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lyap/sketch.h"
+
 enum { TENSORS = 3, STEPS = 5, LONGEST = 5000 };
 static const uint64_t lengths[TENSORS] = { 1, 100, LONGEST };
 
@@ -361,11 +363,126 @@ START_TEST(updates_are_predicted)
 }
 END_TEST
 
+/* --- probes, same-batch gradients and active pairs, with the weights P of SPEC 2.2 */
+
+static double extra[5][2][LONGEST]; /* role, step, element */
+enum { PROBE, SAME, PAIR_S, PAIR_Y, SECOND };
+
+static void push_extra(struct fixture *fixture, int n, const struct lyap_memory *previous,
+                       struct lyap_partial *ret_partial, struct lyap_memory **ret_memory)
+{
+    static const enum lyap_role roles[] = { LYAP_ROLE_PROBE_GRAD, LYAP_ROLE_SAME_BATCH_GRAD,
+                                            LYAP_ROLE_PAIR_S, LYAP_ROLE_PAIR_Y };
+    static double theta[2][LONGEST], grad[2][LONGEST];
+    struct test_rng rng = { 31 };
+    char text[16];
+    fixture_step(fixture, n);
+    snprintf(text, sizeof text, "%d", 4 + n);
+    fixture_meta(fixture, "optimizer_step", text);
+    fixture_meta(fixture, "lr", "0.02,0.005");
+    for (int k = 0; k < 2; k++) {
+        test_rng_normals(&rng, theta[k], LONGEST);
+        test_rng_normals(&rng, grad[k], LONGEST);
+        for (int r = 0; r < 5; r++)
+            for (int i = 0; i < LONGEST; i++)
+                extra[r][k][i] = r == SECOND ? test_rng_uniform(&rng) : test_rng_normal(&rng);
+    }
+    for (uint32_t t = 0; t < TENSORS; t++) {
+        fixture_add(fixture, LYAP_ROLE_PARAM, t, F64, theta[n]);
+        fixture_add(fixture, LYAP_ROLE_GRAD, t, F64, grad[n]);
+        for (int r = 0; r < 4; r++)
+            fixture_add(fixture, roles[r], t, F64, extra[r][n]);
+        fixture_add(fixture, LYAP_ROLE_EXP_AVG_SQ, t, F64, extra[SECOND][n]);
+    }
+    fixture_must_push(fixture, previous, ret_partial, ret_memory);
+}
+
+static double sum_of(const double *x, const double *y, uint64_t count)
+{
+    double sum = 0;
+    for (uint64_t i = 0; i < count; i++)
+        sum += x[i] * y[i];
+    return sum;
+}
+
+static void check_extra(const struct setup *setup, const struct fixture *fixture,
+                        const struct lyap_partial *partial, const double *delta)
+{
+    static double s[LONGEST], y[LONGEST], difference[LONGEST];
+    struct lyap_sketch sketches[2];
+    double sums[LYAP_SKETCH_SIZE];
+    for (int k = 0; k < 2; k++)
+        ck_assert_int_eq(lyap_sketch_init(&sketches[k], LYAP_SKETCH_SIZE), LYAP_OK);
+    for (unsigned t = 0; t < TENSORS; t++) {
+        const uint64_t n = lengths[t];
+        for (uint64_t i = 0; i < n; i++) {
+            const double scale = t == 1 ? 4 : 1; /* 0.02 / 0.005 */
+            const double p = scale * weight(setup, 0, extra[SECOND][1][i], 5);
+            s[i] = sqrt(p) * extra[PAIR_S][1][i];
+            y[i] = extra[PAIR_Y][1][i] / sqrt(p);
+            difference[i] = extra[PROBE][1][i] - extra[PROBE][0][i];
+        }
+        const struct {
+            enum lyap_reduce row;
+            const double *x, *y;
+        } rows[] = { { LYAP_REDUCE_PROBE_DELTA, extra[PROBE][1], delta },
+                     { LYAP_REDUCE_PROBE_PREV_DELTA, extra[PROBE][0], delta },
+                     { LYAP_REDUCE_PROBE_DIFF_SQ, difference, difference },
+                     { LYAP_REDUCE_SAME_DELTA, extra[SAME][1], delta },
+                     { LYAP_REDUCE_PAIR_SS, extra[PAIR_S][1], extra[PAIR_S][1] },
+                     { LYAP_REDUCE_PAIR_SY, extra[PAIR_S][1], extra[PAIR_Y][1] },
+                     { LYAP_REDUCE_PAIR_YY, extra[PAIR_Y][1], extra[PAIR_Y][1] },
+                     { LYAP_REDUCE_PAIR_SPS, s, s },
+                     { LYAP_REDUCE_PAIR_YPY, y, y } };
+        for (unsigned r = 0; r < sizeof rows / sizeof *rows; r++)
+            check_row(setup, partial, rows[r].row, t, sum_of(rows[r].x, rows[r].y, n), 1e-10);
+        const uint64_t seed = lyap_sketch_seed(99, fixture->names[t], strlen(fixture->names[t]));
+        lyap_sketch_add(&sketches[0], seed, 0, s, n);
+        lyap_sketch_add(&sketches[1], seed, 0, y, n);
+    }
+    for (int k = 0; k < 2; k++) {
+        lyap_sketch_read(&sketches[k], sums);
+        for (int i = 0; i < LYAP_SKETCH_SIZE; i++)
+            test_close(partial->sketches[LYAP_SKETCH_PAIR_S + k][i], sums[i], 1e-11);
+        lyap_sketch_release(&sketches[k]);
+    }
+}
+
+START_TEST(pairs_and_probes_match_brute_force)
+{
+    static const struct setup kinds[] = { { "sgd", LYAP_OPTIMIZER_SGD, .group_lr = 0 },
+                                          { "adam", LYAP_OPTIMIZER_ADAM, .group_lr = 0 } };
+    static double delta[LONGEST];
+    struct setup grouped = kinds[_i];
+    struct fixture fixture;
+    struct lyap_partial partial;
+    struct lyap_memory *memory, *left;
+    fixture_init(&fixture, lengths, TENSORS);
+    grouped.group_lr = 1; /* declares a group of tensor 1; the rates are pushed */
+    declare(&grouped, &fixture);
+    push_extra(&fixture, 0, NULL, &partial, &memory);
+    lyap_partial_release(&partial);
+    for (int i = 0; i < LONGEST; i++)
+        delta[i] = -fixture.arrays[0].values[i];
+    push_extra(&fixture, 1, memory, &partial, &left);
+    for (int i = 0; i < LONGEST; i++)
+        delta[i] += fixture.arrays[0].values[i];
+    check_extra(&kinds[_i], &fixture, &partial, delta);
+    lyap_partial_release(&partial);
+    lyap_memory_free(memory);
+    lyap_memory_free(left);
+    fixture.declaration.optimizer.groups = NULL;
+    fixture.declaration.optimizer.group_count = 0;
+    fixture_free(&fixture);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("intake_products");
     TCase *tcase = tcase_create("all");
     tcase_add_loop_test(tcase, updates_are_predicted, 0, SETUPS);
+    tcase_add_loop_test(tcase, pairs_and_probes_match_brute_force, 0, 2);
     suite_add_tcase(suite, tcase);
     return test_main(suite);
 }
