@@ -76,7 +76,7 @@ START_TEST(test_noise_artefact)
 END_TEST
 
 /* 1000 random diagonal H: values between the extreme eigenvalues, an eigenvalue within each
- * residual, shares of the top value sum to it, and rotation and scale change nothing. */
+ * residual, the top coefficients give the value back. */
 START_TEST(test_certificates)
 {
     enum { D = 24, N = 5 };
@@ -121,6 +121,51 @@ START_TEST(test_certificates)
             }
         test_close(norm, 1, 1e-9);
         test_close(value, r.values[0], 1e-9);
+    }
+}
+END_TEST
+
+/* SPEC 6.6 b: a rotation (here two reflections) of parameters and gradients, and the length of a
+ * displacement, change no value. */
+START_TEST(test_invariances)
+{
+    enum { D = 24, N = 5 };
+    struct test_rng rng = { 78 };
+    double s[N][D], y[N][D], h[D], u[2][D];
+    struct lyap_ritz before, after;
+    test_rng_normals(&rng, h, D);
+    test_rng_normals(&rng, u[0], D);
+    test_rng_normals(&rng, u[1], D);
+    for (int i = 0; i < N; i++) {
+        test_rng_normals(&rng, s[i], D);
+        for (int k = 0; k < D; k++)
+            y[i][k] = h[k] * s[i][k] + .05 * test_rng_normal(&rng);
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        double ss[N * N], sy[N * N], yy[N * N];
+        for (int i = 0; i < N * N; i++) {
+            ss[i] = lyap_linalg_dot(s[i / N], s[i % N], D);
+            sy[i] = lyap_linalg_dot(s[i / N], y[i % N], D);
+            yy[i] = lyap_linalg_dot(y[i / N], y[i % N], D);
+        }
+        ck_assert_int_eq(lyap_ritz_compute(N, ss, sy, yy, 1e-2, pass ? &after : &before), LYAP_OK);
+        for (int i = 0; i < N; i++)
+            for (int r = 0; r < 2; r++) {
+                const double uu = lyap_linalg_dot(u[r], u[r], D);
+                const double us = 2 * lyap_linalg_dot(u[r], s[i], D) / uu;
+                const double uy = 2 * lyap_linalg_dot(u[r], y[i], D) / uu;
+                const double length = r == 0 ? 1 : exp(4 * i - 8.);
+                for (int k = 0; k < D; k++) {
+                    s[i][k] = length * (s[i][k] - us * u[r][k]);
+                    y[i][k] = length * (y[i][k] - uy * u[r][k]);
+                }
+            }
+    }
+    ck_assert_uint_eq(before.rank, after.rank);
+    test_close(after.asymmetry, before.asymmetry, 1e-10);
+    for (uint32_t i = 0; i < before.rank; i++) {
+        test_close(after.values[i], before.values[i], 1e-10);
+        test_close(after.residuals[i], before.residuals[i], 1e-7);
     }
 }
 END_TEST
@@ -207,6 +252,7 @@ int main(void)
     tcase_add_test(tests, test_noisy);
     tcase_add_test(tests, test_noise_artefact);
     tcase_add_test(tests, test_certificates);
+    tcase_add_test(tests, test_invariances);
     tcase_add_test(tests, test_bad_input);
     tcase_add_test(tests, test_ring);
     suite_add_tcase(suite, tests);
