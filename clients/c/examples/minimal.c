@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "lyap_client.h"
 
@@ -14,12 +15,15 @@ int main(int argc, char **argv)
     const uint64_t shape[] = { DIMENSIONS };
     const double lr = argc > 3 ? strtod(argv[3], NULL) : 0.05;
     double w[DIMENSIONS] = { 1, 1, 1 }, g[DIMENSIONS];
+    char attempt_key[32]; /* started again, the job goes on in a new attempt of the run */
     struct lyap_client *client;
     struct lyap_error err = LYAP_ERROR_NULL;
+    snprintf(attempt_key, sizeof attempt_key, "%lld", (long long)time(NULL));
     const struct lyap_client_options options = {
         .url = argc > 1 ? argv[1] : "http://127.0.0.1:9470",
         .run = argc > 2 ? argv[2] : "quadratic",
         .declaration = "{\"optimizer\":{\"type\":\"sgd\"},\"data\":\"full-batch\"}",
+        .attempt_key = attempt_key,
     };
     if (lyap_client_open(&options, &client, &err) != LYAP_OK) {
         fprintf(stderr, "%s\n", lyap_error_text(&err));
@@ -47,6 +51,8 @@ int main(int argc, char **argv)
             printf("step %d: loss %.4g, %s, advice: %s\n", step, loss,
                    lyap_run_state_name(reply.point.state),
                    lyap_action_name(reply.point.action.kind));
+        else
+            fprintf(stderr, "step %d is not watched: %s\n", step, lyap_error_text(&err));
         for (int i = 0; i < DIMENSIONS; i++)
             w[i] -= lr * g[i];
     }

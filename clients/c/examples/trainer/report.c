@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EVIDENCE_LINES_MAX = 12, EVIDENCE_COLUMNS = 100 };
+enum { INPUTS_A_LINE = 4, TENSORS_SHOWN = 3 };
 
 void report_init(struct report *report, const struct options *options, struct lyap_client *client)
 {
@@ -65,30 +65,84 @@ static void print_progress(long step, double loss, double lr, const struct lyap_
     printf("\n");
 }
 
-/* One line a field: numbers and texts as they are, deeper structures as compact JSON. */
-static void print_evidence(json_t *evidence)
+static void print_text(const json_t *evidence, const char *key)
+{
+    const char *text = json_string_value(json_object_get(evidence, key));
+    if (text)
+        printf("        %s: %s\n", key, text);
+}
+
+/* The numbers behind the alert, so many a line. */
+static void print_inputs(json_t *inputs)
 {
     const char *key;
     json_t *value;
-    int lines = 0;
-    json_object_foreach(evidence, key, value)
+    int count = 0;
+    json_object_foreach(inputs, key, value)
     {
-        if (json_is_null(value) || lines++ >= EVIDENCE_LINES_MAX)
+        if (!json_is_number(value))
             continue;
-        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(4));
-        if (text)
-            printf("        %s: %.*s%s\n", key, EVIDENCE_COLUMNS, text,
-                   strlen(text) > EVIDENCE_COLUMNS ? " ..." : "");
-        free(text);
+        printf("%s%s %.4g",
+               count % INPUTS_A_LINE ? ", "
+               : count               ? "\n                "
+                                     : "        inputs: ",
+               key, json_number_value(value));
+        count++;
     }
+    printf("%s", count ? "\n" : "");
+}
+
+/* The sub-rules that fire: every observable of theirs is beyond its threshold. */
+static void print_part(json_t *part)
+{
+    json_t *observables = json_object_get(part, "observables"), *observable;
+    size_t index;
+    json_array_foreach(observables, index, observable)
+    {
+        const double threshold = json_number_value(json_object_get(observable, "threshold"));
+        const double value = json_number_value(json_object_get(observable, "value"));
+        if (threshold < 0 ? value >= threshold : value <= threshold)
+            return;
+    }
+    printf("        %s:", json_string_value(json_object_get(part, "rule")));
+    json_array_foreach(observables, index, observable)
+    {
+        printf("%s %s %.3g (threshold %.3g)", index ? "," : "",
+               json_string_value(json_object_get(observable, "name")),
+               json_number_value(json_object_get(observable, "value")),
+               json_number_value(json_object_get(observable, "threshold")));
+    }
+    printf("\n");
+}
+
+static void print_tensors(json_t *tensors)
+{
+    json_t *tensor;
+    size_t index;
+    json_array_foreach(tensors, index, tensor)
+    {
+        const char *name = json_string_value(json_object_get(tensor, "name"));
+        if (name && index < TENSORS_SHOWN)
+            printf("%s%s %.0f %%", index ? ", " : "        tensors: ", name,
+                   100 * json_number_value(json_object_get(tensor, "share")));
+    }
+    printf("%s", json_array_size(tensors) > 0 ? "\n" : "");
 }
 
 static void print_alert_record(json_t *alert)
 {
+    json_t *evidence = json_object_get(alert, "evidence"), *part;
+    size_t index;
     const char *summary = json_string_value(json_object_get(alert, "summary"));
     if (summary)
         printf("        %s\n", summary);
-    print_evidence(json_object_get(alert, "evidence"));
+    print_text(evidence, "formula");
+    json_array_foreach(json_object_get(evidence, "parts"), index, part)
+    {
+        print_part(part);
+    }
+    print_tensors(json_object_get(evidence, "tensors"));
+    print_inputs(json_object_get(evidence, "inputs"));
 }
 
 /* Asks for the alert's record: the push reply has only its name. */
