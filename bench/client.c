@@ -199,35 +199,35 @@ static void send_all(int fd, struct iovec *pieces, int count)
     }
 }
 
-/* Bytes of the whole answer once its head is known; 0 before. */
-static size_t answer_bytes(const char *reply)
+/* Whether the answer is whole: as long as its Content-Length says, or its last chunk is there. */
+static bool is_whole(char *reply, size_t length)
 {
-    const char *end = strstr(reply, "\r\n\r\n");
-    const char *field = end ? strcasestr(reply, "\r\ncontent-length:") : NULL;
+    static const char last_chunk[] = "\r\n0\r\n\r\n";
+    const size_t last = sizeof last_chunk - 1;
+    char *end = strstr(reply, "\r\n\r\n");
     if (!end)
-        return 0;
-    if (!field || field > end)
-        bench_die("an answer without Content-Length");
-    return (size_t)(end + 4 - reply) + strtoull(field + 17, NULL, 10);
+        return false;
+    *end = '\0'; /* only the head is searched */
+    const char *field = strcasestr(reply, "\r\ncontent-length:");
+    *end = '\r';
+    if (field)
+        return length >= (size_t)(end + 4 - reply) + strtoull(field + 17, NULL, 10);
+    return length >= last && memcmp(reply + length - last, last_chunk, last) == 0;
 }
 
 static int read_answer(struct bench_connection *connection)
 {
-    size_t length = 0, wanted = 0;
-    while (wanted == 0 || length < wanted) {
+    size_t length = 0;
+    do {
         const ssize_t got =
             read(connection->fd, connection->reply + length, BENCH_REPLY_BYTES_MAX - 1 - length);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            bench_die("the connection ended before the answer did");
+            bench_die("the connection ended before the answer did, after %zu bytes", length);
         length += (size_t)got;
         connection->reply[length] = '\0';
-        if (wanted == 0)
-            wanted = answer_bytes(connection->reply);
-        if (wanted >= BENCH_REPLY_BYTES_MAX)
-            bench_die("an answer of %zu bytes", wanted);
-    }
+    } while (!is_whole(connection->reply, length));
     return (int)strtol(connection->reply + sizeof "HTTP/1.1", NULL, 10);
 }
 
