@@ -7,11 +7,7 @@
 
 #include "banned.h"
 
-enum {
-    BLOCK = LYAP_SUM_BLOCK,
-    SMALL = LYAP_SKETCH_BLOCK,
-    STREAMED_BYTES_MIN = 1 << 20 /* a usual second cache */
-};
+enum { BLOCK = LYAP_SUM_BLOCK, SMALL = LYAP_SKETCH_BLOCK };
 
 void lyap_pairwise_reset(struct lyap_pairwise *sums, uint32_t width)
 {
@@ -298,7 +294,7 @@ static void store_block(const struct lyap_intake *intake, const struct lyap_inta
 {
     if (!array->store)
         return;
-    if (array->bytes >= STREAMED_BYTES_MIN)
+    if (array->bytes >= LYAP_STREAMED_BYTES_MIN)
         intake->kernels->stream(array->store + start, bytes, (size_t)length);
     else
         memcpy(array->store + start, bytes, (size_t)length);

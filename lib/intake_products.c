@@ -152,20 +152,26 @@ static uint64_t derive_delta(struct chunk *chunk, struct lyap_moment_sums *momen
 
 /* --- the state that the optimizer holds now */
 
-/* Rounds to the plane's type and keeps it for the next snapshot. */
+/* Rounds to the plane's type and keeps it for the next snapshot, which alone reads it. */
 static void keep_state(struct chunk *chunk, enum lyap_plane plane, const double *x)
 {
+    const struct lyap_kernels *kernels = chunk->intake->kernels;
     struct lyap_memory *memory = chunk->intake->memory;
     if (!memory || !memory->tensors[chunk->index].slots[plane].is_kept)
         return;
     const struct lyap_memory_slot *slot = &memory->tensors[chunk->index].slots[plane];
-    unsigned char *bytes = memory->planes[plane] + slot->at;
-    if (slot->dtype == LYAP_DTYPE_F64) {
-        memcpy(bytes + chunk->first * sizeof *x, x, chunk->count * sizeof *x);
-        return;
+    const size_t size = lyap_dtype_bytes(slot->dtype);
+    unsigned char *target = memory->planes[plane] + slot->at + chunk->first * size;
+    const void *source = x;
+    if (slot->dtype == LYAP_DTYPE_F32) {
+        double *narrowed = scratch(chunk, LYAP_ARRAY_SCRATCH_3);
+        kernels->narrow(x, chunk->count, narrowed);
+        source = narrowed;
     }
-    assert(slot->dtype == LYAP_DTYPE_F32);
-    chunk->intake->kernels->narrow(x, chunk->count, bytes + chunk->first * sizeof(float));
+    if (chunk->tensor->count * size >= LYAP_STREAMED_BYTES_MIN)
+        kernels->stream(target, source, chunk->count * size);
+    else
+        memcpy(target, source, chunk->count * size);
 }
 
 /* Of m, v at t - 1 and the gradient of update t - 1. A tensor that had no gradient then was left

@@ -14,7 +14,8 @@ enum {
     LYAP_CHUNK = 512, /* elements widened at once: a dozen arrays of them stay in the first cache */
     LYAP_PRODUCT_FIRST = LYAP_REDUCE_GRAD_PARAM, /* product rows lie side by side */
     LYAP_PRODUCT_COUNT = LYAP_REDUCE_PAIR_YPY - LYAP_PRODUCT_FIRST + 1,
-    LYAP_PAIRWISE_LEVELS = 48 /* 2^48 blocks */
+    LYAP_PAIRWISE_LEVELS = 48,        /* 2^48 blocks */
+    LYAP_STREAMED_BYTES_MIN = 1 << 20 /* stored past the caches: a usual second cache */
 };
 
 /* Bit of one product row. */

@@ -51,6 +51,26 @@ static inline real maximum(real x, real y)
 #endif
 }
 
+/* Through the integer units, which have nothing else to do in these loops. */
+static inline uint64_t count_zeros(real x)
+{
+#if LYAP_LOOPS_VECTOR == 64 && defined(__AVX512F__)
+    return (uint64_t)__builtin_popcount(_mm512_cmp_pd_mask((__m512d)x, (__m512d){ 0 }, _CMP_EQ_OQ));
+#elif LYAP_LOOPS_VECTOR == 32 && defined(__AVX__)
+    const __m256d is_zero = _mm256_cmp_pd((__m256d)x, (__m256d){ 0 }, _CMP_EQ_OQ);
+    return (uint64_t)__builtin_popcount((unsigned)_mm256_movemask_pd(is_zero));
+#elif LYAP_LOOPS_VECTOR == 16 && defined(__SSE2__)
+    const unsigned mask = (unsigned)_mm_movemask_pd(_mm_cmpeq_pd((__m128d)x, (__m128d){ 0 }));
+    return mask - (mask >> 1); /* bits set of two */
+#else
+    const bits is_zero = x == 0;
+    uint64_t count = 0;
+    for (int i = 0; i < WIDTH; i++)
+        count -= (uint64_t)is_zero[i];
+    return count;
+#endif
+}
+
 static inline real magnitude(real x)
 {
     return (real)((bits)x & INT64_MAX);
@@ -190,7 +210,7 @@ static inline double block_energy(const struct sum *sum)
 static void moments(const double *x, size_t count, struct lyap_moment_sums *sums)
 {
     struct sum abs = sum_load(&sums->abs), max = sum_load(&sums->max);
-    bits zeros[PARTS] = { 0 };
+    uint64_t zero_count = 0;
     double sq = sums->sq, block_sq = sums->block_sq;
     for (size_t first = 0; first < count; first += BLOCK) {
         struct sum energy = { 0 };
@@ -200,7 +220,7 @@ static void moments(const double *x, size_t count, struct lyap_moment_sums *sums
                 energy.part[p] += value * value;
                 abs.part[p] += size;
                 max.part[p] = maximum(size, max.part[p]);
-                zeros[p] -= value == 0;
+                zero_count += count_zeros(value);
             }
         }
         const double block = block_energy(&energy);
@@ -211,9 +231,7 @@ static void moments(const double *x, size_t count, struct lyap_moment_sums *sums
     sum_store(&sums->max, &max);
     sums->sq = sq;
     sums->block_sq = block_sq;
-    for (int p = 0; p < PARTS; p++)
-        for (int i = 0; i < WIDTH; i++)
-            sums->zeros += (uint64_t)zeros[p][i];
+    sums->zeros += zero_count;
 }
 
 /* The finaliser of SplitMix64. */
