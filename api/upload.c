@@ -94,7 +94,7 @@ static enum lyap_status read_query(const struct api_request *request,
 {
     for (uint32_t i = 0; i < request->query_count; i++) {
         const enum lyap_status status =
-            lyap_snapshot_set(snapshot, request->query[i].name, request->query[i].value, reterr);
+            lyap_wire_query_set(snapshot, request->query[i].name, request->query[i].value, reterr);
         if (status != LYAP_OK)
             return status;
     }

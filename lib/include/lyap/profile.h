@@ -47,8 +47,7 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_load(struct lyap_profile 
                                                             const void *bytes, uint64_t length);
 
 /* Evidence behind instability_rules of the newest point: which rule, its observables and
- * thresholds, and the tensors with the largest share of <g_t, D> (at most `tensor_max`; written to
- * ret_tensors). */
+ * thresholds. The tensors behind it are the largest rows grad_delta of the partial. */
 struct lyap_instability_part {
     const char *rule; /* "R2" ... */
     const char *observables[2];
