@@ -172,8 +172,10 @@ static enum lyap_status on_snapshot(void *ctx, struct lyap_snapshot *snapshot,
         goto out;
     status = lyap_wire_resolve(entries, entry_count, snapshot, &admission.intake.declaration->set,
                                &resolved, reterr);
-    if (status != LYAP_OK)
+    if (status != LYAP_OK) {
+        lyap_memory_free(admission.intake.take_recycled);
         goto out;
+    }
     status = lyap_intake_new(&admission.intake, &upload->intake, reterr);
     if (status != LYAP_OK)
         goto out;

@@ -2,11 +2,12 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -14,21 +15,41 @@
 
 enum { BUSY_TIMEOUT_MS = 5000 }; /* for people's own sqlite3 sessions on the file */
 
-static void wanted_signals(sigset_t *set)
+/* Signals become bytes of a pipe. Blocking them for sigwait would not do: OpenBLAS starts threads
+ * before main, which take what main blocks, and die of it. */
+static int signal_pipe[2] = { -1, -1 };
+
+static void on_signal(int number)
 {
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGHUP);
+    const int saved = errno;
+    const unsigned char byte = (unsigned char)number;
+    const ssize_t written = write(signal_pipe[1], &byte, 1); /* full: enough wait already */
+    (void)written;
+    errno = saved;
 }
 
-void lyap_daemon_signals(void)
+enum lyap_status lyap_daemon_signals(struct lyap_error *reterr)
 {
-    sigset_t set;
-    wanted_signals(&set);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    static const int wanted[] = { SIGTERM, SIGINT, SIGHUP };
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
+        return lyap_error_set(reterr, LYAP_E_IO, "no pipe: %s", strerror(errno));
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        (void)sigaction(wanted[i], &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN); /* a peer that went is an error of write */
     (void)signal(SIGXFSZ, SIG_IGN); /* so is a file size limit: E_DISK_FULL */
+    return LYAP_OK;
+}
+
+/* The next signal, or 0 after `timeout_ms` (-1: none). */
+static int signal_wait(int timeout_ms)
+{
+    struct pollfd poll_fd = { .fd = signal_pipe[0], .events = POLLIN };
+    unsigned char byte = 0;
+    if (poll(&poll_fd, 1, timeout_ms) <= 0)
+        return 0;
+    return read(signal_pipe[0], &byte, 1) == 1 ? byte : 0;
 }
 
 static uint32_t thread_count(const struct lyap_settings *settings)
@@ -142,15 +163,15 @@ static void reload(struct lyap_daemon *daemon)
 
 void lyap_daemon_wait(struct lyap_daemon *daemon)
 {
-    sigset_t set;
-    wanted_signals(&set);
     const uint64_t interval_us = lyap_notify_interval_us();
-    const struct timespec interval = { .tv_sec = (time_t)(interval_us / 1000000),
-                                       .tv_nsec = (long)(interval_us % 1000000) * 1000 };
+    const int timeout_ms = interval_us ? (int)(interval_us / 1000) : -1;
+    int64_t alive_ns = lyap_clock_ns();
     for (;;) {
-        const int got = interval_us ? sigtimedwait(&set, NULL, &interval) : sigwaitinfo(&set, NULL);
-        if (got < 0 && errno == EAGAIN)
+        const int got = signal_wait(timeout_ms);
+        if (interval_us && lyap_clock_ns() - alive_ns >= (int64_t)interval_us * 1000) {
+            alive_ns = lyap_clock_ns();
             lyap_notify_alive();
+        }
         if (got == SIGHUP)
             reload(daemon);
         if (got != SIGTERM && got != SIGINT)

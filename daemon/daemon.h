@@ -19,8 +19,8 @@ struct lyap_daemon {
     char *const *argv;
 };
 
-/* Signals are blocked from here on, so that lyap_daemon_wait alone sees them. */
-void lyap_daemon_signals(void);
+/* SIGTERM, SIGINT and SIGHUP wait for lyap_daemon_wait from here on. E_IO. */
+LYAP_MUST_CHECK enum lyap_status lyap_daemon_signals(struct lyap_error *reterr);
 /* Settings, store, engine, API; says on stdout and to systemd where it listens. On failure the
  * parts that were made are there for lyap_daemon_close. */
 LYAP_MUST_CHECK enum lyap_status lyap_daemon_open(struct lyap_daemon *daemon,

@@ -23,7 +23,8 @@ static struct lyap_query query_of(enum lyap_table table, const char *run)
                                 .severity = -1 };
 }
 
-/* Calls `row` for every row of the query, page by page, until it returns another status than OK. */
+/* Calls `row` for every row of the query, page by page, until it returns another status than OK
+ * (E_EXISTS: it has what it wants). */
 static enum lyap_status each(struct lyap_engine *engine, struct lyap_query query,
                              enum lyap_status (*row)(void *arg, const struct lyap_record *record),
                              void *arg)
@@ -128,7 +129,7 @@ static enum lyap_status on_last_point(void *arg, const struct lyap_record *recor
     lyap_point_release(&run->last);
     const enum lyap_status status = lyap_point_copy(&record->u.point, &run->last);
     run->has_last = status == LYAP_OK;
-    return status == LYAP_OK ? LYAP_E_NOT_FOUND : status; /* one row is enough */
+    return status == LYAP_OK ? LYAP_E_EXISTS : status; /* one row is enough */
 }
 
 static enum lyap_status read_alerts(struct lyap_engine *engine, struct lyap_run *run)
@@ -166,7 +167,7 @@ static enum lyap_status run_read(struct lyap_engine *engine, struct lyap_run *ru
     query.is_descending = true;
     query.limit = 1;
     status = each(engine, query, on_last_point, run);
-    if (status != LYAP_OK && status != LYAP_E_NOT_FOUND)
+    if (status != LYAP_OK && status != LYAP_E_EXISTS)
         return status;
     run->is_record_stored = run->is_attempt_stored = true;
     run->is_stale = false;

@@ -23,8 +23,9 @@ int main(int argc, char **argv)
     if (status == LYAP_OK && mode == LYAP_MODE_PRINT_CONFIG)
         status = lyap_daemon_print(&daemon, mode) ? LYAP_OK : LYAP_E_IO;
     if (status == LYAP_OK && mode == LYAP_MODE_SERVE) {
-        lyap_daemon_signals();
-        status = lyap_daemon_open(&daemon, &error);
+        status = lyap_daemon_signals(&error);
+        if (status == LYAP_OK)
+            status = lyap_daemon_open(&daemon, &error);
         if (status == LYAP_OK)
             lyap_daemon_wait(&daemon);
     }

@@ -31,12 +31,28 @@ static enum lyap_status rows_grow(struct lyap_engine *engine, uint32_t count)
     return LYAP_OK;
 }
 
-/* The tensors became known with this push. */
+/* Same tensors at the same places: rows of one declaration fit the other. */
+static bool same_places(const struct lyap_tensor_set *a, const struct lyap_tensor_set *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (uint32_t i = 0; i < a->count; i++)
+        if (strcmp(a->tensors[i].name, b->tensors[i].name) != 0 ||
+            a->tensors[i].count != b->tensors[i].count)
+            return false;
+    return true;
+}
+
+/* The tensors that the kernels went by become those of the attempt with its first point; later the
+ * two can differ only when the run was declared again during the upload. */
 static enum lyap_status adopt_set(struct lyap_run *run, struct lyap_shared_declaration *declaration)
 {
-    if (run->profile_declaration->declaration.set.count > 0 ||
-        declaration->declaration.set.count == 0)
+    const struct lyap_tensor_set *pushed = &declaration->declaration.set;
+    const struct lyap_tensor_set *known = &run->profile_declaration->declaration.set;
+    if (declaration == run->profile_declaration || pushed->count == 0 || same_places(pushed, known))
         return LYAP_OK;
+    if (known->count > 0 && run->record.last_step >= 0)
+        return LYAP_E_TENSOR_SET;
     const enum lyap_status status = lyap_profile_redeclare(run->profile, &declaration->declaration);
     if (status != LYAP_OK)
         return status;

@@ -1,0 +1,182 @@
+"""Rules as data, alerts and the advice, over HTTP."""
+import unittest
+
+from blackbox import DaemonCase, Quadratic
+
+
+class Rules(DaemonCase):
+    def test_the_defaults_are_listed_with_their_sources(self):
+        rules = {r["rule"]: r for r in self.ok(self.daemon.get("/v1/rules"))["rules"]}
+        self.assertEqual(
+            set(rules),
+            {
+                "nonfinite",
+                "instability",
+                "edge",
+                "limit-crossed",
+                "unstable",
+                "energy-violation",
+                "spike",
+                "inconsistent-data",
+                "delta-precision",
+                "optimizer-mismatch",
+                "silent-run",
+            },
+        )
+        for rule in rules.values():
+            self.assertTrue(rule["builtin"] and rule["enabled"] and rule["source"])
+            self.assertEqual(rule["version"], 1)
+
+    def test_a_rule_is_made_replaced_and_removed(self):
+        rule = {"metric": "loss", "comparison": ">", "threshold": 5, "severity": "warning"}
+        self.ok(self.daemon.put("/v1/rules/mine", rule), 201)
+        self.ok(self.daemon.push_json("r", {"step": 0, "loss": 4}))
+        answer = self.ok(self.daemon.push_json("r", {"step": 1, "loss": 6}))
+        self.assertEqual([a["rule"] for a in answer["alerts"]], ["mine"])
+        self.ok(self.daemon.put("/v1/rules/mine", dict(rule, threshold=7)))
+        self.assertEqual(self.ok(self.daemon.get("/v1/rules/mine"))["version"], 2)
+        self.assertIn(self.daemon.request("DELETE", "/v1/rules/mine").status, (200, 204))
+        self.assertEqual(self.daemon.get("/v1/rules/mine").status, 404)
+        alerts = self.ok(self.daemon.get("/v1/alerts?rule=mine"))["alerts"]
+        self.assertEqual([a["state"] for a in alerts], ["resolved"])
+        self.assertIn("rule-deleted", alerts[0]["summary"])
+        self.assertEqual(self.daemon.request("DELETE", "/v1/rules/mine").status, 404)
+
+    def test_a_default_is_replaced_restored_and_switched_off(self):
+        path = "/v1/rules/nonfinite"
+        replaced = {"metric": "nonfinite", "comparison": ">", "threshold": 10, "severity": "info"}
+        self.ok(self.daemon.put(path, replaced))
+        self.assertEqual(self.ok(self.daemon.get(path))["builtin"], False)
+        self.daemon.request("DELETE", path)  # brings the default back
+        rule = self.ok(self.daemon.get(path))
+        self.assertEqual((rule["threshold"], rule["builtin"], rule["enabled"]), (0, True, True))
+        self.daemon.request("DELETE", path)  # switches it off
+        self.assertEqual(self.ok(self.daemon.get(path))["enabled"], False)
+        answer = self.ok(self.daemon.push_json("r", {"step": 0, "loss": "NaN"}))
+        self.assertEqual(answer["alerts"], [])
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(self.ok(self.daemon.get(path))["enabled"], False)
+
+    def test_bad_rules_name_the_field(self):
+        good = {"metric": "loss", "comparison": ">", "threshold": 5, "severity": "warning"}
+        for change, word in (
+            ({"metric": "los"}, "los"),
+            ({"comparison": "~"}, "comparison"),
+            ({"threshold": "high"}, "threshold"),
+            ({"threshold": "NaN"}, "threshold"),
+            ({"severity": "loud"}, "severity"),
+            ({"for": 0}, "for"),
+            ({"clear": 9}, "clear"),
+            ({"colour": "red"}, "colour"),
+            ({"runs": {"a": 1}}, "string"),
+            ({"tensor": "*", "metric": "loss"}, "loss"),
+        ):
+            reply = self.daemon.put("/v1/rules/bad", dict(good, **change))
+            self.assertEqual(reply.status, 400, (change, reply))
+            self.assertIn(word, reply.json["detail"])
+
+    def test_rules_select_runs_by_label(self):
+        rule = {"metric": "loss", "comparison": ">", "threshold": 5, "runs": {"team": "vision"}}
+        self.ok(self.daemon.put("/v1/rules/mine", dict(rule, severity="warning")), 201)
+        self.ok(self.daemon.put("/v1/runs/a", {"labels": {"team": "vision"}}), 201)
+        self.ok(self.daemon.put("/v1/runs/b", {"labels": {"team": "audio"}}), 201)
+        alerts = lambda run: self.ok(self.daemon.push_json(run, {"step": 1, "loss": 9}))["alerts"]
+        self.assertEqual((len(alerts("a")), len(alerts("b")), len(alerts("c"))), (1, 0, 0))
+
+
+class Alerts(DaemonCase):
+    def test_tensor_rules_name_the_tensor(self):
+        rule = {"metric": "grad_norm", "tensor": "sec*", "comparison": ">", "threshold": 100}
+        self.ok(self.daemon.put("/v1/rules/big", dict(rule, severity="warning")), 201)
+        q = Quadratic(start=1000)
+        answer = self.ok(self.daemon.push_json("t", q.snapshot()))
+        self.assertEqual([(a["rule"], a["tensor"]) for a in answer["alerts"] if a["rule"] == "big"], [("big", "second")])
+
+    def test_acknowledging(self):
+        self.ok(self.daemon.push_json("a", {"step": 0, "loss": "Infinity"}))
+        alert = self.ok(self.daemon.get("/v1/alerts?state=firing"))["alerts"][0]
+        self.assertIsNone(alert["acked"] if "acked" in alert else alert.get("acked_at"))
+        reply = self.daemon.request("POST", "/v1/alerts/%d/ack" % alert["id"])
+        self.assertIn(reply.status, (200, 204), reply)
+        alert = self.ok(self.daemon.get("/v1/alerts?state=firing"))["alerts"][0]
+        self.assertTrue(any(alert[k] for k in alert if k.startswith("acked")))
+        for step in range(1, 7):
+            self.ok(self.daemon.push_json("a", {"step": step, "loss": 1}))
+        alert = self.ok(self.daemon.get("/v1/alerts?run=a"))["alerts"][0]
+        self.assertEqual(alert["state"], "resolved")
+        self.assertTrue(any(alert[k] for k in alert if k.startswith("acked")))
+        self.assertEqual(self.daemon.request("POST", "/v1/alerts/999/ack").status, 404)
+
+    def test_a_diverging_run_is_recognised_before_it_is_lost(self):
+        """Gradient descent past its limit: instability fires, the state and the advice follow."""
+        self.ok(
+            self.daemon.put(
+                "/v1/runs/d", {"optimizer": {"type": "sgd", "lr": 0.1}, "data": "full-batch"}
+            ),
+            201,
+        )
+        q = Quadratic(lr=0.1)
+        for _ in range(25):
+            answer = self.ok(self.daemon.push_json("d", q.snapshot()))
+            self.assertFalse([a for a in answer["alerts"] if a["severity"] != "info"], answer)
+            q.advance()
+        q.lr, start, fired = 0.6, 0.5 * sum(q.a), None  # the limit is 2/4
+        for _ in range(60):
+            answer = self.ok(self.daemon.push_json("d", q.snapshot()))
+            firing = [a for a in answer["alerts"] if a["state"] == "firing"]
+            if [a for a in firing if a["severity"] == "critical"] and not fired:
+                fired = (q.loss, [a for a in firing if a["severity"] == "critical"][0], answer)
+            q.advance()
+        self.assertIsNotNone(fired)
+        loss, alert, answer = fired
+        self.assertEqual(answer["action"]["kind"], "reduce_lr", answer["alerts"])
+        self.assertLess(answer["action"]["lr"], 0.6)
+        self.assertEqual(answer["state"], "unstable")
+        self.assertLess(loss, 3 * start)
+        stored = [
+            a
+            for a in self.ok(self.daemon.get("/v1/alerts?run=d"))["alerts"]
+            if a["id"] == alert["id"]
+        ][0]
+        for field in ("formula", "value", "threshold", "inputs", "window", "source"):
+            self.assertIn(field, stored["evidence"])
+
+    def test_a_run_that_ended_is_left_alone_and_a_push_reopens_it(self):
+        self.ok(self.daemon.push_json("e", {"step": 0, "loss": "NaN"}))
+        self.ok(self.daemon.put("/v1/runs/e", {"ended": True}))
+        run = self.ok(self.daemon.get("/v1/runs/e"))
+        self.assertEqual((run["state"], run["alerts"]), ("ended", []))
+        self.ok(self.daemon.push_json("e", {"step": 1, "loss": 1}))
+        self.assertNotEqual(self.ok(self.daemon.get("/v1/runs/e"))["state"], "ended")
+
+
+class Silence(DaemonCase):
+    def setUp(self):
+        super().setUp()
+        rule = {"metric": "silent_seconds", "comparison": ">", "threshold": 1, "severity": "warning"}
+        self.ok(self.daemon.put("/v1/rules/silent-run", rule))
+
+    def silent(self, run):
+        return lambda: self.ok(self.daemon.get("/v1/runs/" + run))["state"] == "silent"
+
+    def test_silence_fires_and_the_next_push_resolves(self):
+        self.ok(self.daemon.push_json("s", {"step": 0, "loss": 1}))
+        self.ok(self.daemon.push_json("ended", {"step": 0, "loss": 1}))
+        self.ok(self.daemon.put("/v1/runs/ended", {"ended": True}))
+        self.eventually(self.silent("s"))
+        firing = self.ok(self.daemon.get("/v1/alerts?state=firing"))["alerts"]
+        self.assertEqual([(a["run"], a["rule"]) for a in firing], [("s", "silent-run")])
+        answer = self.ok(self.daemon.push_json("s", {"step": 1, "loss": 1}))
+        self.assertEqual(answer["alerts"], [])
+        self.assertNotEqual(answer["state"], "silent")
+
+    def test_a_run_that_falls_silent_while_the_daemon_is_down_is_noticed(self):
+        self.ok(self.daemon.push_json("s", {"step": 0, "loss": 1}))
+        self.daemon.kill()
+        self.daemon.start()
+        self.eventually(self.silent("s"))
+
+
+if __name__ == "__main__":
+    unittest.main()
