@@ -138,24 +138,33 @@ static enum lyap_status push_rank(struct lyap_engine *engine, struct api_ticket 
     return status;
 }
 
+/* What admission saw may have changed during the upload. */
+static enum lyap_status check_current(const struct lyap_run *run, const struct api_ticket *ticket,
+                                      struct lyap_error *reterr)
+{
+    const int64_t step = ticket->snapshot.step;
+    if (run->is_deleted)
+        return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "run %s was deleted meanwhile", run->name);
+    if (ticket->attempt != run->record.attempt)
+        return lyap_error_set(reterr, LYAP_E_STALE_ATTEMPT,
+                              "attempt %u of %s ended during the upload", ticket->attempt,
+                              run->name);
+    if (step <= run->record.last_step)
+        return lyap_error_set(reterr,
+                              ticket->snapshot.world > 1 ? LYAP_E_STEP_CLOSED : LYAP_E_STEP_ORDER,
+                              "step %lld was closed during the upload; the last is %lld",
+                              (long long)step, (long long)run->record.last_step);
+    return LYAP_OK;
+}
+
 /* One push; a condition becomes its answer, a fault is returned. */
 enum lyap_status lyap_push_run(struct lyap_engine *engine, struct api_ticket *ticket)
 {
     struct lyap_run *run = ticket->run;
     struct lyap_error error = LYAP_ERROR_NULL;
-    enum lyap_status status = LYAP_OK;
-    if (run->is_deleted)
-        status =
-            lyap_error_set(&error, LYAP_E_NOT_FOUND, "run %s was deleted meanwhile", run->name);
-    else if (ticket->attempt != run->record.attempt)
-        status =
-            lyap_error_set(&error, LYAP_E_STALE_ATTEMPT, "attempt %u of %s ended during the upload",
-                           ticket->attempt, run->name);
-    else if (ticket->snapshot.step <= run->record.last_step)
-        status = lyap_error_set(&error,
-                                ticket->snapshot.world > 1 ? LYAP_E_STEP_CLOSED : LYAP_E_STEP_ORDER,
-                                "step %lld was closed during the upload; the last is %lld",
-                                (long long)ticket->snapshot.step, (long long)run->record.last_step);
+    enum lyap_status status = lyap_run_refresh(engine, run);
+    if (status == LYAP_OK)
+        status = check_current(run, ticket, &error);
     if (status == LYAP_OK)
         status = lyap_run_rebuild(engine, run);
     ticket->reply->status = ticket->reply->error.status = LYAP_OK;
