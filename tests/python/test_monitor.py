@@ -151,13 +151,18 @@ class Declaration(Base):
         self.assertEqual(layers["body.0"], {
             "name": "body.0", "tensor": "body.0.weight", "kind": "conv2d", "stride": 2,
             "padding": 1, "padding_mode": "zeros", "dilation": 1, "groups": 1, "input": [4, 4],
-            "activation": "relu"})
+            "activation": "relu", "bias": "body.0.bias"})
         self.assertEqual({name: layer["kind"] for name, layer in layers.items()}, {
             "body.0": "conv2d", "body.2": "batchnorm", "encoder.self_attn": "attention",
             "encoder.self_attn.out_proj": "linear", "encoder.linear1": "linear",
             "encoder.linear2": "linear", "encoder.norm1": "layernorm",
             "encoder.norm2": "layernorm", "head": "linear", "tied": "linear",
-            "unused": "linear"})
+            "unused": "linear", "encoder.attention_block": "residual",
+            "encoder.feed_forward_block": "residual"})
+        self.assertEqual(layers["encoder.norm1"]["eps"], 1e-5)
+        self.assertEqual(layers["encoder.self_attn"]["heads"], 2)
+        self.assertEqual(layers["encoder.feed_forward_block"]["inner"],
+                         ["encoder.linear1", "encoder.linear2"])
         self.assertEqual(layers["encoder.linear1"]["activation"], "relu")
 
     def test_wrappers_are_looked_through(self):
@@ -227,6 +232,18 @@ class Pushes(Base):
                          [4, 5, 8, 9, 8, 4])
         self.assertEqual([push.query["attempt"] for push in self.daemon.pushes],
                          ["1", "1", "1", "1", "2", "3"])
+
+    def test_a_budget_chooses_every(self):
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        monitor = self.watch(optimizer, budget=1e-9)
+        self.train(monitor, optimizer, 50)
+        self.assertLess(monitor.timing["pushes"], 10)
+        self.assertGreater(monitor.overhead, 0)
+        idle = self.watch(optimizer, budget=0.5, run="idle")
+        for _ in range(20):
+            time.sleep(0.003)
+            self.train(idle, optimizer, 1)
+        self.assertEqual(idle.timing["pushes"], 20)
 
     def test_adam_counts_and_gives_its_state_when_asked_and_after_gaps(self):
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
@@ -374,7 +391,8 @@ class NeverHurts(Base):
 
     def test_wrong_use_is_told_at_once(self):
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
-        for wrong in (dict(run=""), dict(every=0), dict(probe_every=1.5), dict(clip_norm=-1),
+        for wrong in (dict(run=""), dict(run="a b"), dict(every=0), dict(probe_every=1.5), dict(clip_norm=-1),
+                      dict(budget=0),
                       dict(url="nowhere")):
             with self.assertRaises(ValueError):
                 self.watch(optimizer, **wrong)

@@ -51,7 +51,8 @@ class Accuracy(unittest.TestCase):
             s, y = torch.cat(pair.s), torch.cat(pair.y)
             theta = torch.cat([model.a, model.b]).detach()
             self.assertAlmostEqual(float(s.norm() / theta.norm()), probing.STEP, places=10)
-            self.assertAlmostEqual(float((y - model.matrix @ s).norm() / y.norm()), 0, places=digits)
+            away = (y - model.matrix @ s).norm() / y.norm()
+            self.assertAlmostEqual(float(away), 0, places=digits)
             self.assertAlmostEqual(pair.loss, float(model.loss()), places=12)
             gradient = torch.cat(pair.gradient)
             self.assertTrue(torch.allclose(gradient, model.matrix @ theta, rtol=1e-12))
@@ -177,6 +178,21 @@ class Undisturbed(unittest.TestCase):
         subject = Probe(model, dict(model.named_parameters()),
                         lambda: model.loss() * (1 + torch.rand(())), "difference")
         self.assertEqual(subject.gradient().loss, subject.gradient().loss)
+
+
+    def test_batch_norm_moves_between_probes_but_not_within(self):
+        torch.manual_seed(1)
+        model, x = Net(), torch.randn(12, 5)
+        subject = Probe(model, dict(model.named_parameters()), lambda: model(x).pow(2).mean())
+        first = subject.measure()
+        model(torch.randn(8, 5) + 3)  # training moves the running statistics
+        after = subject.gradient()
+        self.assertEqual((first.loss, subject.is_same_function), (after.loss, False))
+        self.assertTrue(all(map(torch.equal, first.gradient, after.gradient)))
+        self.assertNotEqual(subject.measure().loss, first.loss)
+        self.assertFalse(subject.is_same_function)
+        subject.measure()
+        self.assertTrue(subject.is_same_function)
 
 
 class Usage(unittest.TestCase):

@@ -167,10 +167,29 @@ def layers(model: nn.Module, named: Mapping[str, torch.Tensor],
         if entry is None or id(weight) not in names:
             continue
         entry.update(name=path or type(module).__name__, tensor=names[id(weight)])
+        bias = names.get(id(getattr(module, "bias", None)))
+        if bias and entry["kind"] not in ("embedding", "attention"):
+            entry["bias"] = bias
         if path in activations:
             entry["activation"] = activations[path]
         result.append(entry)
-    return result
+    return result + _residual_blocks(root, {entry["name"] for entry in result})
+
+
+def _residual_blocks(root, declared):
+    """x + f(x) as torch's transformer layers have it; other modules hide their sums in forward."""
+    blocks = []
+    for path, module in root.named_modules():
+        if not isinstance(module, nn.TransformerEncoderLayer):
+            continue
+        prefix = path + "." if path else ""
+        for name, parts in (("attention", ("self_attn",)),
+                            ("feed_forward", ("linear1", "linear2"))):
+            inner = [prefix + part for part in parts]
+            if declared.issuperset(inner):
+                blocks.append({"name": prefix + name + "_block", "kind": "residual", "step": 1.0,
+                               "inner": inner})
+    return blocks
 
 
 def _following(root):
@@ -196,13 +215,13 @@ def _layer(module, size):
     if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return _convolution(module, size)
     if isinstance(module, nn.LayerNorm):
-        return {"kind": "layernorm"}
+        return {"kind": "layernorm", "eps": module.eps}
     if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
-        return {"kind": "batchnorm"}
+        return {"kind": "batchnorm", "eps": module.eps}
     if isinstance(module, nn.Embedding):
         return {"kind": "embedding"}
     if isinstance(module, nn.MultiheadAttention):
-        return {"kind": "attention"}
+        return {"kind": "attention", "heads": module.num_heads}
     return None
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 import numbers
 import os
+import re
 import time
 import weakref
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
@@ -22,6 +23,7 @@ log = logging.getLogger("lyapd")
 
 CLOSE_SECONDS = 5.0
 # Where torch keeps m and v of the optimizers whose update needs them.
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _STATE = {"adam": {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
           "adamw": {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
           "rmsprop": {"exp_avg_sq": "square_avg"}}
@@ -39,16 +41,21 @@ class Monitor:
                  token: Optional[str],
                  include: Optional[Sequence[str]], exclude: Optional[Sequence[str]],
                  labels: Optional[Mapping[str, str]], spool: Optional[str],
-                 clip_norm: Optional[float], scaler: Any, rank: Optional[int],
-                 world: Optional[int], shards: Optional[Mapping[str, Any]],
+                 budget: Optional[float], clip_norm: Optional[float], scaler: Any,
+                 rank: Optional[int], world: Optional[int], shards: Optional[Mapping[str, Any]],
                  attempt_key: Optional[str], start_step: int, timeout: float, limits: Limits,
                  retention: Optional[str], data: Optional[str], windows: Optional[Sequence[int]],
                  cafile: Optional[str]):
-        _check(model, optimizer, run, every, probe_every, clip_norm)
+        _check(model, optimizer, run, every, probe_every)
+        for name, value in (("clip_norm", clip_norm), ("budget", budget)):
+            if value is not None and not (isinstance(value, numbers.Real) and value > 0):
+                raise ValueError("%s must be positive, not %r" % (name, value))
         self.last_reply: Optional[Reply] = None
         self.probe_pair: Optional[Pair] = None  # the newest, for those who want to look
         self.timing = {"steps": 0, "pushes": 0, "copy_s": 0.0, "probe_s": 0.0,
                        "probe_gradients": 0, "wait_s": 0.0}
+        self.run = run
+        self._started: Optional[float] = None
         self._pid = os.getpid()
         self._optimizer = declare.unwrap_optimizer(optimizer)
         self._named = declare.parameters(model, self._optimizer, include, exclude)
@@ -57,6 +64,7 @@ class Monitor:
                              "exclude= let through")
         self._groups = declare.Groups(self._optimizer, self._named)
         self._every, self._probe_every = every, probe_every
+        self._pace = _Pace(budget) if budget is not None else None
         self._probe_follow = probe_follow
         self._wait, self._timeout = wait, timeout
         self._clip_norm, self._scaler = clip_norm, scaler
@@ -65,7 +73,8 @@ class Monitor:
         self._is_passive = _is_replica(rank, shards)
         self._next = start_step
         self._last: Optional[int] = None         # the last step that was queued
-        self._probed_at: Optional[int] = None
+        self._probe_gradient_at: Optional[int] = None
+        self.probed_at: Optional[int] = None     # the last step with a probe pair
         self._has_followed = True                # every update since then was queued too
         self._wants_state = True
         self._capture = Capture()
@@ -126,8 +135,25 @@ class Monitor:
         return self._sender.dropped if self._sender else 0
 
     @property
+    def queued(self) -> int:
+        """Snapshots that wait in memory."""
+        return self._sender.queued if self._sender else 0
+
+    @property
+    def is_stale(self) -> bool:
+        """A later attempt of the run has taken over; nothing is pushed any more."""
+        return self._sender is not None and self._sender.is_stale
+
+    @property
     def sent(self) -> int:
         return self._sender.sent if self._sender else 0
+
+    @property
+    def overhead(self) -> float:
+        """Share of the time since the first step that was spent in `step`."""
+        spent = self.timing["copy_s"] + self.timing["probe_s"] + self.timing["wait_s"]
+        elapsed = time.perf_counter() - self._started if self._started is not None else 0.0
+        return spent / elapsed if elapsed > 0 else 0.0
 
     @property
     def errors(self) -> List[str]:
@@ -162,10 +188,13 @@ class Monitor:
             return None
         if self._last is not None and at <= self._last:
             self.new_attempt()
+        if self._pace is not None:
+            self._every = self._pace.every(time.perf_counter(), self._every)
         if self._every > 1 and at % self._every > 1:  # two steps in a row, so that they compare
             self._has_followed = False
             return None
         started = time.perf_counter()
+        self._started = started if self._started is None else self._started
         roles, extra = self._probe_roles(at)
         probed = time.perf_counter()
         item = self._snapshot(at, loss, roles, extra, values)
@@ -177,6 +206,8 @@ class Monitor:
         self.timing["probe_s"] += probed - started
         self.timing["copy_s"] += copied - probed
         self.timing["wait_s"] += time.perf_counter() - copied
+        if self._pace is not None:
+            self._pace.pushed(copied - probed)
         return reply
 
     def _await(self, item):
@@ -188,7 +219,7 @@ class Monitor:
         if self._sender is not None:
             self._sender.begin_attempt()
             self._last, self._has_followed, self._wants_state = None, True, True
-            self._probed_at = None
+            self.probed_at = None
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """Sends what is queued, at most for `timeout` seconds, and ends the run."""
@@ -212,6 +243,7 @@ class Monitor:
     # ---- a snapshot ----
 
     def _snapshot(self, at, loss, roles, extra, values):
+        loss = loss.detach() if isinstance(loss, torch.Tensor) else loss
         roles["param"] = self._named
         roles["grad"] = {name: parameter.grad for name, parameter in self._named.items()
                          if parameter.grad is not None}
@@ -259,7 +291,7 @@ class Monitor:
         return int(max((float(count) for count in counts), default=0))
 
     def _scaling(self):
-        """Mixed precision: gradients that the GradScaler still has to divide, steps it will skip."""
+        """Mixed precision: gradients the GradScaler still has to divide, steps it will skip."""
         scaler = self._scaler
         if scaler is None or not scaler.is_enabled():
             return {}
@@ -290,8 +322,8 @@ class Monitor:
         try:
             if self._is_probe_due(at):
                 pair = self._probe.measure(self._preconditioner())
-                self.probe_pair, self._probed_at = pair, at
-            elif self._probe_follow and self._probed_at == at - 1:
+                self.probe_pair, self.probed_at = pair, at
+            elif self._probe_follow and self.probed_at == at - 1:
                 pair = self._probe.gradient()
             else:
                 return {}, {}
@@ -301,7 +333,11 @@ class Monitor:
             return {}, {}
         self.timing["probe_gradients"] += pair.gradients
         names = list(self._named)
-        roles = {"probe_grad": dict(zip(names, pair.gradient))}
+        roles = {}
+        # Two probe gradients in a row must be of one function (batch norms move it).
+        if pair.s is None or self._probe.is_same_function or self._probe_gradient_at != at - 1:
+            roles["probe_grad"] = dict(zip(names, pair.gradient))
+            self._probe_gradient_at = at
         if pair.s is not None and pair.y is not None:
             roles["pair_s"] = dict(zip(names, pair.s))
             roles["pair_y"] = dict(zip(names, pair.y))
@@ -312,7 +348,7 @@ class Monitor:
             return False  # the second of two: the step after it is not pushed
         if self._kind in _STATE and not self._updates():
             return False  # P is not defined before the first update
-        return self._probed_at is None or at - self._probed_at >= self._probe_every
+        return self.probed_at is None or at - self.probed_at >= self._probe_every
 
     def _preconditioner(self):
         """Diagonal P of docs/spec.md 2.2 from the state the optimizer holds; unequal rates of
@@ -363,6 +399,38 @@ class Monitor:
             return None
 
 
+class _Pace:
+    """Chooses `every` so that copies cost at most a share of the loop's time; probes, whose cost
+    their interval decides, do not count."""
+
+    EVERY_MAX = 1000
+    MEMORY = 0.9  # of the running means, per step
+
+    def __init__(self, budget: float):
+        self._budget = budget
+        self._last: Optional[float] = None
+        self._period = self._cost = 0.0
+
+    def every(self, now: float, every: int) -> int:
+        """Called at every step. The costs of the step before are in the period too; that makes the
+        choice err towards pushing by at most the budget."""
+        last, self._last = self._last, now
+        if last is None or self._cost == 0:
+            return every
+        self._period = _mean(self._period, now - last, self.MEMORY)
+        needed = 2 * self._cost / (self._budget * self._period)
+        if needed <= 2:
+            return 1
+        return min(math.ceil(needed), self.EVERY_MAX)
+
+    def pushed(self, seconds: float) -> None:
+        self._cost = _mean(self._cost, seconds, self.MEMORY)
+
+
+def _mean(old: float, new: float, memory: float) -> float:
+    return memory * old + (1 - memory) * new if old else new
+
+
 class _Weak:
     """A method of an object that this reference does not keep alive."""
 
@@ -375,20 +443,18 @@ class _Weak:
             getattr(target, self._name)(*args)
 
 
-def _check(model, optimizer, run, every, probe_every, clip_norm):
+def _check(model, optimizer, run, every, probe_every):
     if not isinstance(model, torch.nn.Module):
         raise TypeError("model must be a torch.nn.Module, not %s" % type(model).__name__)
     if not hasattr(optimizer, "param_groups"):
         raise TypeError("optimizer must be a torch.optim.Optimizer, not %s"
                         % type(optimizer).__name__)
-    if not run or not isinstance(run, str):
-        raise ValueError("run= names the run, for example run='gpt-7'")
+    if not isinstance(run, str) or not _NAME.fullmatch(run):
+        raise ValueError("run= must be of 1 to 128 characters A-Z a-z 0-9 . _ -, not %r" % (run,))
     for name, value in (("every", every), ("probe_every", probe_every)):
         if not isinstance(value, int) or value < 1:
             raise ValueError("%s must be a whole number of steps, at least 1, not %r"
                              % (name, value))
-    if clip_norm is not None and not (isinstance(clip_norm, numbers.Real) and clip_norm > 0):
-        raise ValueError("clip_norm must be positive, not %r" % clip_norm)
 
 
 def _is_replica(rank, shards):
@@ -408,7 +474,8 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
           wait: bool = False,
           token: Optional[str] = None, include: Optional[Sequence[str]] = None,
           exclude: Optional[Sequence[str]] = None, labels: Optional[Mapping[str, str]] = None,
-          spool: Optional[str] = None, clip_norm: Optional[float] = None, scaler: Any = None,
+          spool: Optional[str] = None, budget: Optional[float] = None,
+          clip_norm: Optional[float] = None, scaler: Any = None,
           rank: Optional[int] = None, world: Optional[int] = None,
           shards: Optional[Mapping[str, Any]] = None, attempt_key: Optional[str] = None,
           start_step: int = 0, timeout: float = 30.0, limits: Limits = Limits(),
@@ -426,6 +493,7 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
     include, exclude  glob patterns over parameter names
     labels          of the run, {"team": "vision"}
     spool           directory for snapshots while the daemon is away
+    budget          share of the loop's time that copies may take, such as 0.02: chooses `every`
     clip_norm       the norm to which gradients are clipped after step
     scaler          the GradScaler, so that skipped steps and scaled gradients are known
     rank, world, shards  of sharded training; replicas need none, their first rank pushes
@@ -437,6 +505,7 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
                    probe_every=probe_every, probe_follow=probe_follow, probe_mode=probe_mode,
                    wait=wait, token=token,
                    include=include, exclude=exclude, labels=labels, spool=spool,
-                   clip_norm=clip_norm, scaler=scaler, rank=rank, world=world, shards=shards,
+                   budget=budget, clip_norm=clip_norm, scaler=scaler, rank=rank, world=world,
+                   shards=shards,
                    attempt_key=attempt_key, start_step=start_step, timeout=timeout,
                    limits=limits, retention=retention, data=data, windows=windows, cafile=cafile)

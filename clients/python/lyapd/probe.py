@@ -7,7 +7,9 @@ differentiate the gradient, y = |s| H v exactly and the parameters are never tou
 the difference of two gradients and the parameters come back bit by bit.
 
 Nothing of the job changes: .grad is never written, modules are put in eval mode one by one and put
-back, random states are restored."""
+back, random states are restored. The running statistics of batch norms are part of the probe's
+function and move with training; so the gradient that follows a probe is taken with the statistics
+of that probe, and both belong to one function."""
 
 import contextlib
 import math
@@ -78,17 +80,23 @@ class Probe:
         self.mode = "exact" if mode == "auto" else mode
         self._direction: Optional[Vectors] = None
         self._products = 0
+        self._statistics: Vectors = []  # of the batch norms, at the last measure
+        self.is_same_function = True    # as at the measure before: those had not moved
         self._can_differ = all(parameter.dtype in (torch.float32, torch.float64)
                                for parameter in self._parameters)
 
     def gradient(self) -> Pair:
-        """Loss and gradient at the present parameters, without a pair."""
-        with _undisturbed(self._model, self._parameters):
+        """Loss and gradient of the last probe's function at the present parameters."""
+        with _undisturbed(self._model, self._parameters), self._past_statistics():
             loss, gradient = self._evaluate(create_graph=False)
         return Pair(float(loss), [part.detach() for part in gradient])
 
     def measure(self, preconditioner: Optional[Vectors] = None) -> Pair:
         """One probe. `preconditioner` is the diagonal P; without it the identity."""
+        present = [buffer.clone() for buffer in _statistics(self._model)]
+        self.is_same_function = len(present) == len(self._statistics) and all(
+            torch.equal(*both) for both in zip(present, self._statistics))
+        self._statistics = present
         if self.mode == "exact" and self._is_auto:
             try:
                 return self._measure(preconditioner)
@@ -122,6 +130,18 @@ class Probe:
         return plain._replace(s=combine([length], [vector]), y=combine([length], [image]),
                               sharpness=sharpness, residual=residual,
                               gradients=1 + self._products)
+
+    @contextlib.contextmanager
+    def _past_statistics(self):
+        buffers = _statistics(self._model) if self._statistics else []
+        present = [buffer.clone() for buffer in buffers]
+        try:
+            for buffer, past in zip(buffers, self._statistics):
+                buffer.copy_(past)
+            yield
+        finally:
+            for buffer, now in zip(buffers, present):
+                buffer.copy_(now)
 
     # ---- the top eigenpair ----
 
@@ -216,6 +236,14 @@ class Probe:
                 parameter.data.copy_(old)
         return [_wide(after.detach() - before) / length
                 for after, before in zip(moved, gradient)]
+
+
+def _statistics(model):
+    """Running means and variances that training moves."""
+    return [buffer.data for module in model.modules()
+            if getattr(module, "track_running_stats", False)
+            for name, buffer in module.named_buffers(recurse=False)
+            if name.startswith("running_")]
 
 
 def _wide(part):

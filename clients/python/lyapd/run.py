@@ -74,9 +74,10 @@ class Run:
                  token: Optional[str] = None, timeout: float = 30.0, retries: int = 3,
                  cafile: Optional[str] = None):
         if not name:
-            raise ValueError("a run needs a name")
+            raise ValueError("a run needs a name, such as lyapd.Run(url, 'gpt-7')")
         self.name = name
         self.attempt: Optional[int] = None
+        self.sketch_seed: Optional[int] = None  # of docs/sketch.md, once declared
         self._retries = retries
         self._http = http.Connection(url, token, timeout, cafile)
         fields = declaration(optimizer, tensors, layers, labels, retention, data, windows)
@@ -99,6 +100,8 @@ class Run:
         reply = self._send("PUT", [], body=http.json_body(dict(fields)))
         if reply.get("attempt") is not None and "attempt" in fields:
             self.attempt = int(reply["attempt"])
+        if reply.get("sketch_seed") is not None:
+            self.sketch_seed = int(reply["sketch_seed"])
         return reply
 
     def push(self, step: int, params: Optional[Mapping[str, Any]] = None,
@@ -106,13 +109,14 @@ class Run:
         """Pushes the snapshot of one step: parameters and gradients by name, taken after the
         backward pass and before the update. Each further keyword is a role of docs/wire.md with
         arrays by name (`exp_avg=`, `pair_s=`, ...), a scalar (`loss=`, `lr=`, `batch_id=`, ...)
-        or `labels=` of the point. Without arrays the scalars are pushed alone."""
+        or `labels=` of the point. Without arrays the scalars are pushed alone. A partial push has
+        `reduce=` and `sketch=` instead of params and grads."""
         roles: Dict[str, Mapping[str, Any]] = {"param": params or {}, "grad": grads or {}}
         values: Dict[str, Any] = {"step": step}
         for key, value in (more.pop("labels", None) or {}).items():
             values[key if key.startswith("x-") else "x-" + key] = value
         for key, value in more.items():
-            if key in wire.ROLES:
+            if key in wire.ROLES or key in wire.PARTIAL:
                 roles[key] = value or {}
             else:
                 values[key] = value

@@ -109,6 +109,10 @@ class Sender:
     def attempt(self) -> Optional[int]:
         return self._number
 
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
     def put(self, item: Item) -> None:
         """Queues; drops the oldest when the queue is full. Never waits."""
         lost = []

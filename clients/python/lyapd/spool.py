@@ -119,7 +119,8 @@ def send_folder(path: str, connection: http.Connection) -> Dict[str, int]:
     counts = {"sent": 0, "duplicate": 0, "refused": 0}
     with open(os.path.join(path, MANIFEST)) as file:
         about = json.load(file)
-    reply = connection.request("PUT", http.run_path(about["run"]), body=http.json_body(about["put"]))
+    reply = connection.request("PUT", http.run_path(about["run"]),
+                               body=http.json_body(about["put"]))
     query = [("attempt", reply["attempt"])] if reply.get("attempt") else []
     for name in _files(path):
         with open(os.path.join(path, name), "rb") as file:

@@ -11,10 +11,13 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 # In the order in which the roles of one tensor follow each other in a body.
 ROLES = ("param", "grad", "delta", "exp_avg", "exp_avg_sq", "probe_grad", "same_batch_grad",
          "pair_s", "pair_y", "act", "act_perturbed", "gate")
+# What a partial push carries instead: reduce/<field> and sketch/<role>, computed by the client.
+PARTIAL = ("reduce", "sketch")
 METADATA = ("step", "loss", "lr", "optimizer_step", "probe_loss", "same_batch_loss",
             "half_diff_sq", "attempt", "rank", "world", "time", "skipped", "twin_log",
             "twin_name", "batch_id", "clip_norm", "grad_norm", "clip_factor", "loss_scale",
-            "shard", "param_norm", "update_norm")
+            "shard", "param_norm", "update_norm", "delta_unit", "grad_unit", "state_exact")
+FLAGS = ("skipped", "state_exact")
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _FORMATS = {"d": "F64", "f": "F32", "e": "F16"}
 _NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -154,7 +157,7 @@ def metadata(values: Mapping[str, Any]) -> Dict[str, str]:
 def _scalar_text(key, value):
     if key.startswith("x-") or key in ("twin_name", "batch_id"):
         return str(value)
-    if key == "skipped":
+    if key in FLAGS:
         return "true" if value else "false"
     if key == "shard":
         return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
@@ -211,11 +214,12 @@ def ordered(roles: Mapping[str, Mapping[str, Any]]) -> Iterable[Tuple[str, Any]]
     """(role/name, array) with the roles of one tensor side by side: products between them are then
     exact whatever the run's retention."""
     names: Dict[str, None] = {}
-    for role in ROLES:
+    every = ROLES + PARTIAL
+    for role in every:
         for name in roles.get(role) or ():
             names.setdefault(name)
     for name in names:
-        for role in ROLES:
+        for role in every:
             value = (roles.get(role) or {}).get(name)
             if value is not None:
                 yield "%s/%s" % (role, name), value
@@ -235,7 +239,7 @@ def scalars(values: Mapping[str, Any]) -> Dict[str, Any]:
     for key, raw in metadata(values).items():
         if key.startswith("x-") or key in ("twin_name", "batch_id", "time"):
             result[key] = raw
-        elif key == "skipped":
+        elif key in FLAGS:
             result[key] = raw == "true"
         elif key == "shard":
             result[key] = json.loads(raw)
