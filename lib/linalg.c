@@ -21,6 +21,9 @@ void dgeev_(const char *jobvl, const char *jobvr, const fortran_integer *n, doub
             const fortran_integer *ldvl, double *vr, const fortran_integer *ldvr, double *work,
             const fortran_integer *lwork, fortran_integer *info, size_t jobvl_length,
             size_t jobvr_length);
+void dgesv_(const fortran_integer *n, const fortran_integer *nrhs, double *a,
+            const fortran_integer *lda, fortran_integer *ipiv, double *b,
+            const fortran_integer *ldb, fortran_integer *info);
 
 /* dsyev asks for 3n - 1, dgeev without vectors for 3n; more lets them block, which n = 16 does not
  * repay. */
@@ -69,6 +72,21 @@ enum lyap_status lyap_linalg_radius(uint32_t n, const double *a, double *ret_rad
         radius = fmax(radius, hypot(real[i], imaginary[i]));
     *ret_radius = radius;
     return LYAP_OK;
+}
+
+enum lyap_status lyap_linalg_solve(uint32_t n, const double *a, double *b)
+{
+    assert(n >= 1 && n <= LYAP_LINALG_N_MAX);
+    if (!is_finite(a, n * n) || !is_finite(b, n))
+        return LYAP_E_NUMERIC;
+    const fortran_integer order = (fortran_integer)n, one = 1;
+    fortran_integer info = 0, pivots[LYAP_LINALG_N_MAX];
+    double transposed[ENTRIES_MAX];
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < n; j++)
+            transposed[j * n + i] = a[i * n + j];
+    dgesv_(&order, &one, transposed, &order, pivots, b, &order, &info);
+    return info == 0 && is_finite(b, n) ? LYAP_OK : LYAP_E_NUMERIC;
 }
 
 double lyap_linalg_dot(const double *x, const double *y, uint64_t count)

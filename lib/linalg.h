@@ -18,6 +18,9 @@ LYAP_MUST_CHECK enum lyap_status lyap_linalg_symmetric(uint32_t n, double *a, do
 /* Largest |eigenvalue| of a square matrix. E_NUMERIC as above. */
 LYAP_MUST_CHECK enum lyap_status lyap_linalg_radius(uint32_t n, const double *a,
                                                     double *ret_radius);
+/* Overwrites b with x of A x = b, 1 <= n <= LYAP_LINALG_N_MAX. E_NUMERIC: singular, or a non-finite
+ * entry; b is then undefined. */
+LYAP_MUST_CHECK enum lyap_status lyap_linalg_solve(uint32_t n, const double *a, double *b);
 /* <x, y> in a fixed order: the same number on every CPU. */
 double lyap_linalg_dot(const double *x, const double *y, uint64_t count);
 

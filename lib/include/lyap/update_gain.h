@@ -1,0 +1,87 @@
+/* update_gain.h - how strongly one update answers to the gradient it is made of, |d D_t / d g_t| by
+ * coordinate (SPEC 1.6). Unit of every gain: parameter per gradient, as a learning rate.
+ * THREADS: pure functions; one owner of a struct lyap_update_gain_sums at a time. */
+#ifndef LYAP_UPDATE_GAIN_H
+#define LYAP_UPDATE_GAIN_H
+
+#include <stdint.h>
+
+#include "lyap/status.h"
+
+/* |dD/dg| of a linear rule (class I): `now` of the update made of g, `total` of the sum of all
+ * updates g enters with constant eta. */
+struct lyap_update_gain {
+    double now, total;
+};
+/* v = momentum v + (1 - dampening) g; D = -lr v, or -lr (g + momentum v) for Nesterov. GD:
+ * momentum 0 (dampening is then ignored, as there is nothing to dampen); 0 <= momentum < 1. */
+LYAP_API struct lyap_update_gain lyap_update_gain_heavy_ball(double lr, double momentum,
+                                                             double dampening);
+LYAP_API struct lyap_update_gain lyap_update_gain_nesterov(double lr, double momentum,
+                                                           double dampening);
+/* prox(eta r) or projection after a GD step, class I upper: every element of the Clarke Jacobian
+ * lies between 0 and I, so eta bounds both. */
+LYAP_API struct lyap_update_gain lyap_update_gain_prox(double lr);
+
+/* Factors of clipping g to the norm `clip`, on top of the rule's own gain (class I): g itself is
+ * cut, so `along` it nothing passes. Both 1 while norm <= clip. At norm = clip the map has a kink
+ * and the Clarke Jacobian lies between the two. */
+struct lyap_update_gain_clip {
+    double across, along;
+};
+LYAP_API struct lyap_update_gain_clip lyap_update_gain_clip(double norm, double clip);
+
+/* Adam at its `step`-th update (from 1); RMSProp: beta1 0, and step infinite for no correction. */
+struct lyap_update_gain_adam {
+    double lr, beta1, beta2, eps, step;
+};
+/* Arrays of `count` coordinates: gradient, and m, v BEFORE the update. */
+struct lyap_update_gain_state {
+    const double *grad, *m, *v;
+    uint64_t count;
+};
+/* Signed dD_i/dg_i (negative: D descends). `ret_exact` includes v's dependence on g, `ret_frozen`
+ * keeps the preconditioner: -eta (1-b1)/(1-b1^t)/(sqrt(vhat)+eps). Either may be NULL; neither may
+ * overlap the inputs. Class I; a coordinate with v = 0 and g = 0 has eta/eps: never report the
+ * maximum. eps = 0 with vhat = 0 gives infinities, which the sums below skip and count. */
+LYAP_API void lyap_update_gain_adam(const struct lyap_update_gain_adam *adam,
+                                    const struct lyap_update_gain_state *state, double *ret_exact,
+                                    double *ret_frozen);
+
+/* Sign methods (signSGD, Lion) have derivative 0 almost everywhere and an unbounded Clarke set; all
+ * there is: |D - D'| <= 2 eta sqrt(flips) for two gradients whose update signs differ in `flips`
+ * coordinates (class I). */
+LYAP_API double lyap_update_gain_sign_bound(double lr, double flips);
+
+enum {
+    LYAP_UPDATE_GAIN_BINS = 64,
+    LYAP_UPDATE_GAIN_LOG2_MIN = -32 /* bin i: 2^(i-32) <= |gain| < 2^(i-31); eta/eps of a dead */
+                                    /* coordinate is 2^17 at Adam's defaults */
+};
+
+/* What coordinates add up to; all sums, so that tensors, shards and ranks add. F64 counts, as in a
+ * partial. */
+struct lyap_update_gain_sums {
+    double gain_sq;                       /* sum of g^2 gain^2 */
+    double grad_sq;                       /* sum of g^2 */
+    double counts[LYAP_UPDATE_GAIN_BINS]; /* of |gain|; the outer bins take what lies beyond */
+    double skipped;                       /* coordinates with a non-finite gain or gradient */
+};
+#define LYAP_UPDATE_GAIN_SUMS_NULL                                                                 \
+    {                                                                                              \
+        0                                                                                          \
+    }
+LYAP_API void lyap_update_gain_add(struct lyap_update_gain_sums *sums, const double *gain,
+                                   const double *grad, uint64_t count);
+LYAP_API void lyap_update_gain_merge(struct lyap_update_gain_sums *sums,
+                                     const struct lyap_update_gain_sums *other);
+/* sqrt(sum g^2 gain^2 / sum g^2), class I: the gain a gradient's own energy meets. E_TOO_FEW when
+ * the gradient is zero everywhere. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_update_gain_weighted(const struct lyap_update_gain_sums *sums, double *ret_gain);
+/* Quantile of |gain| over coordinates, 0 <= q <= 1, from the histogram: within a factor 2 of an
+ * order statistic (class E), nothing at all below 2^-32 or above 2^32. E_TOO_FEW: no coordinate. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_update_gain_quantile(const struct lyap_update_gain_sums *sums, double q, double *ret_gain);
+
+#endif

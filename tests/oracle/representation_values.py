@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Writes tests/oracle/representation_values.h, what oracle.py answers about bounds and windows:
+`/usr/bin/python3 tests/oracle/representation_values.py > tests/oracle/representation_values.h`,
+then clang-format -i. Inputs the C tests make themselves from the same generator are given by seed."""
+import math
+import os
+import sys
+
+import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import oracle  # noqa: E402
+from golden_values import table  # noqa: E402
+
+VERDICTS = ["DECAY", "BOUNDED", "SUBEXPONENTIAL", "EXPONENTIAL", "GROWTH_UNRESOLVED", "INCONCLUSIVE"]
+
+
+def log_norms(kind, size, amount, noise, seed):
+    """The series of tests/lib/test_growth.c: a law of log growth plus level or random-walk noise."""
+    rng = oracle.SplitMix64(seed)
+    y, walk = [], 0.0
+    for t in range(size):
+        law = {0: amount * t, 1: amount * math.log1p(t), 2: amount * math.sin(t), 3: amount * math.sqrt(t)}[kind % 4]
+        e = noise * rng.normal()
+        walk += e
+        y.append(law + (walk if kind >= 4 else e))
+    return y
+
+
+def growth():
+    rows = []
+    for kind in range(8):
+        for size, amount, noise, seed in (
+            (65, 0.02, 0.1, 1), (128, -0.03, 0.1, 2), (257, 0.02, 0.3, 3), (401, 1.0, 0.05, 4), (300, 0.5, 0.0, 5),
+            (999, 0.02, 0.1, 6), (400, 0.015, 0.2, 9), (80, 0.001, 0.02, 7), (263, -1.0, 0.3, 8),
+        ):
+            fit = oracle.verdict(log_norms(kind, size, amount, noise, seed))
+            rows.append([kind, size, amount, noise, seed, VERDICTS.index(fit["verdict"]), fit["rate"], fit["ci"],
+                         fit["G"], fit["logM"], fit["logM_block"], fit.get("ratio", math.nan)])
+    table("golden_growth", rows, "kind, size, amount, noise, seed; verdict, rate, ci, G, logM, logM_block, ratio")
+    rows = []
+    for lam in (0.5, 5.0, 100.0, 300.0, 379.0):
+        a = oracle.A_heavyball(0.01, 0.9, lam)
+        rows.append([*a.ravel(), *oracle.dlyap(a).ravel(), *oracle.energy_prediction(a)])
+    table("golden_dlyap", rows, "A of heavy ball (lr .01, beta .9); P; rate, M")
+    a = oracle.A_adam3(0.01, 0.9, 0.99, 1e-3, 2.0, 0.3, 0.4, 0.7, 0.1)
+    q = np.array([[2.0, 0.5, 0.1], [0.5, 1.0, 0.0], [0.1, 0.0, 3.0]])
+    table("golden_dlyap3", [a.ravel(), q.ravel(), oracle.dlyap(a).ravel(), oracle.dlyap(a, q).ravel()],
+          "A_adam3, Q; P for I, P for Q")
+    table("golden_dlyap3_bound", [oracle.energy_prediction(a)], "rate, M")
+
+
+def update_gain():
+    rng = oracle.SplitMix64(61)
+    rows = []
+    for step, lr, b1, b2, eps in ((1, 1e-3, 0.9, 0.999, 1e-8), (5, 1e-2, 0.9, 0.99, 1e-6), (1000, 0.1, 0.0, 0.9, 1e-3)):
+        g, m = rng.normals(6) * 10.0 ** np.arange(-5, 1), rng.normals(6) * 0.1
+        v = rng.normals(6) ** 2 * 10.0 ** np.arange(-6.0, 0)
+        g[1], v[1] = 0.0, 0.0                              # a dead coordinate
+        m[1] = 0.0
+        exact, frozen = oracle.adam_gain(g, m, v, step, lr, b1, b2, eps)
+        rows.append([step, lr, b1, b2, eps, *g, *m, *v, *exact, *frozen, oracle.energy_weighted_gain(exact, g)])
+    table("golden_adam_gain", rows, "step, lr, b1, b2, eps; six g, m, v, exact, frozen gains; g^2-weighted exact gain")
+
+
+def main():
+    print("/* representation_values.h - what tests/oracle/oracle.py answers about bounds and windows; made by")
+    print(" * tests/oracle/representation_values.py. */")
+    print("#ifndef LYAP_REPRESENTATION_VALUES_H\n#define LYAP_REPRESENTATION_VALUES_H\n\n#include <math.h>\n")
+    for part in (growth, update_gain):
+        part()
+    print("#endif")
+
+
+if __name__ == "__main__":
+    main()
