@@ -202,6 +202,7 @@ enum lyap_status lyap_command_run_delete(struct lyap_engine *engine, void *name,
         return status;
     lyap_ranks_finish_all(run, &engine->finished);
     run->is_deleted = true;
+    engine->next_prune_ns = 0; /* its rows go bit by bit, from the next tick on */
     return LYAP_OK;
 }
 

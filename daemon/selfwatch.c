@@ -165,7 +165,7 @@ static void note_idle(struct lyap_engine *engine, int64_t now_ns)
 static enum lyap_status prune(struct lyap_engine *engine, const struct lyap_limits *limits,
                               int64_t now_ns)
 {
-    if ((!limits->prune_days && !limits->prune_bytes) || now_ns < engine->next_prune_ns)
+    if (now_ns < engine->next_prune_ns) /* without limits, too: rows of deleted runs */
         return LYAP_OK;
     const int64_t before_ns =
         limits->prune_days ? lyap_clock_utc_ns() - (int64_t)limits->prune_days * 86400 * second_ns

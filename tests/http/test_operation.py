@@ -1,4 +1,5 @@
 """What whoever runs the daemon relies on: start, settings, health, limits, disk, databases, slow peers."""
+import contextlib
 import json
 import os
 import resource
@@ -109,6 +110,22 @@ class Service(DaemonCase):
         self.refused(self.daemon.request("DELETE", "/v1/runs/r"), 404, "not-found")
         answer = self.ok(self.daemon.push_json("r", Quadratic().snapshot()))  # begins anew
         self.assertEqual((answer["attempt"], answer["step"]), (1, 0))
+
+    def test_rows_of_a_deleted_run_leave_the_file(self):
+        run = Quadratic()
+        for _ in range(40):
+            self.ok(self.daemon.push_json("r", run.snapshot()))
+            run.advance()
+        self.assertIn(self.daemon.request("DELETE", "/v1/runs/r").status, (200, 204))
+
+        def rows():
+            with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % self.daemon.db, uri=True)) as db:
+                return [
+                    db.execute("SELECT count(*) FROM " + table).fetchone()[0]
+                    for table in ("points", "tensor_points", "attempts", "runs")
+                ]
+
+        self.eventually(lambda: rows() == [0, 0, 0, 0])
 
     def test_metrics_are_prometheus_text(self):
         q = Quadratic()
