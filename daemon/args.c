@@ -91,7 +91,7 @@ enum lyap_status lyap_args_apply(int argc, char *const *argv, const char *only,
             continue;
         }
         char name[80];
-        const char *value;
+        const char *value = "";
         enum lyap_status status = flag_split(argc, argv, &i, name, sizeof name, &value, reterr);
         if (status == LYAP_OK && (!only || strcmp(name, only) == 0))
             status =
