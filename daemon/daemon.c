@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "lyap/blas.h"
 #include "notify.h"
 
 enum { BUSY_TIMEOUT_MS = 5000 }; /* for people's own sqlite3 sessions on the file */
@@ -120,6 +121,7 @@ enum lyap_status lyap_daemon_open(struct lyap_daemon *daemon, struct lyap_error 
     enum lyap_log_level level = LYAP_LOG_INFO;
     (void)lyap_log_level_parse(daemon->settings.log_level, &level);
     lyap_log_level_set(level);
+    lyap_blas_one_thread();
     enum lyap_status status = open_store(daemon, reterr);
     if (status == LYAP_OK)
         status = lyap_engine_new(&daemon->settings, daemon->store, &daemon->counters,
