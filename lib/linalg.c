@@ -2,39 +2,21 @@
 #include "linalg.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
-/* LAPACK's Fortran INTEGER of the LP64 interface, which Debian's libopenblas has (the ILP64 one is
- * libopenblas64 with suffixed symbols). The trailing arguments are the hidden string lengths. */
-typedef int fortran_integer;
-static_assert(sizeof(fortran_integer) * CHAR_BIT == 32, "LP64 LAPACK");
+#include "fortran.h"
+#include "banned.h"
 
-void dsyev_(const char *jobz, const char *uplo, const fortran_integer *n, double *a,
-            const fortran_integer *lda, double *w, double *work, const fortran_integer *lwork,
-            fortran_integer *info, size_t jobz_length, size_t uplo_length);
-void dgeev_(const char *jobvl, const char *jobvr, const fortran_integer *n, double *a,
-            const fortran_integer *lda, double *wr, double *wi, double *vl,
-            const fortran_integer *ldvl, double *vr, const fortran_integer *ldvr, double *work,
-            const fortran_integer *lwork, fortran_integer *info, size_t jobvl_length,
-            size_t jobvr_length);
-void dgesv_(const fortran_integer *n, const fortran_integer *nrhs, double *a,
-            const fortran_integer *lda, fortran_integer *ipiv, double *b,
-            const fortran_integer *ldb, fortran_integer *info);
-
-/* dsyev asks for 3n - 1, dgeev without vectors for 3n; more lets them block, which n = 16 does not
- * repay. */
+/* dsyev asks for 3n - 1, dgeev without vectors for 3n, dgesvd for 5n, dgeqrf and dorgqr for n; more
+ * lets them block, which n = 16 does not repay. */
 enum { WORK_SIZE = 8 * LYAP_LINALG_N_MAX, ENTRIES_MAX = LYAP_LINALG_N_MAX * LYAP_LINALG_N_MAX };
 
 static bool is_finite(const double *a, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++)
-        if (!isfinite(a[i]))
-            return false;
-    return true;
+    return lyap_linalg_is_finite(a, count);
 }
 
 enum lyap_status lyap_linalg_symmetric(uint32_t n, double *a, double *ret_values)
@@ -87,6 +69,79 @@ enum lyap_status lyap_linalg_solve(uint32_t n, const double *a, double *b)
             transposed[j * n + i] = a[i * n + j];
     dgesv_(&order, &one, transposed, &order, pivots, b, &order, &info);
     return info == 0 && is_finite(b, n) ? LYAP_OK : LYAP_E_NUMERIC;
+}
+
+enum lyap_status lyap_linalg_qr(uint32_t n, uint32_t b, double *vectors, double *ret_r)
+{
+    assert(b >= 1 && b <= LYAP_LINALG_N_MAX && n >= b && n <= INT32_MAX);
+    for (uint32_t i = 0; i < b; i++)
+        if (!is_finite(vectors + (size_t)i * n, n))
+            return LYAP_E_NUMERIC;
+    const fortran_integer rows = (fortran_integer)n, columns = (fortran_integer)b;
+    const fortran_integer lwork = WORK_SIZE;
+    fortran_integer info = 0;
+    double work[WORK_SIZE], tau[LYAP_LINALG_N_MAX];
+    dgeqrf_(&rows, &columns, vectors, &rows, tau, work, &lwork, &info);
+    for (uint32_t i = 0; i < b && ret_r; i++)
+        for (uint32_t j = 0; j < b; j++)
+            ret_r[i * b + j] = j < i ? 0 : vectors[(size_t)j * n + i];
+    if (info == 0)
+        dorgqr_(&rows, &columns, &columns, vectors, &rows, tau, work, &lwork, &info);
+    return info == 0 ? LYAP_OK : LYAP_E_NUMERIC;
+}
+
+enum lyap_status lyap_linalg_svd(uint32_t b, const double *a, double *ret_values, double *ret_left,
+                                 double *ret_right)
+{
+    assert(b >= 1 && b <= LYAP_LINALG_N_MAX && !ret_left == !ret_right);
+    if (!is_finite(a, b * b))
+        return LYAP_E_NUMERIC;
+    const fortran_integer order = (fortran_integer)b, lwork = WORK_SIZE;
+    const char *job = ret_left ? "A" : "N";
+    fortran_integer info = 0;
+    double copy[ENTRIES_MAX], u[ENTRIES_MAX], vt[ENTRIES_MAX];
+    double work[WORK_SIZE], values[LYAP_LINALG_N_MAX];
+    memcpy(copy, a, b * b * sizeof *a);
+    /* Fortran sees A' = V S U': its columns of "U" are our right vectors, one after another, and
+     * its rows of "V'" our left ones. */
+    dgesvd_(job, job, &order, &order, copy, &order, values, u, &order, vt, &order, work, &lwork,
+            &info, 1, 1);
+    if (info != 0)
+        return LYAP_E_NUMERIC;
+    memcpy(ret_values, values, b * sizeof *values);
+    for (uint32_t i = 0; i < b && ret_left; i++)
+        for (uint32_t j = 0; j < b; j++) {
+            ret_right[i * b + j] = u[i * b + j];
+            ret_left[i * b + j] = vt[j * b + i];
+        }
+    return LYAP_OK;
+}
+
+enum lyap_status lyap_linalg_cholesky(uint32_t b, const double *a, double *ret_r)
+{
+    assert(b >= 1 && b <= LYAP_LINALG_N_MAX);
+    if (!is_finite(a, b * b))
+        return LYAP_E_NUMERIC;
+    const fortran_integer order = (fortran_integer)b;
+    fortran_integer info = 0;
+    double copy[ENTRIES_MAX];
+    memcpy(copy, a, b * b * sizeof *a);
+    dpotrf_("L", &order, copy, &order, &info, 1); /* its lower triangle is our upper one */
+    if (info != 0)
+        return LYAP_E_NUMERIC;
+    for (uint32_t i = 0; i < b; i++)
+        for (uint32_t j = 0; j < b; j++)
+            ret_r[i * b + j] = j < i ? 0 : copy[i * b + j];
+    return LYAP_OK;
+}
+
+void lyap_linalg_solve_triangular(uint32_t b, const double *r, uint32_t count, double *rows)
+{
+    assert(b >= 1 && b <= LYAP_LINALG_N_MAX && count >= 1 && count <= INT32_MAX);
+    const fortran_integer order = (fortran_integer)b, columns = (fortran_integer)count;
+    const double one = 1;
+    /* Fortran sees the columns x and L = R'. */
+    dtrsm_("L", "L", "N", "N", &order, &columns, &one, r, &order, rows, &order, 1, 1, 1, 1);
 }
 
 double lyap_linalg_dot(const double *x, const double *y, uint64_t count)

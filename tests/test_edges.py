@@ -45,7 +45,7 @@ LIB_SYMBOLS = re.compile(
     (f?abs|sqrt|hypot|exp|exp2|expm1|log|log2|log10|log1p|pow|sin|cos|tan|tanh|atan|atan2|acos|asin|
     floor|ceil|trunc|l?l?rint|l?l?round|nearbyint|fmin|fmax|fmod|remainder|ldexp|frexp|scalbn|scalbln|
     ilogb|logb|copysign|nextafter|erfc?|cbrt|fma|sincos|modf|lgamma|tgamma)f?|
-    cblas_\w+|LAPACKE_\w+|d\w+_|openblas_set_num_threads(_local)?|__(asan|ubsan|tsan|sancov|lsan)_\w+|
+    cblas_\w+|LAPACKE_\w+|[dz]\w+_|openblas_set_num_threads(_local)?|__(asan|ubsan|tsan|sancov|lsan)_\w+|
     __sanitizer_\w+|__gcov_\w+""",
     re.X,
 )

@@ -63,11 +63,27 @@ def update_gain():
     table("golden_adam_gain", rows, "step, lr, b1, b2, eps; six g, m, v, exact, frozen gains; g^2-weighted exact gain")
 
 
+def spectral():
+    rows = []
+    for seed, (m, n), b, iters, k in ((1, (7, 5), 2, 1, 0), (2, (5, 7), 2, 3, 1), (3, (12, 12), 3, 2, 3), (4, (30, 4), 1, 5, 4),
+                                      (5, (1, 9), 1, 1, 5), (6, (9, 1), 1, 2, 6), (7, (40, 25), 4, 2, 6), (8, (8, 8), 8, 1, 8)):
+        rng = oracle.SplitMix64(seed)
+        w, v = rng.normals(m, n), rng.normals(n, b)
+        v, _ = np.linalg.qr(v)                         # one start, or the products differ by rotation
+        sigma, _, residual = oracle.sigma_power(w, v, iters)
+        stream, _ = oracle.sigma_stream(w.T @ (w @ v), v)
+        rows.append([seed, m, n, b, iters, k, sigma, residual, stream, oracle.sigma_gram_upper(w, k),
+                     oracle.sigma_cheap_upper(w), np.linalg.norm(w, 2)])
+    table("golden_spectral", rows, "seed, m, n, b, iterations, k; sigma_power, its residual, sigma_stream, gram upper, cheap upper, sigma_1")
+    w = oracle.known_sigma_matrix(40, 25, [5.0, 4.0, 3.0, 1.0], 7)
+    table("golden_known_sigma", w, "T1: 40 x 25 with singular values 5 4 3 1")
+
+
 def main():
     print("/* representation_values.h - what tests/oracle/oracle.py answers about bounds and windows; made by")
     print(" * tests/oracle/representation_values.py. */")
     print("#ifndef LYAP_REPRESENTATION_VALUES_H\n#define LYAP_REPRESENTATION_VALUES_H\n\n#include <math.h>\n")
-    for part in (growth, update_gain):
+    for part in (growth, update_gain, spectral):
         part()
     print("#endif")
 
