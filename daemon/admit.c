@@ -170,6 +170,8 @@ static enum lyap_status admit_locked(struct api_ticket *ticket,
     const struct lyap_snapshot *snapshot = &ticket->snapshot;
     if (run->is_deleted)
         return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "run %s was deleted meanwhile", run->name);
+    if (chain && atomic_load(&chain->is_replaced))
+        return LYAP_E_REPLACED;
     enum lyap_status status = check_attempt(run, snapshot, reterr);
     if (status == LYAP_OK && snapshot->step <= run->last_step)
         return LYAP_E_STEP_ORDER; /* explained by the caller, who looks for a duplicate */

@@ -130,6 +130,7 @@ static void publish(struct lyap_engine *engine, struct lyap_run *run)
 static void forget_deleted(struct lyap_engine *engine, struct lyap_run *run)
 {
     lyap_registry_lock(engine->registry);
+    lyap_run_generation_drop(run);
     lyap_registry_remove(engine->registry, run);
     lyap_registry_unlock(engine->registry);
 }
@@ -257,10 +258,11 @@ void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
     const int64_t end_ns = lyap_clock_ns() + (int64_t)limits.batch_ms * 1000000;
     struct batch batch = { .end = &batch.first };
     enum lyap_status status = LYAP_OK;
-    engine->are_rules_changed = false;
+    engine->are_rules_changed = engine->is_batch_full = false;
     while (job) {
         status = batch_job(engine, &batch, job);
-        job = status == LYAP_OK && batch.rows < limits.batch_rows && lyap_clock_ns() < end_ns
+        engine->is_batch_full |= batch.rows >= limits.batch_rows || lyap_clock_ns() >= end_ns;
+        job = status == LYAP_OK && !engine->is_batch_full
                   ? (struct lyap_job *)lyap_queue_pop(engine->queue, 0)
                   : NULL;
     }

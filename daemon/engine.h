@@ -82,6 +82,7 @@ struct lyap_engine {
     struct lyap_rules rules;
     bool are_rules_changed; /* in the open batch */
     bool is_batch_open;
+    bool is_batch_full;              /* what is queued belongs to the next one */
     struct lyap_run *touched;        /* list */
     struct lyap_call *calls;         /* of the batch, newest first */
     struct lyap_open_step *finished; /* steps of several ranks that are over with the batch */

@@ -291,7 +291,6 @@ enum lyap_status lyap_run_load_or_new(struct lyap_engine *engine, const char *na
 void lyap_run_rolled_back(struct lyap_engine *engine, struct lyap_run *run)
 {
     run->is_stale = true;
-    run->is_deleted = false;
     run->is_new_point = false;
     run->is_set_stored = run->is_set_committed;
     lyap_profile_free(run->profile);
@@ -301,13 +300,9 @@ void lyap_run_rolled_back(struct lyap_engine *engine, struct lyap_run *run)
     lyap_shared_declaration_unref(run->next_declaration);
     run->next_declaration = NULL;
     lyap_registry_lock(engine->registry);
-    for (uint32_t i = 0; i < run->generation_world; i++)
-        lyap_rank_drop(&run->ranks[i], run->generation[i]);
+    run->is_deleted = false;
+    lyap_run_generation_drop(run);
     lyap_registry_unlock(engine->registry);
-    lyap_free(run->generation);
-    run->generation = NULL;
-    run->generation_world = 0;
-    run->generation_skipped = 0;
 }
 
 /* A run of which nothing was ever committed is as new as at first. */

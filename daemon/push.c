@@ -42,6 +42,32 @@ static enum lyap_status generation_take(struct lyap_run *run, struct api_ticket 
     return LYAP_OK;
 }
 
+/* Earlier steps that still wait are closed: a later one is complete. */
+static enum lyap_status close_earlier(struct lyap_engine *engine, struct lyap_run *run,
+                                      int64_t step)
+{
+    while (run->open && run->open->step < step) {
+        const enum lyap_status status = lyap_step_close_missing(engine, run, run->open);
+        if (status != LYAP_OK)
+            return status;
+    }
+    return LYAP_OK;
+}
+
+/* No step that several ranks have begun is pushed by one alone. */
+static enum lyap_status check_alone(const struct lyap_run *run, int64_t step,
+                                    struct lyap_error *reterr)
+{
+    const struct lyap_open_step *open = run->open;
+    while (open && open->step < step)
+        open = open->next;
+    if (!open || open->step > step)
+        return LYAP_OK;
+    return lyap_error_set(reterr, LYAP_E_CONTRADICTION,
+                          "world = 1: another rank of step %lld said %u", (long long)step,
+                          open->world);
+}
+
 static enum lyap_status push_single(struct lyap_engine *engine, struct api_ticket *ticket,
                                     struct lyap_error *reterr)
 {
@@ -56,22 +82,14 @@ static enum lyap_status push_single(struct lyap_engine *engine, struct api_ticke
                                     .declaration = ticket->declaration,
                                     .partial = has_tensors ? &ticket->partial : NULL };
     if (status == LYAP_OK)
+        status = check_alone(run, ticket->snapshot.step, reterr);
+    if (status == LYAP_OK)
+        status = close_earlier(engine, run, ticket->snapshot.step);
+    if (status == LYAP_OK)
         status = lyap_step_complete(engine, &step);
     if (status == LYAP_OK)
         status = generation_take(run, &ticket, 1);
     return status;
-}
-
-/* Earlier steps that still wait are closed: a later one is complete. */
-static enum lyap_status close_earlier(struct lyap_engine *engine, struct lyap_run *run,
-                                      int64_t step)
-{
-    while (run->open && run->open->step < step) {
-        const enum lyap_status status = lyap_step_close_missing(engine, run, run->open);
-        if (status != LYAP_OK)
-            return status;
-    }
-    return LYAP_OK;
 }
 
 /* Every rank's part is there. */
@@ -126,6 +144,8 @@ static enum lyap_status push_rank(struct lyap_engine *engine, struct api_ticket 
     ticket->is_held = true;
     if (open->arrived < open->world) {
         ticket->reply->push = API_PUSH_WAITING;
+        ticket->reply->point.attempt = ticket->attempt;
+        ticket->reply->point.step = open->step;
         return LYAP_OK;
     }
     status = complete_open(engine, run, open, reterr);
@@ -143,6 +163,8 @@ static enum lyap_status check_current(const struct lyap_run *run, const struct a
                                       struct lyap_error *reterr)
 {
     const int64_t step = ticket->snapshot.step;
+    if (atomic_load(&ticket->is_replaced))
+        return LYAP_E_REPLACED;
     if (run->is_deleted)
         return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "run %s was deleted meanwhile", run->name);
     if (ticket->attempt != run->record.attempt)

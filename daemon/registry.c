@@ -224,6 +224,16 @@ void lyap_run_forget(struct lyap_registry *registry, struct lyap_run *run)
     charge_drop(registry, run);
 }
 
+void lyap_run_generation_drop(struct lyap_run *run)
+{
+    for (uint32_t i = 0; i < run->generation_world; i++)
+        lyap_rank_drop(&run->ranks[i], run->generation[i]);
+    lyap_free(run->generation);
+    run->generation = NULL;
+    run->generation_world = 0;
+    run->generation_skipped = 0;
+}
+
 void lyap_run_close_step(struct lyap_run *run, const struct lyap_closed_step *closed)
 {
     if (!run->closed) {

@@ -125,6 +125,8 @@ LYAP_MUST_CHECK enum lyap_status lyap_run_ranks_grow(struct lyap_run *run, uint3
 void lyap_rank_drop(struct lyap_rank *rank, struct lyap_shared_memory *shared);
 /* Forgets the predecessors (a new attempt, an idle run). */
 void lyap_run_forget(struct lyap_registry *registry, struct lyap_run *run);
+/* The predecessors that the open batch would leave are not kept. */
+void lyap_run_generation_drop(struct lyap_run *run);
 void lyap_run_close_step(struct lyap_run *run, const struct lyap_closed_step *closed);
 
 /* Without the lock. */
