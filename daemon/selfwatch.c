@@ -9,7 +9,7 @@
 #include "ranks.h"
 
 static const int64_t second_ns = 1000000000;
-enum { PRUNE_EVERY_S = 60 };
+enum { PRUNE_EVERY_S = 10 };
 
 /* ---- disk ---- */
 

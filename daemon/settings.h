@@ -58,7 +58,7 @@ enum { LYAP_SETTING_TEXT_BYTES_MAX = 4096 }; /* PATH_MAX */
       "keeps its last tensors, beyond it only their sketches.")                                    \
     X(rank_deadline_s, NUMBER, "seconds", 1, 3600, "60", true,                                     \
       "How long a step waits for the parts of all ranks before it is closed without them.")        \
-    X(idle_evict_s, NUMBER, "seconds", 10, 864000, "3600", true,                                   \
+    X(idle_evict_s, NUMBER, "seconds", 1, 864000, "3600", true,                                    \
       "A run without a push for this long leaves the memory; its next push reads it back.")        \
     X(window_save_s, NUMBER, "seconds", 1, 3600, "60", true,                                       \
       "How often the sketch windows of changed runs are saved.")                                   \

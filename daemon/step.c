@@ -223,6 +223,7 @@ static enum lyap_status advance(struct lyap_engine *engine, struct lyap_run *run
     struct lyap_run_record *record = &run->record;
     lyap_point_release(&run->last);
     run->last = *take_point;
+    take_point->labels_json = NULL; /* moved */
     run->has_last = run->is_new_point = true;
     record->updated_ns = lyap_clock_utc_ns();
     record->state = run->last.state;
@@ -266,42 +267,46 @@ static enum lyap_status prepare(struct lyap_engine *engine, const struct lyap_st
     return status;
 }
 
+/* The profile has advanced: everything below must reach the store, or the batch is void. */
+static enum lyap_status finish_point(struct lyap_engine *engine, const struct lyap_step *step,
+                                     struct lyap_point *point)
+{
+    struct lyap_run *run = step->run;
+    point->attempt = run->record.attempt;
+    point->time_ns = step->snapshot->time_ns;
+    run->points++;
+    enum lyap_status status = label_point(step->snapshot, point);
+    if (status == LYAP_OK)
+        status = mark_events(engine, step, point);
+    if (status == LYAP_OK)
+        status = run_alerts(engine, step, point);
+    if (status != LYAP_OK)
+        return status;
+    lyap_action_decide(run, &engine->rules, &run->profile_declaration->declaration.optimizer,
+                       point);
+    status = engine->store->ops->put_point(engine->store, run->record.id, point, engine->rows,
+                                           rows_to_keep(step, point));
+    return status == LYAP_OK ? advance(engine, run, point) : status;
+}
+
 enum lyap_status lyap_step_complete(struct lyap_engine *engine, const struct lyap_step *step)
 {
     struct lyap_run *run = step->run;
     struct lyap_point point;
     lyap_point_init(&point);
     enum lyap_status status = prepare(engine, step);
-    const struct lyap_tensor_set *set =
-        status == LYAP_OK ? &run->profile_declaration->declaration.set : NULL;
-    if (status == LYAP_OK && step->partial && step->partial->tensor_count != set->count)
-        status = LYAP_E_TENSOR_SET;
-    if (status == LYAP_OK)
-        status = lyap_profile_step(run->profile, step->snapshot, step->partial, step->missing,
-                                   &point, step->partial ? engine->rows : NULL);
     if (status != LYAP_OK)
-        goto out;
-    point.attempt = run->record.attempt;
-    point.time_ns = step->snapshot->time_ns;
-    run->points++;
-    status = label_point(step->snapshot, &point);
+        return status;
+    if (step->partial &&
+        step->partial->tensor_count != run->profile_declaration->declaration.set.count)
+        return LYAP_E_TENSOR_SET;
+    status = lyap_profile_step(run->profile, step->snapshot, step->partial, step->missing, &point,
+                               step->partial ? engine->rows : NULL);
     if (status == LYAP_OK)
-        status = mark_events(engine, step, &point);
-    if (status == LYAP_OK)
-        status = run_alerts(engine, step, &point);
+        status = finish_point(engine, step, &point);
     if (status != LYAP_OK)
-        goto out;
-    lyap_action_decide(run, &engine->rules, &run->profile_declaration->declaration.optimizer,
-                       &point);
-    status = engine->store->ops->put_point(engine->store, run->record.id, &point, engine->rows,
-                                           rows_to_keep(step, &point));
-    if (status != LYAP_OK)
-        goto out;
-    status = advance(engine, run, &point);
-    return status;
-out:
-    lyap_point_release(&point);
-    return status;
+        lyap_point_release(&point);
+    return status == LYAP_OK || lyap_status_is_fault(status) ? status : LYAP_E_INTERNAL;
 }
 
 static void missing_ranks(const struct lyap_open_step *open, struct lyap_closed_step *closed,

@@ -239,9 +239,9 @@ class Settings(unittest.TestCase):
         self.assertIn("retry-after", reply.headers)
 
     def test_an_idle_run_leaves_the_memory_and_comes_back(self):
-        daemon = Daemon("--idle_evict_s=10")
+        daemon = Daemon("--idle_evict_s=2")
         self.addCleanup(daemon.close)
-        daemon.put("/v1/rules/silent-run", {"metric": "silent_seconds", "comparison": ">", "threshold": 2})
+        daemon.put("/v1/rules/silent-run", {"metric": "silent_seconds", "comparison": ">", "threshold": 1})
         q = Quadratic()
         for _ in range(3):
             self.assertEqual(daemon.push_json("idle", q.advance().snapshot()).status, 200)
