@@ -189,6 +189,10 @@ static struct lyap_value update_identity(const struct lyap_step *step)
                    : error;
     if (step->delta_sq.value == 0)
         return lyap_value_absent(LYAP_REASON_ZERO_UPDATE);
+    /* The rounding of theta alone makes omega about delta_precision (SPEC 6.2), at the end of every
+     * decaying schedule: there it says nothing about the declaration. */
+    if (lyap_step_metric(step, LYAP_METRIC_DELTA_PRECISION) > 0.5 * LYAP_MISMATCH_MAX)
+        return lyap_value_absent(LYAP_REASON_DELTA_PRECISION);
     return lyap_value_exact(sqrt(error.value / step->delta_sq.value));
 }
 
