@@ -316,6 +316,27 @@ class Pushes(Base):
         self.assertEqual(["probe_loss" in push[0] for push in pushes], probes)
         self.assertGreater(monitor.probe_pair.sharpness, 0)
 
+    def test_left_out_parameters_make_no_second_probe_gradient(self):
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        monitor = self.watch(optimizer, probe=self.loss, probe_every=2, exclude=["*.bias"])
+        self.train(monitor, optimizer, 4)
+        self.assertEqual(["probe_grad/0.weight" in push[2] for push in self.pushed(monitor)],
+                         [True, False, True, False])
+
+    def test_pairs_carry_the_state_where_the_daemon_keeps_none(self):
+        usual = self.daemon.usual
+
+        def sketching(request):
+            status, document = usual(request)
+            document["metrics"]["sharpness"] = {"value": None, "reason": "needs-optimizer-state"}
+            return status, document
+        self.daemon.answer = lambda request: sketching(request) if request.is_push else None
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
+        monitor = self.watch(optimizer, probe=self.loss, probe_every=3, wait=True)
+        self.train(monitor, optimizer, 8)
+        has = ["exp_avg_sq/0.weight" in push[2] for push in self.pushed(monitor)]
+        self.assertEqual(has, [step in (1, 4, 7) for step in range(8)])
+
     def test_the_answer(self):
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
         monitor = self.watch(optimizer, wait=True)
@@ -391,7 +412,8 @@ class NeverHurts(Base):
 
     def test_wrong_use_is_told_at_once(self):
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
-        for wrong in (dict(run=""), dict(run="a b"), dict(every=0), dict(probe_every=1.5), dict(clip_norm=-1),
+        for wrong in (dict(run=""), dict(run="a b"), dict(every=0), dict(probe_every=1.5),
+                      dict(clip_norm=-1),
                       dict(budget=0),
                       dict(url="nowhere")):
             with self.assertRaises(ValueError):

@@ -111,6 +111,19 @@ class Accuracy(unittest.TestCase):
             self.assertIsNone(pair.s)
             self.assertTrue(math.isnan(pair.sharpness))
 
+    def test_frozen_parameters_take_no_part(self):
+        for mode in ("exact", "difference"):
+            model = Quadratic(SPECTRUM)
+            subject = probe_of(model, mode)
+            subject.measure()
+            model.b.requires_grad_(False)
+            size = model.a.numel()
+            true = float(torch.linalg.eigvalsh(model.matrix[:size, :size])[-1])
+            for _ in range(4):
+                pair = subject.measure()
+            self.assertAlmostEqual(pair.sharpness / true, 1.0, delta=5e-3)
+            self.assertEqual(float(pair.y[1].norm()), 0.0)
+
     def test_half_precision_is_not_displaced(self):
         model = nn.Linear(4, 1).to(torch.bfloat16)
         subject = Probe(model, dict(model.named_parameters()),

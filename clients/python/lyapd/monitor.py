@@ -63,6 +63,8 @@ class Monitor:
             raise ValueError("no parameter to watch: the optimizer updates none that include= and "
                              "exclude= let through")
         self._groups = declare.Groups(self._optimizer, self._named)
+        # Work and loss are of one set of parameters only when none that moves is left out.
+        self._is_whole = len(self._named) == len(declare.parameters(model, self._optimizer))
         self._every, self._probe_every = every, probe_every
         self._pace = _Pace(budget) if budget is not None else None
         self._probe_follow = probe_follow
@@ -77,6 +79,7 @@ class Monitor:
         self.probed_at: Optional[int] = None     # the last step with a probe pair
         self._has_followed = True                # every update since then was queued too
         self._wants_state = True
+        self._pairs_need_state = False           # the daemon keeps none to weigh pairs with
         self._capture = Capture()
         self._probe = (Probe(model, self._named, probe, probe_mode) if probe is not None
                        else None)
@@ -247,7 +250,7 @@ class Monitor:
         roles["param"] = self._named
         roles["grad"] = {name: parameter.grad for name, parameter in self._named.items()
                          if parameter.grad is not None}
-        state = self._state() if self._needs_state() else {}
+        state = self._state() if self._needs_state("pair_s" in roles) else {}
         roles.update(state)
         metadata = {"step": at, "loss": None if loss is None else wire.number(loss),
                     "lr": self._groups.rates(), "optimizer_step": self._updates(),
@@ -266,10 +269,11 @@ class Monitor:
             self._wants_state = False
         return Item(at, [layout.header(texts), data], bool(state), release)
 
-    def _needs_state(self):
+    def _needs_state(self, has_pair):
         """Adam's m and v follow from the gradients while every update was pushed; otherwise the
-        daemon needs them once."""
-        return self._kind in _STATE and (self._wants_state or not self._has_followed)
+        daemon needs them once, and in sketch retention with every pair."""
+        return self._kind in _STATE and (self._wants_state or not self._has_followed
+                                         or (has_pair and self._pairs_need_state))
 
     def _state(self):
         found: Dict[str, Dict[str, torch.Tensor]] = {}
@@ -323,7 +327,7 @@ class Monitor:
             if self._is_probe_due(at):
                 pair = self._probe.measure(self._preconditioner())
                 self.probe_pair, self.probed_at = pair, at
-            elif self._probe_follow and self.probed_at == at - 1:
+            elif self._probe_follow and self._is_whole and self.probed_at == at - 1:
                 pair = self._probe.gradient()
             else:
                 return {}, {}
@@ -334,8 +338,10 @@ class Monitor:
         self.timing["probe_gradients"] += pair.gradients
         names = list(self._named)
         roles = {}
-        # Two probe gradients in a row must be of one function (batch norms move it).
-        if pair.s is None or self._probe.is_same_function or self._probe_gradient_at != at - 1:
+        # Two probe gradients in a row must be of one function of what is pushed: batch norms move
+        # it, and so do parameters that are left out.
+        is_one = self._is_whole and (pair.s is None or self._probe.is_same_function)
+        if is_one or self._probe_gradient_at != at - 1:
             roles["probe_grad"] = dict(zip(names, pair.gradient))
             self._probe_gradient_at = at
         if pair.s is not None and pair.y is not None:
@@ -384,6 +390,8 @@ class Monitor:
 
     def _replied(self, item, reply):
         self.last_reply = Reply(reply)
+        if self.last_reply.reason("sharpness") == "needs-optimizer-state":
+            self._pairs_need_state = True
         if "exp_avg_sq" in (reply.get("want") or ()) and not item.has_state:
             self._wants_state = True
 

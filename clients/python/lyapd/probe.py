@@ -150,7 +150,9 @@ class Probe:
         is_first = self._direction is None
         lean = _unit([_wide(part) / weight for part, weight in zip(gradient, diagonal)], diagonal)
         vector = self._start(lean, diagonal) if is_first else self._direction
-        vector = _unit(vector, diagonal)
+        # Frozen parameters do not move: they are no part of any direction.
+        vector = _unit([part if parameter.requires_grad else torch.zeros_like(part)
+                        for parameter, part in zip(self._parameters, vector)], diagonal)
         if vector is None:
             return None
         image = product(vector)
@@ -199,27 +201,37 @@ class Probe:
         return [parameter.detach() for parameter in self._parameters]
 
     def _evaluate(self, create_graph):
+        active = self._active()
         with torch.enable_grad():
             loss = self._closure()
             if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
                 raise TypeError("the probe closure must return the loss, one number")
-            found = torch.autograd.grad(loss, self._parameters, allow_unused=True,
-                                        create_graph=create_graph)
-        gradient = [torch.zeros_like(parameter) if part is None
-                    else (part.to_dense() if part.is_sparse else part)
-                    for parameter, part in zip(self._parameters, found)]
+            found = torch.autograd.grad(loss, [self._parameters[i] for i in active],
+                                        allow_unused=True, create_graph=create_graph)
+        gradient = [torch.zeros_like(parameter) for parameter in self._parameters]
+        for i, part in zip(active, found):
+            if part is not None:
+                gradient[i] = part.to_dense() if part.is_sparse else part
         return loss.detach(), gradient
+
+    def _active(self):
+        """Parameters that are not frozen at the moment."""
+        return [i for i, parameter in enumerate(self._parameters) if parameter.requires_grad]
 
     def _exact(self, gradient, vector):
         chosen = [i for i, part in enumerate(gradient) if part.requires_grad]
         if not chosen:
             raise RuntimeError("the gradient of the probe has no derivative")
+        active = self._active()
         result = [torch.zeros_like(part) for part in vector]
         found = torch.autograd.grad(
-            [gradient[i] for i in chosen], self._parameters,
+            [gradient[i] for i in chosen], [self._parameters[i] for i in active],
             grad_outputs=[vector[i].to(gradient[i].dtype) for i in chosen],
             retain_graph=True, allow_unused=True)
-        return [zero if part is None else _wide(part) for zero, part in zip(result, found)]
+        for i, part in zip(active, found):
+            if part is not None:
+                result[i] = _wide(part)
+        return result
 
     def _difference(self, gradient, vector, length):
         """`.data` keeps autograd's version counters out of the displacement; copying back restores
@@ -290,6 +302,7 @@ def _undisturbed(model, parameters):
             stack.enter_context(torch.random.fork_rng(devices=devices))
             if hasattr(model, "no_sync"):  # DistributedDataParallel: no gradient exchange
                 stack.enter_context(model.no_sync())
+            stack.enter_context(_differentiable_attention())
             if has_rnn:  # cudnn has no backward of recurrent layers in eval mode
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             torch.random.default_generator.manual_seed(SEED)
@@ -302,6 +315,15 @@ def _undisturbed(model, parameters):
         random.setstate(kept[0])
         if numpy:
             numpy.random.set_state(kept[1])
+
+
+def _differentiable_attention():
+    """Fused attention has no second derivative; torch 2.3 and later can be told to do without."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:
+        return contextlib.nullcontext()
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def input_sizes(model: nn.Module, closure: Callable[[], Any]) -> Dict[str, List[int]]:
