@@ -196,19 +196,28 @@ static struct lyap_value update_identity(const struct lyap_step *step)
     return lyap_value_exact(sqrt(error.value / step->delta_sq.value));
 }
 
+/* Why there is no second moment: only methods that precondition have one, known or not. */
+static enum lyap_reason second_moment_reason(const struct lyap_step *step)
+{
+    const struct lyap_declaration *declaration = &step->profile->declaration;
+    if (!step->partial)
+        return step->sums;
+    if (!declaration->has_optimizer)
+        return LYAP_REASON_NO_OPTIMIZER;
+    return lyap_is_preconditioned(declaration->optimizer.type) ? LYAP_REASON_NEEDS_STATE
+                                                               : LYAP_REASON_NOT_APPLICABLE;
+}
+
 /* max over tensors of sqrt(mean(g^2 / vhat)). */
 static struct lyap_value second_moment_ratio(const struct lyap_step *step)
 {
-    const struct lyap_value total = lyap_step_total(step, LYAP_REDUCE_RMS_SQ);
     const double *rms = step->partial ? step->partial->rows[LYAP_REDUCE_RMS_SQ] : NULL;
     const double *counts = step->partial ? step->partial->rows[LYAP_REDUCE_GRAD_COUNT] : NULL;
-    if (!rms || !counts)
-        return lyap_is(&total) ? lyap_value_absent(LYAP_REASON_NOT_PUSHED) : total;
     double largest = NAN;
-    for (uint32_t i = 0; i < step->partial->tensor_count; i++)
+    for (uint32_t i = 0; rms && counts && i < step->partial->tensor_count; i++)
         if (counts[i] > 0)
             largest = fmax(largest, sqrt(rms[i] / counts[i]));
-    return isnan(largest) ? lyap_value_absent(LYAP_REASON_NEEDS_STATE)
+    return isnan(largest) ? lyap_value_absent(second_moment_reason(step))
                           : lyap_value_estimate(largest, NAN);
 }
 

@@ -1,0 +1,510 @@
+"""What docs/spec.md says of a stream of snapshots, in NumPy float64 and as plainly as possible.
+
+Nothing here knows how lyapd computes: vectors are whole, sums are NumPy's, windows are lists. Formulas come from
+tests/oracle/oracle.py where it has them; the names are those of docs/metrics.md. A value that must be absent is
+the reason it must have, a string."""
+import math
+import os
+import sys
+
+import numpy as np
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "oracle"))
+import oracle  # noqa: E402
+from detector import Detector  # noqa: E402
+
+SKETCH = 4096
+MASK = (1 << 64) - 1
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+DEFAULTS = dict(momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8)
+UNITS = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}
+FRESH_STEPS = 20  # an accepted curvature counts for so long (docs/detection.md)
+
+
+# ------------------------------------------------------------------ the sketch of docs/sketch.md, vectorised
+def mix(z):
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def tensor_seed(run_seed, name):
+    h = 0xCBF29CE484222325
+    for c in name.encode():
+        h = (h ^ c) * 0x100000001B3 & MASK
+    return oracle.mix64(run_seed ^ h)
+
+
+def sketch(tensors, run_seed, index=None):
+    """Of {name: array}; `index` maps a name to the numbers its coordinates have in the whole tensor."""
+    out = np.zeros(SKETCH)
+    with np.errstate(over="ignore"):
+        for name, array in tensors.items():
+            x = np.ravel(array).astype(np.float64)
+            i = np.arange(x.size) if index is None else np.ravel(index[name])
+            seed, b = np.uint64(tensor_seed(run_seed, name)), (i // 64).astype(np.uint64)
+            signs = mix(seed + GOLDEN * (np.uint64(2) * b + np.uint64(1)))
+            start = ((mix(seed + GOLDEN * (np.uint64(2) * b + np.uint64(2))) >> np.uint64(32)) * np.uint64(SKETCH)) >> np.uint64(32)
+            j = (i % 64).astype(np.uint64)
+            sign = np.where((signs >> j) & np.uint64(1), 1.0, -1.0)
+            x = np.where(np.isfinite(x) & (np.abs(x) <= 2.0**480), x, 0.0)
+            np.add.at(out, ((start + j) % np.uint64(SKETCH)).astype(np.int64), sign * x)
+    return out
+
+
+# ------------------------------------------------------------------ optimizers, as their frameworks define them
+class Optimizer:
+    """update(theta, g, lr) -> p; afterwards `p_matrix` is the P of SPEC 2.2 with unequal rates folded in, `v_hat`
+    the second moment behind it. Constants may be arrays: one value per coordinate."""
+
+    def __init__(self, kind, size, **constants):
+        self.kind, self.c, self.t = kind, dict(DEFAULTS, **constants), 0
+        self.m, self.v, self.v_hat = np.zeros(size), np.zeros(size), None
+        self.has_state = True
+
+    def copy(self):
+        twin = Optimizer(self.kind, self.m.size, **self.c)
+        twin.t, twin.m, twin.v = self.t, self.m.copy(), self.v.copy()
+        return twin
+
+    def effective(self, theta, g):
+        """The gradient the rule uses: with coupled decay (SPEC 0.1)."""
+        return g if self.kind in ("adamw", "lion") else g + self.c["weight_decay"] * theta
+
+    def update(self, theta, g, lr):
+        self.t += 1
+        g = self.effective(theta, g)
+        lr = np.broadcast_to(np.asarray(lr, float), theta.shape)
+        p, precondition = getattr(self, "_" + self.kind)(theta, g, lr)
+        self.p_matrix = precondition * np.divide(lr.max(), lr, out=np.ones_like(lr), where=lr > 0)
+        return p
+
+    def _sgd(self, theta, g, lr):
+        beta = self.c["momentum"]
+        if beta:
+            self.m = g.copy() if self.t == 1 else beta * self.m + (1 - self.c["dampening"]) * g
+            g = g + beta * self.m if self.c["nesterov"] else self.m
+        return -lr * g, np.ones_like(theta)
+
+    def _adam(self, theta, g, lr):
+        b1, b2, eps = self.c["beta1"], self.c["beta2"], self.c["eps"]
+        self.m, self.v = b1 * self.m + (1 - b1) * g, b2 * self.v + (1 - b2) * g * g
+        self.v_hat = self.v / (1 - b2**self.t)
+        root = np.sqrt(self.v_hat) + eps
+        return -lr * self.m / (1 - b1**self.t) / root, (1 - b1**self.t) * root
+
+    def _adamw(self, theta, g, lr):
+        p, precondition = self._adam(theta, g, lr)
+        return p - lr * self.c["weight_decay"] * theta, precondition
+
+    def _rmsprop(self, theta, g, lr):
+        alpha = self.c["beta2"]
+        self.v = self.v_hat = alpha * self.v + (1 - alpha) * g * g
+        root = np.sqrt(self.v) + self.c["eps"]
+        step = g / root
+        if self.c["momentum"]:
+            self.m = step = self.c["momentum"] * self.m + step
+        return -lr * step, root
+
+    def _signsgd(self, theta, g, lr):
+        return -lr * np.sign(g), np.ones_like(theta)
+
+    def _lion(self, theta, g, lr):
+        step = np.sign(self.c["beta1"] * self.m + (1 - self.c["beta1"]) * g)
+        self.m = self.c["beta2"] * self.m + (1 - self.c["beta2"]) * g
+        return -lr * (step + self.c["weight_decay"] * theta), np.ones_like(theta)
+
+    def _proxgd(self, theta, g, lr):
+        return oracle.prox_l1(theta - lr * g, lr * self.c["lambda"]) - theta, np.ones_like(theta)
+
+    def _projgd(self, theta, g, lr):
+        return np.clip(theta - lr * g, self.c["low"], self.c["high"]) - theta, np.ones_like(theta)
+
+
+# ------------------------------------------------------------------ robust z of the update (docs/detection.md)
+class RobustZ:
+    def __init__(self):
+        self.kept = []
+
+    def push(self, norm):
+        if not norm > 0:
+            return None
+        value, z = math.log(norm), None
+        if len(self.kept) >= 10:
+            middle = float(np.median(self.kept))
+            mad = float(np.median(np.abs(np.array(self.kept) - middle)))
+            z = min(max((value - middle) / max(1.4826 * mad, 0.1), -1e3), 1e3)
+        self.kept = (self.kept + [value])[-50:]
+        return z
+
+
+ENERGIES = ("energy", "energy_change", "energy_bound", "energy_scale", "dissipation_residual", "smoothness_residual")
+RULES = (  # docs/detection.md: first observable and threshold, second and threshold; a negative threshold is "below"
+    (("loss_ratio", 4), ("net_work_sum", 0.03)),
+    (("loss_ratio", 2), ("overshoot_work", 0.4)),
+    (("loss_excess", 0.35), ("overshoot_work", 1.25)),
+    (("net_work", 0.03), ("update_cosine", -0.8)),
+    (("net_work", 0.2), ("loss_slope_t", 0.2)),
+)
+
+
+def rules(point):
+    found = []
+    for pair in RULES:
+        values = [point.get(name) for name, _ in pair]
+        if all(isinstance(v, float) for v in values):
+            found.append(min(v / limit for v, (_, limit) in zip(values, pair)))
+    return max(max(found), 0.0) if found else None
+
+
+# ------------------------------------------------------------------ the monitor
+class Reference:
+    """push(snapshot) -> metrics of the point, {tensor: metrics of the tensor}. A snapshot is a dict with step, loss, lr (a number, or
+    one per coordinate), theta, g (flat), and what else was pushed. `slices` cut the flat vector into tensors."""
+
+    def __init__(self, slices, optimizer, seed, full_batch=False, unit="F64", shortest=64):
+        self.slices, self.rule, self.seed = slices, optimizer, seed
+        self.full_batch, self.unit = full_batch, UNITS.get(unit, 2.0**-53)
+        self.detector, self.level, self.z = Detector(), oracle.LevelMonitor(), {n: RobustZ() for n in slices}
+        self.before = self.last_delta = None
+        self.pairs, self.accepted, self.window, self.best_probe = [], None, [], math.inf
+        self.alarm = 0
+        self.had_probe, self.old, self.path, self.probes, self.shortest = False, None, [], [], shortest
+
+    def cut(self, vector):
+        return {name: vector[s] for name, s in self.slices.items()}
+
+    def push(self, s):
+        out, rows = {}, {n: {} for n in self.slices}
+        self._norms(s, out, rows)
+        self._losses(s, out)
+        if self.before is not None:
+            self._difference(s, out, rows)
+        self._curvature(s, out, rows)
+        self._unstable(out)
+        if self.before is not None:
+            self._energy(s, out)
+        self._step(s, out, rows)
+        out["instability_rules"] = rules(out)
+        self.before = s
+        return out, rows
+
+    def _norms(self, s, out, rows):
+        out["loss"], out["param_norm"] = s["loss"], float(np.linalg.norm(s["theta"]))
+        out["grad_norm"], out["lr"] = float(np.linalg.norm(s["g"])), float(np.max(s["lr"]))
+        out["nonfinite_param"] = out["nonfinite_grad"] = 0.0
+        theta, g = self.cut(s["theta"]), self.cut(s["g"])
+        for name, row in rows.items():
+            row["param_norm"] = float(np.linalg.norm(theta[name]))
+            row["grad_norm"] = float(np.linalg.norm(g[name]))
+            row["abs_max"] = float(np.abs(theta[name]).max())
+            row["zero_fraction"] = float((g[name] == 0).mean())
+        if "half_diff_sq" in s:
+            nu = s["half_diff_sq"] / 4
+            out["noise_fraction"] = nu / (nu + out["grad_norm"] ** 2)
+
+    def _losses(self, s, out):
+        names = ("progress_scale", "loss_excess", "loss_spread", "loss_ratio", "loss_slope", "loss_slope_t")
+        out.update({n: float(v) for n, v in zip(names, self.detector.loss(s["loss"])) if not math.isnan(v)})
+        watched, self.alarm = s["loss"], max(self.alarm - 1, 0)
+        if "probe_loss" in s:
+            out["probe_loss"] = watched = s["probe_loss"]
+            self.best_probe = min(self.best_probe, watched)
+            out["probe_loss_ratio"] = watched / self.best_probe
+            if not self.had_probe:
+                self.level, self.had_probe = oracle.LevelMonitor(), True
+        if "probe_loss" in s or not self.had_probe:
+            evidence = self.level.push(watched)
+            if evidence:
+                out["loss_level_evidence"] = float(evidence[1])
+                if evidence[1] >= math.log(1e4):
+                    self.level, self.alarm = oracle.LevelMonitor(), 16
+
+    # -------------------------------------------------------------- what the last update did
+    def _difference(self, s, out, rows):
+        b = self.before
+        d = self.delta = s["delta"] if "delta" in s else s["theta"] - b["theta"]
+        g0, g1, dd = b["g"], s["g"], float(d @ d)
+        dpd = float(d @ (self.p_before * d))
+        norm, scale = math.sqrt(dd), out["progress_scale"]
+        out["update_norm"], out["update_ratio"] = norm, norm / float(np.linalg.norm(b["theta"]))
+        out["grad_cosine"] = float(g1 @ g0) / (float(np.linalg.norm(g1)) * float(np.linalg.norm(g0)))
+        out["curvature_along_step"] = oracle.kappa_grad(float(g0 @ d), float(g1 @ d), dd)
+        out["update_norm_p"], out["secant_curvature"] = math.sqrt(dpd), float((g1 - g0) @ d) / dpd
+        out["delta_precision"] = 0.0 if "delta" in s else oracle.delta_noise_ratio(out["param_norm"], norm, self.unit)
+        out["overshoot_work"], out["net_work"] = float(g1 @ d) / scale, float((g0 + g1) @ d) / 2 / scale
+        out["net_work_sum"] = self.detector.work(out["net_work"])
+        ema = self.detector.secant(out["secant_curvature"], dpd)
+        self.curvature, self.edge = ema
+        out["update_identity"] = float(np.linalg.norm(d - self.predicted)) / norm
+        if "same_batch_grad" in s:
+            out["batch_sharpness"] = float((s["same_batch_grad"] - g0) @ d) / dd
+        sk = sketch(self.cut(d), self.seed)
+        if self.last_delta is not None:
+            norms = float(np.linalg.norm(sk) * np.linalg.norm(self.last_delta))
+            out["update_cosine"] = float(sk @ self.last_delta) / norms
+        self.last_delta = sk
+        for name, cut in self.slices.items():
+            row, dl = rows[name], d[cut]
+            row["update_norm"] = float(np.linalg.norm(dl))
+            row["update_ratio"] = row["update_norm"] / float(np.linalg.norm(b["theta"][cut])) if b["theta"][cut].any() else None
+            norms = float(np.linalg.norm(g1[cut])) * float(np.linalg.norm(g0[cut]))
+            row["grad_cosine"] = float(g1[cut] @ g0[cut]) / norms if norms else None
+        self._one_function(s, out, d)
+
+    def function(self, s):
+        """Loss and gradient before and after the update on one function: full batch, else the probe, else a batch id."""
+        b = self.before
+        same = s.get("batch_id") is not None and s.get("batch_id") == b.get("batch_id")
+        if self.full_batch:
+            return b["loss"], s["loss"], b["g"], s["g"], True
+        if "probe_grad" in s and "probe_grad" in b and "probe_loss" in s:
+            return b["probe_loss"], s["probe_loss"], b["probe_grad"], s["probe_grad"], False
+        return (b["loss"], s["loss"], b["g"], s["g"], True) if same else None
+
+    def _one_function(self, s, out, d):
+        found = self.function(s)
+        if found is None:
+            out["work_residual"] = out["inconsistency"] = "different-batch"
+            return
+        l0, l1, g0, g1, _ = found
+        work0, work1 = float(g0 @ d), float(g1 @ d)
+        tau = oracle.trapezoid(l0, l1, work0, work1)[1]
+        bent = oracle.kappa_grad(work0, work1, float(d @ (self.p_before * d))) * np.max(self.before["lr"])
+        single = all(float(np.float32(x)) == x for x in (l0, l1))
+        rounding = (2.0**-24 if single else 2.0**-53) * max(abs(l0), abs(l1))
+        if 0.5 * (abs(work0) + abs(work1)) < 1e4 * rounding:
+            out["work_residual"] = out["inconsistency"] = "loss-precision"
+            return
+        out["work_residual"], out["inconsistency"] = tau, abs(tau) if bent < 0.1 else 0.0
+
+    # -------------------------------------------------------------- curvature (SPEC 2.2, 2.3; docs/detection.md)
+    def _curvature(self, s, out, rows):
+        found = None
+        if "pair" in s:
+            found = self._active(s, rows)
+        elif not self.pairs and self.before is not None:
+            found = self._passive(s)
+        if found:
+            value, residual, visited = found
+            out["visited_curvature"], out["sharpness_residual"] = visited, residual
+            out["sharpness"] = "no-accepted-curvature" if value is None else value
+            if value is not None:
+                self.accepted = (value, s["step"])
+        limit, fresh = self.limit(out["lr"]), self.fresh(s)
+        out["stability_limit"] = limit
+        if fresh is not None and isinstance(limit, float):
+            out["stability_ratio"] = fresh / limit
+            out["transition_rate"] = math.log(oracle.spectral_radius(self.matrix(out["lr"], fresh)))
+            self._crossing(out)
+        elif not isinstance(limit, float):
+            out["stability_ratio"] = out["transition_rate"] = limit
+
+    def fresh(self, s):
+        if self.accepted is None or s["step"] - self.accepted[1] > FRESH_STEPS:
+            return None
+        return self.accepted[0]
+
+    def _active(self, s, rows):
+        (a, b), weight = s["pair"], self.weight(s)
+        ss, sy, yy = float(a @ (weight * a)), float(a @ b), float(b @ (b / weight))
+        for name, cut in self.slices.items():
+            rows[name]["curvature_share"] = float(a[cut] @ b[cut]) / sy
+        rho = visited = sy / ss
+        residual = visited_residual = math.sqrt(max(yy / ss - rho * rho, 0.0))
+        accepted = rho > 0 and residual <= 0.2 * rho
+        root = np.sqrt(weight)
+        pair = sketch(self.cut(root * a), self.seed), sketch(self.cut(b / root), self.seed)
+        self.pairs = (self.pairs + [pair])[-4:]
+        if len(self.pairs) > 1:
+            values, errors, asymmetry = self.ritz(self.pairs)
+            shift = rho - float(pair[0] @ pair[1]) / float(pair[0] @ pair[0])
+            top, second = values[0] + shift, max(values[1] + shift, 0.0) if len(values) > 1 else 0.0
+            if top > visited:
+                visited, visited_residual = top, errors[0]
+            if asymmetry <= 0.2 and values[0] > 0 and errors[0] <= 0.2 * values[0]:
+                share = min(residual / (0.2 * rho), 1.0) if accepted else 1.0
+                rho, residual = rho + share * (top - rho), residual + share * (errors[0] - residual)
+                accepted = True
+            if accepted:
+                rho += residual**2 / max(rho - second, residual, 0.1 * rho)
+        return (rho, residual, visited) if accepted else (None, visited_residual, visited)
+
+    def weight(self, s):
+        """P of SPEC 2.2 as of the push: the state that the optimizer holds, unequal rates folded in."""
+        lr, rule = np.broadcast_to(np.asarray(s["lr"], float), s["theta"].shape), self.rule
+        p = np.ones(s["theta"].shape)
+        if rule.kind == "rmsprop":
+            p = np.sqrt(rule.v) + rule.c["eps"]
+        elif rule.kind in ("adam", "adamw"):
+            b1, b2, t = rule.c["beta1"], rule.c["beta2"], max(rule.t, 1)
+            p = (1 - b1**t) * (np.sqrt(rule.v / (1 - b2**t)) + rule.c["eps"])
+        return p * lr.max() / lr
+
+    def ritz(self, pairs):
+        s, y = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+        values, errors, _, asymmetry = oracle.ritz(oracle.gram(s, s), oracle.gram(s, y), oracle.gram(y, y), 1e-2)
+        return values, errors, asymmetry
+
+    def _passive(self, s):
+        """Pairs of the path: the probe's gradients, or the full batch's; unweighted, so SGD with one rate alone."""
+        b, probe = self.before, "probe_grad" in s and "probe_grad" in self.before
+        name = "probe_grad" if probe else "g"
+        if not (probe or self.full_batch) or self.rule.v_hat is not None or np.ptp(s["lr"]) > 0:
+            return None
+        self.path = (self.path + [(sketch(self.cut(self.delta), self.seed), sketch(self.cut(s[name] - b[name]), self.seed))])[-8:]
+        values, errors, asymmetry = self.ritz(self.path)
+        passed = [i for i in range(len(values)) if values[i] > 0 and errors[i] <= 0.2 * values[i]] if asymmetry <= 0.2 else []
+        return (values[passed[0]], errors[passed[0]], values[0]) if passed else (None, errors[0], values[0])
+
+    def _crossing(self, out):
+        ratio, lr = out["stability_ratio"], out["lr"]
+        if len(self.probes) >= 3:
+            newest = self.probes[-1]
+            crossed = np.median([r for r, _ in self.probes]) < 0.95 and newest[0] <= 1.2 < ratio and lr > newest[1]
+            out["limit_crossing"] = ratio if crossed else 0.0
+        if isinstance(out.get("sharpness"), float):
+            self.probes = (self.probes + [(ratio, lr)])[-5:]
+
+    def _unstable(self, out):
+        if len(self.probes) == 5:
+            out["unstable_ratio"] = min(r for r, _ in self.probes) if self.alarm else 0.0
+
+    # -------------------------------------------------------------- energies (SPEC 3.0-3.5)
+    def _energy(self, s, out):
+        found = self.function(s)
+        if found is None:
+            out.update({n: "different-batch" for n in ENERGIES})
+            return
+        terms = self._terms(s, *found)
+        out.update({n: v for n, v in terms.items() if v is not None})
+        if "dissipation_residual" in out:
+            self.window = (self.window + [[out["energy_change"], out["energy_bound"], out["energy_scale"]]])[-self.shortest:]
+            if len(self.window) == self.shortest:
+                out["dissipation_window"] = oracle.window_dissipation(*np.array(self.window).T)
+
+    def _terms(self, s, l0, l1, g0, g1, descended):
+        b, d, kind, c = self.before, self.delta, self.rule.kind, self.rule.c
+        lr = float(np.max(b["lr"])) * (1 - c["dampening"])
+        dd, dpd = float(d @ d), float(d @ (self.p_before * d))
+        rho = self.fresh(s)
+        ell = None if rho is None else 1.1 * rho
+        method, beta = self.method()
+        h1h2 = None
+        if not descended or b.get("clipped") or method in (None, "nesterov") or (kind == "rmsprop" and beta):
+            change, energy, scale = l1 - l0, l1, abs(float(g0 @ d))
+            bound = None if ell is None else -float(g0 @ d) - 0.5 * ell * dpd
+            out = {"sufficient_decrease": "not-applicable" if descended else "different-batch"}
+            out["relative_error"] = out["sufficient_decrease"]
+        else:
+            wd = c["weight_decay"] if kind in ("sgd", "adam", "rmsprop") else 0.0
+            decay = lambda x: 0.5 * float(np.sum(wd * x * x))  # noqa: E731
+            f0, f1 = l0 + decay(b["theta"]), l1 + decay(s["theta"])
+            change, energy, scale, bound = self._declared(f0, f1, g0 + wd * b["theta"], g0, d, lr, beta, ell)
+            bound = None if bound is None else bound - decay(d)
+            plain = kind in ("proxgd", "projgd") or (method == "gd" and kind == "sgd" and np.ptp(b["lr"]) == 0)
+            out = {"sufficient_decrease": "not-applicable", "relative_error": "not-applicable"}
+            if plain:
+                f_g0, f_g1 = g0 + wd * b["theta"], g1 + wd * s["theta"]
+                if kind == "sgd":
+                    f_g0 = -d / lr  # r = 0: w is the gradient itself, whatever rounding did to D
+                h1h2 = oracle.h1h2(f0, f1, f_g0, f_g1, d, lr)
+                out = {"sufficient_decrease": h1h2[0], "relative_error": h1h2[1]}
+        out["energy"] = energy
+        if change is not None:
+            out["energy_change"] = change
+            if bound is not None:
+                out.update(energy_bound=bound, energy_scale=scale)
+                out["smoothness_residual"] = (change + bound) / scale
+                out["dissipation_residual"] = oracle.dissipation_residual(change, bound, scale)
+        return out
+
+    def _declared(self, f0, f1, g_f, g0, d, lr, beta, ell):
+        """dE, E, scale, c|D|^2 of the declared optimizer's energy."""
+        kind, method = self.rule.kind, self.method()[0]
+        dpd = float(d @ (self.p_before * d))
+        ell_ = 0.0 if ell is None else ell
+        if kind in ("proxgd", "projgd") or (method == "gd" and kind == "sgd"):
+            scale = dpd / lr if kind != "sgd" else abs(float(g_f @ d))
+            change, energy, bound = f1 - f0, f1, (1 / lr - ell_ / 2) * dpd
+        elif method == "heavyball":
+            energy, old = f1 + beta / (2 * lr) * dpd, self.old
+            scale = lr * float(g0 @ g0)
+            change = bound = None
+            if old is not None:
+                change = energy - f0 - beta / (2 * old["lr"]) * old["dpd"]
+                r = oracle.r_heavyball(f0, f1, old["dpd"], dpd, lr, beta, ell_, float(g0 @ g0))
+                bound = r * scale - change if old["lr"] == lr else (1 / lr - beta / 2 * (1 / old["lr"] + 1 / lr) - ell_ / 2) * dpd
+        else:
+            beta = self.rule.c["beta1"] if kind != "rmsprop" else 0.0
+            energy, old = f1 + beta / (2 * (1 - beta) * lr) * dpd, self.old
+            scale, change, bound = dpd / lr, None, None
+            if old is None and beta == 0:
+                old = {"lr": lr, "dpd": 0.0, "p": self.p_before}
+            if old is not None:
+                change = energy - f0 - beta / (2 * (1 - beta) * old["lr"]) * old["dpd"]
+                with_old = float(d @ (old["p"] * d))
+                r = oracle.r_adam(f0, f1, old["dpd"], dpd, with_old, old["lr"], lr, beta, ell_)
+                bound = r * scale - change
+        return change, energy, scale, None if ell is None else bound
+
+    # -------------------------------------------------------------- the coming update, and the windows it needs
+    def _step(self, s, out, rows):
+        g, lr = s["g"], s["lr"]
+        if s.get("clip_norm") and out["grad_norm"] > s["clip_norm"]:
+            g = g * (s["clip_norm"] / (out["grad_norm"] + 1e-6))  # torch.nn.utils.clip_grad_norm_
+        p = self.rule.update(s["theta"], g, lr)
+        scale, gp = out["progress_scale"], float(s["g"] @ p)
+        out["predicted_decrease"] = -gp / scale
+        if self.before is not None:
+            quadratic = float(p @ (self.rule.p_matrix * p))
+            out["predicted_change"] = (gp + self.curvature * quadratic / 2) / scale
+            free = self.limit_free(out["lr"])
+            out["edge_ratio"] = out["lr"] * self.edge / free if free else "no-linear-limit"
+        if self.rule.v_hat is not None:
+            used = self.rule.effective(s["theta"], g)
+            ratio = used * used / np.maximum(self.rule.v_hat, self.rule.c["eps"] ** 2)
+            for name, cut in self.slices.items():
+                rows[name]["second_moment_ratio"] = math.sqrt(float(ratio[cut].mean()))
+            out["second_moment_ratio"] = max(rows[n]["second_moment_ratio"] for n in rows)
+        for name, cut in self.slices.items():
+            rows[name]["update_z"] = self.z[name].push(float(np.linalg.norm(p[cut])))
+        s["clipped"] = g is not s["g"]
+        if self.before is not None:
+            lr0 = float(np.max(self.before["lr"])) * (1 - self.rule.c["dampening"])
+            self.old = {"lr": lr0, "dpd": float(self.delta @ (self.p_before * self.delta)), "p": self.p_before}
+        self.predicted, self.p_before = p, self.rule.p_matrix
+
+    def method(self):
+        c, kind = self.rule.c, self.rule.kind
+        if kind in ("adam", "adamw"):
+            return "adam", c["beta1"]
+        if kind in ("sgd", "rmsprop") and c["momentum"]:
+            return ("nesterov" if c["nesterov"] else "heavyball"), c["momentum"]
+        return ("gd", 0.0) if kind in ("sgd", "rmsprop", "proxgd", "projgd") else (None, 0.0)
+
+    def limit(self, lr, decay=True):
+        """SPEC 2.6 at eta_ref; of groups the strictest; the coupled decay of a preconditioned method has no number."""
+        method, beta = self.method()
+        if method is None:
+            return "no-linear-limit"
+        wd = self.rule.c["weight_decay"] if decay and self.rule.kind not in ("adam", "rmsprop") else 0.0
+        wd = float(np.max(wd))
+        eta = lr * (1 - self.rule.c["dampening"]) if method == "heavyball" else lr
+        return oracle.limit(method, eta, beta, wd)
+
+    def limit_free(self, lr):
+        limit = self.limit(lr, decay=False)
+        return lr * limit if isinstance(limit, float) else None
+
+    def matrix(self, lr, rho):
+        """A_*() of SPEC 2.6 at the curvature rho, with the decay of the strictest group."""
+        method, beta = self.method()
+        wd = float(np.max(self.rule.c["weight_decay"])) if self.rule.kind not in ("adam", "rmsprop") else 0.0
+        if method == "gd":
+            return oracle.A_gd(lr, rho, wd)
+        if method == "adam":
+            return oracle.A_adam(lr, beta, rho, wd)
+        if method == "nesterov":
+            return oracle.A_nesterov(lr, beta, rho, wd)
+        return oracle.A_heavyball(lr * (1 - self.rule.c["dampening"]), beta, rho, wd)

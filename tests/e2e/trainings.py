@@ -1,0 +1,261 @@
+"""Small trainings in NumPy whose every number is known, and how they are pushed."""
+import copy
+
+import numpy as np
+from reference import SKETCH, Optimizer, oracle, sketch
+
+DTYPES = {"F64": "<f8", "F32": "<f4"}
+
+
+class Network:
+    """The golden network of tests/oracle/oracle.py on rows of its data set."""
+
+    def __init__(self):
+        self.net = oracle.GoldenNet()
+        self.theta, self.shapes = self.net.th0, {"fc1.weight": (10, 6), "fc1.bias": (10,), "fc2.weight": (3, 10), "fc2.bias": (3,)}
+
+    def at(self, theta, rows=None):
+        net = self.net
+        if rows is not None:
+            net = copy.copy(net)
+            net.X, net.T = self.net.X[rows], self.net.T[rows]
+        return net.loss_grad(theta)
+
+    def hessian(self, theta):
+        return self.net.hessian(theta)
+
+
+class Bowl:
+    """0.5 (x - c)'H(x - c) with the eigenvalues 90 .. 0.5, in two tensors of 40 x 5 and 20."""
+
+    def __init__(self, size=220):
+        r = oracle.SplitMix64(77)
+        q, _ = np.linalg.qr(r.normals(size, size))
+        self.h = q * np.concatenate([[90.0, 30.0], np.linspace(0.5, 10, size - 2)]) @ q.T
+        self.centre, self.theta = r.normals(size), r.normals(size)
+        self.shapes = {"a": (40, 5), "b": (20,)}
+
+    def at(self, theta, rows=None):
+        g = self.h @ (theta - self.centre)
+        return 0.5 * float((theta - self.centre) @ g), g
+
+    def hessian(self, theta):
+        return self.h
+
+
+class Objective:
+    """A network with what makes it non-smooth in the loss alone; the gradient is of the smooth part."""
+
+    def __init__(self, penalty, low=-np.inf, high=np.inf):
+        self.net, self.penalty = Network(), penalty
+        self.theta, self.shapes = np.clip(self.net.theta, low, high), self.net.shapes
+
+    def at(self, theta, rows=None):
+        loss, g = self.net.at(theta, rows)
+        return loss + self.penalty * float(np.abs(theta).sum()), g
+
+    def hessian(self, theta):
+        return self.net.hessian(theta)
+
+
+def slices_of(shapes):
+    out, start = {}, 0
+    for name, shape in shapes.items():
+        count = int(np.prod(shape))
+        out[name] = slice(start, start + count)
+        start += count
+    return out
+
+
+class Job:
+    """Trains `model` and yields, for every step, the snapshot as docs/wire.md wants it (flat vectors). `batch` rows a step (0: full);
+    `probe_every`: an active pair by power iteration on the probe rows; `dtype`: in which the parameters live."""
+
+    def __init__(self, model, optimizer, lr, *, batch=0, probe_every=0, probe=False, dtype="F64", extras=(), clip=None):
+        self.model, self.rule, self.lr, self.batch, self.dtype = model, optimizer, lr, batch, DTYPES[dtype]
+        self.theta = self.store(model.theta)
+        self.slices = slices_of(model.shapes)
+        self.probe_every, self.probe, self.extras, self.clip = probe_every, probe, extras, clip
+        self.rows, self.random, self.t = None, np.random.default_rng(5), 0
+        self.direction = oracle.SplitMix64(3).normals(self.theta.size)
+        self.last_rows = self.delta = None
+
+    def store(self, x):
+        return np.asarray(x).astype(self.dtype).astype(np.float64)
+
+    def rate(self):
+        return self.lr(self.t) if callable(self.lr) else self.lr
+
+    def snapshot(self):
+        if self.batch:
+            self.rows = self.random.permutation(24)[: self.batch]
+        loss, g = self.model.at(self.theta, self.rows)
+        s = {"step": self.t, "loss": float(loss), "lr": np.asarray(self.rate(), float), "theta": self.theta, "g": self.store(g)}
+        if self.probe:
+            loss, g = self.model.at(self.theta)
+            s["probe_loss"], s["probe_grad"] = float(loss), self.store(g)
+        if self.probe_every and self.t % self.probe_every == 0 and self.t > 0:
+            s["pair"] = self.pair()
+        if "same_batch" in self.extras and self.last_rows is not None:
+            s["same_batch_grad"] = self.store(self.model.at(self.theta, self.last_rows)[1])
+        if "halves" in self.extras:
+            half = [self.model.at(self.theta, self.rows[i::2])[1] for i in (0, 1)]
+            s["half_diff_sq"] = float(np.sum((half[0] - half[1]) ** 2))
+        if "delta" in self.extras and self.delta is not None:
+            s["delta"] = self.delta
+        if self.clip:
+            s["clip_norm"], s["grad_norm"] = self.clip, float(np.linalg.norm(s["g"]))
+        return s
+
+    def pair(self):
+        v = self.direction / np.linalg.norm(self.direction)
+        e = 1e-4 * np.linalg.norm(self.theta)
+        a = self.store(e * v)
+        y = self.store(self.model.at(self.theta + a)[1] - self.model.at(self.theta)[1])
+        weight = np.ones_like(y)
+        if self.rule.v_hat is not None:
+            weight = self.rule.p_matrix
+        self.direction = y / weight
+        return a, y
+
+    def advance(self, s):
+        """The update, of the gradient as it is clipped."""
+        g = s["g"]
+        if self.clip:
+            g = g * min(1.0, self.clip / (s["grad_norm"] + 1e-6))
+        p = self.rule.update(self.theta, g, self.rate())
+        before, self.last_rows, self.t = self.theta, self.rows, self.t + 1
+        self.theta = self.store(self.theta + p)
+        self.delta = self.store(self.theta - before)
+
+    def __iter__(self):
+        while True:
+            s = self.snapshot()
+            yield s
+            self.advance(s)
+
+
+ROLES = {"theta": "param", "g": "grad", "delta": "delta", "probe_grad": "probe_grad", "same_batch_grad": "same_batch_grad",
+         "m": "exp_avg", "v": "exp_avg_sq"}
+SCALARS = ("step", "loss", "probe_loss", "half_diff_sq", "batch_id", "skipped", "clip_norm", "grad_norm", "optimizer_step",
+           "rank", "world", "attempt")
+
+
+def arrays_of(s, slices):
+    """{name: {role: flat array}} of a snapshot."""
+    vectors = {role: s[key] for key, role in ROLES.items() if key in s}
+    if "pair" in s:
+        vectors["pair_s"], vectors["pair_y"] = s["pair"]
+    return {name: {role: v[cut] for role, v in vectors.items()} for name, cut in slices.items()}
+
+
+def rates_text(rates):
+    return ",".join(repr(float(r)) for r in np.atleast_1d(rates))
+
+
+def metadata_of(s, rates, **more):
+    out = {k: s[k] if isinstance(s[k], str) else repr(s[k]) for k in SCALARS if k in s}
+    return dict(out, lr=rates_text(rates), **more)
+
+
+def tensors_of(s, slices, shapes, dtype="F64", order=None):
+    """For blackbox.safetensors: roles of a tensor side by side."""
+    out, arrays = {}, arrays_of(s, slices)
+    for name in order or slices:
+        for role, x in arrays[name].items():
+            out["%s/%s" % (role, name)] = (shapes[name], x.astype(DTYPES[dtype]).tobytes(), dtype)
+    return out
+
+
+def number(x):
+    x = float(x)
+    return x if np.isfinite(x) else "NaN" if np.isnan(x) else "Infinity" if x > 0 else "-Infinity"
+
+
+def document_of(s, slices, shapes, rates):
+    """The JSON form."""
+    tensors = {}
+    for name, roles in arrays_of(s, slices).items():
+        for role, x in roles.items():
+            tensors["%s/%s" % (role, name)] = {"shape": list(shapes[name]), "data": [number(v) for v in x]}
+    scalars = {k: s[k] for k in SCALARS if k in s}
+    return dict(scalars, lr=[float(r) for r in np.atleast_1d(rates)], tensors=tensors)
+
+
+class PartialClient:
+    """Makes the partial of docs/wire.md section 3 from snapshots: sums and sketches, by NumPy alone."""
+
+    def __init__(self, slices, shapes, optimizer, seed, unit):
+        self.slices, self.shapes, self.rule, self.seed, self.unit = slices, shapes, optimizer, seed, unit
+        self.before = self.predicted = self.p_now = self.p_last = None
+
+    def each(self, vector):
+        return [float(np.sum(vector[cut])) for cut in self.slices.values()]
+
+    def moments(self, role, x):
+        parts = [x[cut] for cut in self.slices.values()]
+        blocks = [max(float(np.sum(p[i:i + 64] ** 2)) for i in range(0, p.size, 64)) for p in parts]
+        return {role + "_count": [p.size for p in parts], role + "_sq": self.each(x * x), role + "_abs": self.each(np.abs(x)),
+                role + "_zeros": self.each(x == 0), role + "_nonfinite": self.each(~np.isfinite(x)),
+                role + "_max": [float(np.abs(p).max()) for p in parts], role + "_block_sq": blocks}
+
+    def update_rows(self, s):
+        """Rows between the predecessor and this snapshot."""
+        b, g = self.before, s["g"]
+        d = self.delta = s["theta"] - b["theta"]
+        rows = self.moments("delta", d)
+        error = d - self.predicted
+        rows.update(grad_prev_delta=self.each(b["g"] * d), grad_delta=self.each(g * d), grad_diff_sq=self.each((g - b["g"]) ** 2),
+                    grad_grad_prev=self.each(g * b["g"]), delta_p=self.each(self.p_now * d * d),
+                    update_error_sq=self.each(error**2), step_prev_sq=self.each(self.predicted**2),
+                    sign_flips=self.each(np.sign(g) * np.sign(b["g"]) < 0))
+        if self.p_last is not None:
+            rows["delta_p_prev"] = self.each(self.p_last * d * d)
+        if "probe_grad" in s and "probe_grad" in b:
+            new, old = s["probe_grad"], b["probe_grad"]
+            rows.update(probe_delta=self.each(new * d), probe_prev_delta=self.each(old * d), probe_diff_sq=self.each((new - old) ** 2))
+        if "same_batch_grad" in s:
+            rows["same_delta"] = self.each(s["same_batch_grad"] * d)
+        return rows
+
+    def pair_rows(self, s, weight):
+        a, y = s["pair"]
+        return dict(pair_ss=self.each(a * a), pair_sy=self.each(a * y), pair_yy=self.each(y * y),
+                    pair_sps=self.each(a * weight * a), pair_ypy=self.each(y * y / weight))
+
+    def step_rows(self, s):
+        """Rows of the coming update."""
+        g = s["g"]
+        if "clip_norm" in s:
+            g = g * min(1.0, s["clip_norm"] / (s["grad_norm"] + 1e-6))
+        p = self.rule.update(s["theta"], g, s["lr"])
+        rows = dict(step_sq=self.each(p * p), grad_step=self.each(s["g"] * p), step_p=self.each(p * self.rule.p_matrix * p),
+                    grad_param=self.each(s["g"] * s["theta"]))
+        if self.rule.v_hat is not None:
+            used = self.rule.effective(s["theta"], g)
+            rows["rms_sq"] = self.each(used**2 / np.maximum(self.rule.v_hat, self.rule.c["eps"] ** 2))
+        self.p_last, self.p_now, self.predicted = self.p_now, self.rule.p_matrix, p
+        return rows
+
+    def tensors(self, s, weight):
+        cut = lambda x: {n: x[c] for n, c in self.slices.items()}  # noqa: E731
+        rows = dict(self.moments("param", s["theta"]), **self.moments("grad", s["g"]))
+        sketches = {"param": s["theta"], "grad": s["g"]}
+        if self.before is not None:
+            rows.update(self.update_rows(s))
+            sketches["delta"] = self.delta
+        if "probe_grad" in s:
+            rows.update(self.moments("probe_grad", s["probe_grad"]))
+            sketches["probe_grad"] = s["probe_grad"]
+        if "pair" in s:
+            rows.update(self.pair_rows(s, weight))
+            sketches["pair_s"], sketches["pair_y"] = s["pair"][0] * np.sqrt(weight), s["pair"][1] / np.sqrt(weight)
+        rows.update(self.step_rows(s))
+        self.before = s
+        out = {"reduce/" + n: ((len(v),), np.array(v, "<f8").tobytes(), "F64") for n, v in rows.items()}
+        for role, x in sketches.items():
+            out["sketch/" + role] = ((SKETCH,), sketch(cut(x), self.seed).astype("<f8").tobytes(), "F64")
+        return out
+
+    def keys(self):
+        return {"delta_unit": repr(self.unit), "grad_unit": repr(self.unit), "state_exact": "true"}
