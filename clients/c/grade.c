@@ -150,6 +150,7 @@ static enum lyap_status run_intake(struct grade *grade, const struct lyap_client
                                    const struct lyap_intake_entry *entries,
                                    struct lyap_partial *ret_partial, struct lyap_error *reterr)
 {
+    assert(entries);
     const bool has_previous = grade->previous && push->step > grade->previous_step;
     const struct lyap_intake_config config = {
         .declaration = &grade->declaration,

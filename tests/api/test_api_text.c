@@ -4,6 +4,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "support.h"
@@ -78,12 +79,13 @@ START_TEST(test_only_utf8_passes)
                            "\xE2\x82");
     const char *bad = "\xEF\xBF\xBD";
     char wanted[200] = "\"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80\",\"";
+    size_t length = strlen(wanted);
     for (int i = 0; i < 2; i++)
-        strcat(wanted, bad);
-    strcat(wanted, "a");
+        length += (size_t)snprintf(wanted + length, sizeof wanted - length, "%s", bad);
+    length += (size_t)snprintf(wanted + length, sizeof wanted - length, "a");
     for (int i = 0; i < 3 + 4 + 1 + 2; i++)
-        strcat(wanted, bad);
-    strcat(wanted, "\"");
+        length += (size_t)snprintf(wanted + length, sizeof wanted - length, "%s", bad);
+    (void)snprintf(wanted + length, sizeof wanted - length, "\"");
     expect(wanted);
 }
 END_TEST

@@ -19,7 +19,7 @@ static enum lyap_reason reason_of(const struct lyap_point *p, enum lyap_metric m
 /* A point as storage gives it back: numbers, presence, flags; nothing else. */
 static struct lyap_point stored(const struct lyap_point *point)
 {
-    struct lyap_point copy;
+    struct lyap_point copy = { .step = 0 };
     lyap_point_init(&copy);
     copy.step = point->step;
     copy.attempt = point->attempt;
