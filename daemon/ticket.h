@@ -60,8 +60,7 @@ LYAP_MUST_CHECK enum lyap_status lyap_alert_list_copy(const struct lyap_alert *a
 void lyap_alert_list_free(struct lyap_alert *alerts, uint32_t count);
 
 /* admit.c: the port of this name. */
-enum lyap_status lyap_push_admit(void *ctx, const char *run,
-                                 const struct lyap_snapshot *snapshot,
+enum lyap_status lyap_push_admit(void *ctx, const char *run, const struct lyap_snapshot *snapshot,
                                  const struct lyap_tensor_set *pushed, struct api_ticket *chain,
                                  struct api_admission *ret_admission,
                                  struct api_push_reply **ret_duplicate, struct lyap_error *reterr);

@@ -19,7 +19,7 @@ static enum lyap_reason reason_of(const struct lyap_point *p, enum lyap_metric m
 /* A point as storage gives it back: numbers, presence, flags; nothing else. */
 static struct lyap_point stored(const struct lyap_point *point)
 {
-    struct lyap_point copy = { .step = 0 };
+    struct lyap_point copy;
     lyap_point_init(&copy);
     copy.step = point->step;
     copy.attempt = point->attempt;
@@ -99,7 +99,7 @@ START_TEST(test_save_and_load)
     const bool is_stale = _i == 2;
     struct trainer t;
     struct lyap_profile *other;
-    struct lyap_point points[CUT + 1];
+    struct lyap_point points[CUT + 1] = { { .step = -1 } };
     void *bytes = NULL;
     uint64_t length = 0;
     trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
@@ -342,7 +342,7 @@ END_TEST
 START_TEST(test_missing_rank)
 {
     struct trainer t;
-    struct lyap_point p;
+    struct lyap_point p = { .step = -1 };
     trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
     (void)trainer_push(&t);
     trainer_update(&t);
@@ -364,7 +364,7 @@ END_TEST
 START_TEST(test_different_batches)
 {
     struct trainer t;
-    struct lyap_point p;
+    struct lyap_point p = { .step = -1 };
     trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
     t.fixture.declaration.data = LYAP_DATA_MINIBATCH;
     ck_assert_int_eq(lyap_profile_redeclare(t.profile, &t.fixture.declaration), LYAP_OK);
@@ -435,7 +435,7 @@ START_TEST(test_state_is_asked_for_once)
         .lr = .002, .beta1 = .9, .beta2 = .999, .eps = 1e-8
     };
     struct trainer t;
-    struct lyap_point p;
+    struct lyap_point p = { .step = -1 };
     trainer_init(&t, LYAP_OPTIMIZER_ADAM, &params);
     t.is_late = true;
     for (; t.step < 3; trainer_update(&t))
@@ -454,7 +454,7 @@ START_TEST(test_optimizer_mismatch)
 {
     const struct lyap_optimizer_params declared = { .lr = .1, .momentum = .5 };
     struct trainer t;
-    struct lyap_point p;
+    struct lyap_point p = { .step = -1 };
     trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
     lyap_profile_free(t.profile);
     t.fixture.declaration.optimizer.base = declared;
@@ -476,7 +476,7 @@ END_TEST
 START_TEST(test_gap)
 {
     struct trainer t;
-    struct lyap_point p;
+    struct lyap_point p = { .step = -1 };
     trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
     for (int i = 0; i < 4; i++) {
         t.fixture.updates = i ? 10 : 1;

@@ -105,7 +105,8 @@ START_TEST(test_impulse)
 {
     for (int nesterov = 0; nesterov < 2; nesterov++)
         for (int i = 0; i < 12; i++) {
-            const double lr = .1, beta = .3 * (i % 4), tau = .25 * (double)(i / 4);
+            const int row = i / 4;
+            const double lr = .1, beta = .3 * (i % 4), tau = .25 * row;
             double v = 0, sum = 0, first = 0;
             for (int t = 0; t < 600; t++) {
                 const double g = t == 0;
