@@ -346,7 +346,7 @@ class Pushes(Base):
         self.assertEqual(reply["step"], 0)
         self.assertEqual((monitor.score, monitor.state, monitor.verdict, monitor.alerts),
                          (0.25, "healthy", "inconclusive", []))
-        self.assertEqual(monitor.attempt, 1)
+        self.assertEqual((monitor.attempt, monitor.lag), (1, 0))
 
 
 class NeverHurts(Base):

@@ -1,6 +1,8 @@
 """A small network under lyapd: `python3 mlp.py [URL]`. Takes a few seconds on one core.
 
-The learning rate is raised too far half way; the answers of the daemon are printed as they come."""
+The learning rate is raised too far half way; what the daemon says is printed as it comes, and its
+advice is followed. A step of this network takes less than a millisecond, so the loop waits for
+each answer (wait=True); a training with longer steps need not."""
 
 import os
 import sys
@@ -26,7 +28,7 @@ def main(url=None, steps=400):
         return loss_of(model(x[:256]), y[:256])
 
     with lyapd.watch(model, optimizer, url=url, run="example-mlp", probe=probe,
-                     labels={"example": "mlp"}) as monitor:
+                     wait=True, labels={"example": "mlp"}) as monitor:
         seen = set()
         for step in range(steps):
             if step == steps // 2:
@@ -37,6 +39,14 @@ def main(url=None, steps=400):
             loss.backward()
             monitor.step(loss)
             optimizer.step()
+            if monitor.action["kind"] == "reduce_lr":
+                # Now, not before the update that was pushed with its learning rate; and below the
+                # advised rate, which is the limit itself.
+                group, lr = optimizer.param_groups[0], 0.5 * monitor.action["lr"]
+                if lr < group["lr"]:
+                    print("step %d: lr %.3g -> %.3g: %s" % (step, group["lr"], lr,
+                                                            monitor.action.get("reason")))
+                    group["lr"] = lr
             for alert in monitor.alerts:
                 if alert["state"] == "firing" and alert["id"] not in seen:
                     seen.add(alert["id"])
@@ -44,12 +54,14 @@ def main(url=None, steps=400):
                                                     alert.get("summary")))
             if step % 50 == 0:
                 reply = monitor.last_reply
-                print("step %3d loss %8.4f state %-10s s %s action %s" % (
-                    step, float(loss), monitor.state,
-                    reply.value("stability_ratio") if reply else None, monitor.action["kind"]))
+                ratio = reply.value("stability_ratio") if reply else None
+                print("step %3d loss %8.4f state %-10s share of the stability limit %s" % (
+                    step, float(loss.detach()), monitor.state,
+                    "%.3f" % ratio if ratio is not None else "unknown"))
             if monitor.action["kind"] == "stop":
                 print("step %d: lyapd advises to stop" % step)
                 break
+    print("loss %.4f at the end" % float(loss.detach()))
     print("sent %d, dropped %d, errors %s" % (monitor.sent, monitor.dropped, monitor.errors[-1:]))
 
 

@@ -138,6 +138,13 @@ class Monitor:
         return self._sender.dropped if self._sender else 0
 
     @property
+    def lag(self) -> Optional[int]:
+        """Steps by which the newest answer is behind the newest push; None before the first."""
+        if self.last_reply is None or self._last is None:
+            return None
+        return self._last - int(self.last_reply.get("step", self._last))
+
+    @property
     def queued(self) -> int:
         """Snapshots that wait in memory."""
         return self._sender.queued if self._sender else 0
