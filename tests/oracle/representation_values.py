@@ -79,11 +79,22 @@ def spectral():
     table("golden_known_sigma", w, "T1: 40 x 25 with singular values 5 4 3 1")
 
 
+def conv():
+    rows = []
+    for seed, shape, n1, n2, stride in ((1, (1, 1, 3, 3), 8, 8, 1), (2, (4, 3, 3, 3), 6, 6, 1), (3, (2, 5, 1, 4), 5, 9, 2),
+                                        (4, (3, 3, 5, 2), 7, 8, 3), (5, (6, 1, 3, 3), 5, 4, 2), (6, (1, 6, 2, 2), 3, 3, 1),
+                                        (7, (4, 4, 1, 1), 2, 2, 1), (8, (8, 4, 3, 3), 11, 10, 2)):
+        k = oracle.SplitMix64(seed).normals(*shape)
+        rows.append([seed, *shape, n1, n2, stride, oracle.conv_reshape_bound(k), oracle.conv_reshape_bound(k, stride),
+                     oracle.conv_fft_norm(k, n1, n2), oracle.conv_zero_upper(k, n1, n2)])
+    table("golden_conv", rows, "seed, co, ci, kh, kw, n1, n2, s; reshape bound at stride 1 and s, torus norm, zero-padding bound")
+
+
 def main():
     print("/* representation_values.h - what tests/oracle/oracle.py answers about bounds and windows; made by")
     print(" * tests/oracle/representation_values.py. */")
     print("#ifndef LYAP_REPRESENTATION_VALUES_H\n#define LYAP_REPRESENTATION_VALUES_H\n\n#include <math.h>\n")
-    for part in (growth, update_gain, spectral):
+    for part in (growth, update_gain, spectral, conv):
         part()
     print("#endif")
 
