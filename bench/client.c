@@ -142,6 +142,15 @@ void bench_daemon_stop(struct bench_daemon *daemon)
     rmdir(daemon->folder);
 }
 
+double bench_cpu_seconds(pid_t pid)
+{
+    struct timespec used;
+    clockid_t clock;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0)
+        bench_die("no processor time of process %ld", (long)pid);
+    return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
 uint64_t bench_daemon_rss(const struct bench_daemon *daemon)
 {
     char path[64], line[256];

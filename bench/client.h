@@ -27,6 +27,8 @@ struct bench_daemon {
 };
 void bench_daemon_start(struct bench_daemon *daemon, const char *binary, const char *folder);
 void bench_daemon_stop(struct bench_daemon *daemon);
+/* Processor seconds that a process has used: unlike times, hardly changed by what else runs. */
+double bench_cpu_seconds(pid_t pid);
 /* Resident set of the daemon, bytes. */
 uint64_t bench_daemon_rss(const struct bench_daemon *daemon);
 

@@ -133,69 +133,86 @@ static int make_snapshot(const struct bench *bench, uint64_t step, char *header,
     return count;
 }
 
-static double time_push(struct bench_connection *connection, const char *path,
-                        const struct iovec *pieces, int count)
+/* One of the things that are measured: pushes to `path`, received by process `pid`. */
+struct target {
+    const char *name, *path;
+    pid_t pid;
+    struct bench_connection *connection;
+    double seconds[ROUNDS_MAX], cpu_seconds;
+};
+
+/* `round` below 0: not counted. */
+static void push(struct target *target, const struct iovec *pieces, int count, int64_t round)
 {
-    const double start = bench_seconds();
-    const int status =
-        bench_exchange(connection, "POST", path, "application/vnd.safetensors", pieces, count);
+    const double cpu = bench_cpu_seconds(target->pid), start = bench_seconds();
+    const int status = bench_exchange(target->connection, "POST", target->path,
+                                      "application/vnd.safetensors", pieces, count);
+    const double elapsed = bench_seconds() - start;
     if (status != 200)
-        bench_die("%s: %s", path, connection->reply);
-    return bench_seconds() - start;
+        bench_die("%s: %.2000s", target->path, target->connection->reply);
+    if (round < 0)
+        return;
+    target->seconds[round] = elapsed;
+    target->cpu_seconds += bench_cpu_seconds(target->pid) - cpu;
 }
 
-static void print_row(const char *what, const double *seconds, const double *sink, uint64_t rounds,
-                      uint64_t elements)
+static void print_row(const struct bench *bench, const struct target *target,
+                      const struct target *sink)
 {
+    const double elements = (double)bench->tensor_count * TENSORS * ROLES;
     double times[ROUNDS_MAX], ratios[ROUNDS_MAX];
-    for (uint64_t i = 0; i < rounds; i++) {
-        times[i] = seconds[i];
-        ratios[i] = sink[i] / seconds[i];
+    for (uint64_t i = 0; i < bench->rounds; i++) {
+        times[i] = target->seconds[i];
+        ratios[i] = sink->seconds[i] / target->seconds[i];
     }
-    const double median = bench_median(times, rounds), ratio = bench_median(ratios, rounds);
-    printf("%-22s %8.3f %10.3f   %6.2f %6.2f %6.2f\n", what,
-           (double)elements * sizeof(float) / median / 1e9, median / (double)elements * 1e9, ratio,
-           ratios[0], ratios[rounds - 1]);
+    const double median = bench_median(times, bench->rounds);
+    const double ratio = bench_median(ratios, bench->rounds);
+    printf("%-15s %6.3f %9.3f %9.3f   %6.2f %6.2f %6.2f\n", target->name,
+           elements * sizeof(float) / median / 1e9, median / elements * 1e9,
+           target->cpu_seconds / (double)bench->rounds / elements * 1e9, ratio, ratios[0],
+           ratios[bench->rounds - 1]);
 }
 
-/* Pushes in turns to lyapd (both retentions) and to the sink, the first of each run not counted. */
-static void measure(const struct bench *bench, const struct bench_daemon *daemon,
+static void declare(struct bench_connection *connection, const char *run, const char *retention)
+{
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/v1/runs/%s", run);
+    snprintf(text, sizeof text,
+             "{\"retention\":\"%s\",\"optimizer\":{\"type\":\"sgd\",\"lr\":0.1,\"momentum\":0.9}}",
+             retention);
+    bench_send_text(connection, "PUT", path, "application/json", text);
+}
+
+/* Pushes in turns to the sink and to lyapd in both retentions; the first of each is not counted. */
+static void measure(const struct bench *bench, const struct bench_daemon *daemon, pid_t sink,
                     uint16_t sink_port)
 {
-    static const char *const paths[] = { "/v1/runs/exact/snapshots", "/v1/runs/sketch/snapshots" };
-    static double seconds[2][ROUNDS_MAX], sink[ROUNDS_MAX];
     static struct bench_connection to_lyapd, to_sink;
+    static struct target targets[] = {
+        { .name = "bare TCP sink", .path = "/sink", .connection = &to_sink },
+        { .name = "lyapd, exact", .path = "/v1/runs/exact/snapshots", .connection = &to_lyapd },
+        { .name = "lyapd, sketch", .path = "/v1/runs/sketch/snapshots", .connection = &to_lyapd },
+    };
+    enum { TARGETS = sizeof targets / sizeof *targets };
     static char header[HEADER_BYTES];
     struct iovec pieces[TENSORS * ROLES + 1];
+    for (int i = 0; i < TARGETS; i++)
+        targets[i].pid = i ? daemon->pid : sink;
     bench_connect(&to_lyapd, daemon->port);
     bench_connect(&to_sink, sink_port);
-    for (int i = 0; i < 2; i++) {
-        char text[256];
-        snprintf(
-            text, sizeof text,
-            "{\"retention\":\"%s\",\"optimizer\":{\"type\":\"sgd\",\"lr\":0.1,\"momentum\":0.9}}",
-            i ? "sketch" : "exact");
-        bench_send_text(&to_lyapd, "PUT", i ? "/v1/runs/sketch" : "/v1/runs/exact",
-                        "application/json", text);
-    }
+    declare(&to_lyapd, "exact", "exact");
+    declare(&to_lyapd, "sketch", "sketch");
     for (uint64_t step = 0; step <= bench->rounds; step++) {
         const int count = make_snapshot(bench, step, header, pieces);
-        const double bare = time_push(&to_sink, "/sink", pieces, count);
-        for (int i = 0; i < 2; i++) {
-            const double time = time_push(&to_lyapd, paths[i], pieces, count);
-            if (step > 0)
-                seconds[i][step - 1] = time;
-        }
-        if (step > 0)
-            sink[step - 1] = bare;
+        for (int i = 0; i < TARGETS; i++)
+            push(&targets[i], pieces, count, (int64_t)step - 1);
     }
-    const uint64_t elements = bench->tensor_count * TENSORS * ROLES;
     printf("%" PRIu64 " MiB a push (%d tensors, param and grad, F32), %" PRIu64 " rounds\n",
            bench->mib, TENSORS, bench->rounds);
-    printf("%-22s %8s %10s   %6s %6s %6s\n", "", "GB/s", "ns/element", "ratio", "min", "max");
-    print_row("bare TCP sink", sink, sink, bench->rounds, elements);
-    print_row("lyapd, exact", seconds[0], sink, bench->rounds, elements);
-    print_row("lyapd, sketch", seconds[1], sink, bench->rounds, elements);
+    printf("%-15s %6s %9s %9s   %6s %6s %6s\n", "", "GB/s", "ns/elem", "cpu ns", "ratio", "min",
+           "max");
+    for (int i = 0; i < TARGETS; i++)
+        print_row(bench, &targets[i], &targets[0]);
     printf("resident after: %.0f MiB\n", (double)bench_daemon_rss(daemon) / (1 << 20));
     bench_close(&to_lyapd);
     bench_close(&to_sink);
@@ -224,7 +241,7 @@ int main(int argc, char **argv)
     fill_pool(&bench);
     const pid_t sink = sink_start(&sink_port);
     bench_daemon_start(&daemon, bench.lyapd, bench.folder);
-    measure(&bench, &daemon, sink_port);
+    measure(&bench, &daemon, sink, sink_port);
     bench_daemon_stop(&daemon);
     kill(sink, SIGTERM);
     waitpid(sink, NULL, 0);

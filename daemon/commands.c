@@ -205,7 +205,7 @@ enum lyap_status lyap_command_run_delete(struct lyap_engine *engine, void *name,
     run->is_deleted = true;
     lyap_registry_unlock(engine->registry);
     engine->is_batch_full = true; /* what follows finds the run gone, not going */
-    engine->next_prune_ns = 0; /* its rows go bit by bit, from the next tick on */
+    engine->next_prune_ns = 0;    /* its rows go bit by bit, from the next tick on */
     return LYAP_OK;
 }
 

@@ -116,6 +116,16 @@ class Source(unittest.TestCase):
                 faults.append(f"{name}: white space at the end of a line")
         self.assertEqual(faults, [])
 
+    def test_links_of_documents_lead_somewhere(self):
+        faults = []
+        for name in self.files:
+            if not name.endswith(".md"):
+                continue
+            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text(name)):
+                if "://" not in target and not (ROOT / name).parent.joinpath(target).exists():
+                    faults.append(f"{name}: {target}")
+        self.assertEqual(faults, [])
+
     def test_python_parses(self):
         for name in self.files:
             if name.endswith(".py"):
