@@ -454,16 +454,30 @@ static void slot_replay(struct slot *slot, const struct lyap_rule_entry *entry,
         slot->clear_count++;
 }
 
+/* Tensor rows are not replayed: alerts of tensor rules keep the counts they have. */
+static bool is_replayed(const struct lyap_rule_entry *entry)
+{
+    return entry && (entry->kind == LYAP_RULE_METRIC || entry->kind == LYAP_RULE_NONFINITE);
+}
+
+void lyap_alerts_replay_begin(struct lyap_alerts *alerts, const struct lyap_rules *rules)
+{
+    for (uint32_t i = 0; i < alerts->count; i++) {
+        struct slot *slot = &alerts->slots[i];
+        const struct lyap_rule_entry *entry = lyap_rules_find(rules, slot->alert.rule);
+        slot->is_silence = entry && entry->kind == LYAP_RULE_SILENT_SECONDS;
+        if (is_replayed(entry))
+            slot->meet_count = slot->clear_count = 0;
+    }
+}
+
 void lyap_alerts_replay(struct lyap_alerts *alerts, const struct lyap_rules *rules,
                         const struct lyap_point *point)
 {
     for (uint32_t i = 0; i < alerts->count; i++) {
         struct slot *slot = &alerts->slots[i];
         const struct lyap_rule_entry *entry = lyap_rules_find(rules, slot->alert.rule);
-        if (!entry)
-            continue;
-        slot->is_silence = entry->kind == LYAP_RULE_SILENT_SECONDS;
-        if (entry->kind == LYAP_RULE_METRIC || entry->kind == LYAP_RULE_NONFINITE)
+        if (is_replayed(entry))
             slot_replay(slot, entry, point);
     }
 }

@@ -44,6 +44,8 @@ void lyap_alerts_free(struct lyap_alerts *alerts);
  * count for `once`. E_NOMEM, E_LIMIT. */
 LYAP_MUST_CHECK enum lyap_status lyap_alerts_restore(struct lyap_alerts *alerts,
                                                      const struct lyap_alert *stored);
+/* Starts the counting of replayed points anew. */
+void lyap_alerts_replay_begin(struct lyap_alerts *alerts, const struct lyap_rules *rules);
 /* Counts of consecutive points, from the stored points at and after a restored alert's step, in
  * step order. Nothing is stored. */
 void lyap_alerts_replay(struct lyap_alerts *alerts, const struct lyap_rules *rules,

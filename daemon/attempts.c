@@ -47,6 +47,7 @@ static void next_attempt(struct lyap_run *run, const char *key, int64_t now_ns)
     run->saved_step = -1;
     lyap_profile_free(run->profile);
     run->profile = NULL;
+    run->is_replaying = false;
     lyap_shared_declaration_unref(run->profile_declaration);
     run->profile_declaration = NULL;
 }

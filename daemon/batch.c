@@ -22,6 +22,28 @@ static void batch_add(struct batch *batch, struct api_ticket *ticket)
     batch->end = (struct api_ticket **)&ticket->job.item.next;
 }
 
+/* A run that comes back from the store is rebuilt slice by slice, so that a long one does not hold
+ * up the others. True: it is not done. *ret_status is only ever a fault. */
+static bool is_replaying(struct lyap_run *run, struct lyap_engine *engine,
+                         enum lyap_status *ret_status)
+{
+    bool is_done = true;
+    if (run->is_deleted || (run->profile && !run->is_replaying && !run->is_stale))
+        return false;
+    const enum lyap_status status = lyap_run_rebuild_some(engine, run, &is_done);
+    if (lyap_status_is_fault(status))
+        *ret_status = status;
+    return status == LYAP_OK && !is_done; /* a condition is the push's to answer */
+}
+
+static void defer(struct lyap_engine *engine, struct api_ticket *ticket)
+{
+    struct api_ticket **end = &engine->deferred;
+    while (*end)
+        end = (struct api_ticket **)&(*end)->job.item.next;
+    *end = ticket;
+}
+
 static enum lyap_status batch_job(struct lyap_engine *engine, struct batch *batch,
                                   struct lyap_job *job)
 {
@@ -33,8 +55,13 @@ static enum lyap_status batch_job(struct lyap_engine *engine, struct batch *batc
         return lyap_status_is_fault(call->status) ? call->status : LYAP_OK;
     }
     struct api_ticket *first = (struct api_ticket *)job;
-    batch_add(batch, first);
     enum lyap_status status = LYAP_OK;
+    if (is_replaying(first->run, engine, &status)) {
+        job->item.next = NULL;
+        defer(engine, first);
+        return LYAP_OK;
+    }
+    batch_add(batch, first);
     for (struct api_ticket *t = first; status == LYAP_OK && t; t = t->next) {
         status = lyap_push_run(engine, t);
         batch->rows++;
@@ -50,7 +77,7 @@ static enum lyap_status store_touched(struct lyap_engine *engine)
          run = run->touched_next) {
         if (run->is_deleted)
             continue;
-        if (run->profile)
+        if (run->profile && !run->is_replaying)
             run->attempt_record.reference_loss = lyap_profile_reference_loss(run->profile);
         run->record.declaration_json = run->declaration_json;
         run->record.labels_json = run->labels_json;
@@ -251,16 +278,48 @@ static void batch_answer(struct lyap_engine *engine, struct batch *batch, enum l
     pthread_mutex_unlock(&engine->mutex);
 }
 
+/* A job of a batch that failed before its turn is answered with the rest. */
+static enum lyap_status batch_join(struct lyap_engine *engine, struct batch *batch,
+                                   struct lyap_job *job, enum lyap_status status)
+{
+    if (job->kind == LYAP_JOB_CALL) {
+        struct lyap_call *call = (struct lyap_call *)job;
+        call->next = engine->calls;
+        engine->calls = call;
+    } else {
+        batch_add(batch, (struct api_ticket *)job);
+    }
+    return status;
+}
+
+/* What waited for its run, in the order in which it came. */
+static enum lyap_status batch_deferred(struct lyap_engine *engine, struct batch *batch)
+{
+    struct api_ticket *ticket = engine->deferred;
+    enum lyap_status status = LYAP_OK;
+    engine->deferred = NULL;
+    while (ticket) {
+        struct api_ticket *next = (struct api_ticket *)ticket->job.item.next;
+        if (status == LYAP_OK)
+            status = batch_job(engine, batch, &ticket->job);
+        else
+            batch_add(batch, ticket);
+        ticket = next;
+    }
+    return status;
+}
+
 /* Takes what is queued, bounded by rows and time, commits and answers. */
 void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
 {
     const struct lyap_limits limits = lyap_engine_limits(engine);
     const int64_t end_ns = lyap_clock_ns() + (int64_t)limits.batch_ms * 1000000;
     struct batch batch = { .end = &batch.first };
-    enum lyap_status status = LYAP_OK;
     engine->are_rules_changed = engine->is_batch_full = false;
+    enum lyap_status status = batch_deferred(engine, &batch);
     while (job) {
-        status = batch_job(engine, &batch, job);
+        status = status == LYAP_OK ? batch_job(engine, &batch, job)
+                                   : batch_join(engine, &batch, job, status);
         engine->is_batch_full |= batch.rows >= limits.batch_rows || lyap_clock_ns() >= end_ns;
         job = status == LYAP_OK && !engine->is_batch_full
                   ? (struct lyap_job *)lyap_queue_pop(engine->queue, 0)
@@ -273,6 +332,13 @@ void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
     untouch_all(engine, status == LYAP_OK);
     batch_answer(engine, &batch, status);
     lyap_ranks_settle(&engine->finished, status == LYAP_OK);
+}
+
+void lyap_batch_refuse_deferred(struct lyap_engine *engine)
+{
+    struct batch batch = { .first = engine->deferred };
+    engine->deferred = NULL;
+    batch_answer(engine, &batch, LYAP_E_STOPPING);
 }
 
 void lyap_batch_tick(struct lyap_engine *engine)

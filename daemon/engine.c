@@ -137,14 +137,16 @@ static void *engine_main(void *arg)
 {
     struct lyap_engine *engine = arg;
     for (;;) {
-        struct lyap_job *job =
-            (struct lyap_job *)lyap_queue_pop(engine->queue, engine->next_tick_ns);
-        if (job)
+        struct lyap_job *job = (struct lyap_job *)lyap_queue_pop(
+            engine->queue, engine->deferred ? 0 : engine->next_tick_ns);
+        if (!job && lyap_queue_is_closed(engine->queue))
+            break;
+        if (job || engine->deferred)
             lyap_batch_run(engine, job);
-        else if (lyap_queue_is_closed(engine->queue))
-            return NULL;
         lyap_batch_tick(engine);
     }
+    lyap_batch_refuse_deferred(engine);
+    return NULL;
 }
 
 enum lyap_status lyap_engine_new(const struct lyap_settings *settings, struct lyap_store *store,

@@ -85,6 +85,7 @@ struct lyap_engine {
     bool is_batch_full;              /* what is queued belongs to the next one */
     struct lyap_run *touched;        /* list */
     struct lyap_call *calls;         /* of the batch, newest first */
+    struct api_ticket *deferred;     /* submissions whose run is being replayed, oldest first */
     struct lyap_open_step *finished; /* steps of several ranks that are over with the batch */
     struct lyap_tensor_row *rows;    /* scratch */
     uint32_t row_capacity;
@@ -114,9 +115,11 @@ LYAP_MUST_CHECK enum lyap_status lyap_push_run(struct lyap_engine *engine,
 /* Faults void the whole batch: no memory, no disk. */
 bool lyap_status_is_fault(enum lyap_status status);
 
-/* batch.c. Everything queued from `job` on, bounded by rows and time: one commit, then the answers.
- */
+/* batch.c. What was deferred and everything queued from `job` (may be NULL) on, bounded by rows and
+ * time: one commit, then the answers. */
 void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job);
+/* Answers what is still deferred: the daemon stops. */
+void lyap_batch_refuse_deferred(struct lyap_engine *engine);
 /* The periodic work, when it is time. */
 void lyap_batch_tick(struct lyap_engine *engine);
 /* After the thread ended: every changed run's sketch windows. */
@@ -153,6 +156,9 @@ LYAP_MUST_CHECK enum lyap_status lyap_run_load_or_new(struct lyap_engine *engine
 LYAP_MUST_CHECK enum lyap_status lyap_run_refresh(struct lyap_engine *engine, struct lyap_run *run);
 /* As above, and the profile as the stored points make it, when it is not in memory. */
 LYAP_MUST_CHECK enum lyap_status lyap_run_rebuild(struct lyap_engine *engine, struct lyap_run *run);
+/* One bounded slice of that; *ret_is_done when it was the last. */
+LYAP_MUST_CHECK enum lyap_status lyap_run_rebuild_some(struct lyap_engine *engine,
+                                                       struct lyap_run *run, bool *ret_is_done);
 /* The open batch is void: what it changed in memory is read back before the next step. */
 void lyap_run_rolled_back(struct lyap_engine *engine, struct lyap_run *run);
 LYAP_MUST_CHECK enum lyap_status lyap_rules_load(struct lyap_engine *engine);

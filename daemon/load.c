@@ -10,7 +10,11 @@
 #include "lyap/alloc.h"
 #include "lyap/wire.h"
 
-enum { PAGE_ROWS = 1000, WATCHED_RUNS_MAX = 1000 };
+enum {
+    PAGE_ROWS = 1000,
+    REPLAY_ROWS = 2000, /* of one slice: some 50 ms, in which other runs wait */
+    WATCHED_RUNS_MAX = 1000
+};
 
 static struct lyap_query query_of(enum lyap_table table, const char *run)
 {
@@ -23,32 +27,39 @@ static struct lyap_query query_of(enum lyap_table table, const char *run)
                                 .severity = -1 };
 }
 
-/* Calls `row` for every row of the query, page by page, until it returns another status than OK
- * (E_EXISTS: it has what it wants). */
+/* Calls `row` for the rows of one page, until it returns another status than OK (E_EXISTS: it has
+ * what it wants). The query moves on to the next page; E_NOT_FOUND: this was the last. */
+static enum lyap_status page(struct lyap_engine *engine, struct lyap_query *query,
+                             enum lyap_status (*row)(void *arg, const struct lyap_record *record),
+                             void *arg)
+{
+    struct lyap_cursor *cursor;
+    struct lyap_record record;
+    uint32_t count = 0;
+    enum lyap_status status = engine->store->ops->query(engine->store, query, &cursor);
+    if (status != LYAP_OK)
+        return status;
+    while ((status = cursor->next(cursor, &record)) == LYAP_OK) {
+        query->after = record.key;
+        count++;
+        status = row(arg, &record);
+        if (status != LYAP_OK)
+            break;
+    }
+    cursor->close(cursor);
+    return status == LYAP_E_NOT_FOUND && count == query->limit ? LYAP_OK : status;
+}
+
+/* Every row, page by page. */
 static enum lyap_status each(struct lyap_engine *engine, struct lyap_query query,
                              enum lyap_status (*row)(void *arg, const struct lyap_record *record),
                              void *arg)
 {
-    for (;;) {
-        struct lyap_cursor *cursor;
-        struct lyap_record record;
-        uint32_t count = 0;
-        enum lyap_status status = engine->store->ops->query(engine->store, &query, &cursor);
-        if (status != LYAP_OK)
-            return status;
-        while ((status = cursor->next(cursor, &record)) == LYAP_OK) {
-            query.after = record.key;
-            count++;
-            status = row(arg, &record);
-            if (status != LYAP_OK)
-                break;
-        }
-        cursor->close(cursor);
-        if (status != LYAP_E_NOT_FOUND)
-            return status;
-        if (count < query.limit)
-            return LYAP_OK;
-    }
+    enum lyap_status status;
+    do
+        status = page(engine, &query, row, arg);
+    while (status == LYAP_OK);
+    return status == LYAP_E_NOT_FOUND ? LYAP_OK : status;
 }
 
 /* ---- one run ---- */
@@ -140,7 +151,9 @@ static enum lyap_status read_alerts(struct lyap_engine *engine, struct lyap_run 
         return status;
     lyap_alerts_free(run->alert_state);
     run->alert_state = alerts;
-    return each(engine, query_of(LYAP_TABLE_ALERTS, run->name), on_alert, run);
+    status = each(engine, query_of(LYAP_TABLE_ALERTS, run->name), on_alert, run);
+    lyap_alerts_replay_begin(run->alert_state, &engine->rules);
+    return status;
 }
 
 /* Everything of the engine's part but declaration and profile. E_NOT_FOUND. */
@@ -295,6 +308,7 @@ void lyap_run_rolled_back(struct lyap_engine *engine, struct lyap_run *run)
     run->is_set_stored = run->is_set_committed;
     lyap_profile_free(run->profile);
     run->profile = NULL;
+    run->is_replaying = false;
     lyap_shared_declaration_unref(run->profile_declaration);
     run->profile_declaration = NULL;
     lyap_shared_declaration_unref(run->next_declaration);
@@ -371,44 +385,71 @@ static void load_windows(struct lyap_engine *engine, struct lyap_run *run)
     lyap_free(bytes);
 }
 
-static enum lyap_status profile_build(struct lyap_engine *engine, struct lyap_run *run)
+static enum lyap_status profile_begin(struct lyap_engine *engine, struct lyap_run *run)
 {
-    run->points = 0;
-    run->is_mismatch_marked = false;
-    enum lyap_status status = lyap_profile_new(&run->profile_declaration->declaration,
-                                               run->inherited_loss, &run->profile);
-    if (status != LYAP_OK || run->record.last_step < 0)
-        return status;
-    struct replay replay = { engine, run };
-    struct lyap_query query = query_of(LYAP_TABLE_POINTS, run->name);
-    query.attempt = run->record.attempt;
-    status = each(engine, query, on_point, &replay);
-    if (status == LYAP_OK)
-        load_windows(engine, run);
-    return status;
-}
-
-enum lyap_status lyap_run_rebuild(struct lyap_engine *engine, struct lyap_run *run)
-{
-    enum lyap_status status = lyap_run_refresh(engine, run);
-    if (status != LYAP_OK || run->profile)
-        return status;
     if (!run->profile_declaration) {
         lyap_registry_lock(engine->registry);
         run->profile_declaration = lyap_shared_declaration_ref(run->declaration);
         lyap_registry_unlock(engine->registry);
     }
-    status = profile_build(engine, run);
-    if (status != LYAP_OK) {
-        lyap_profile_free(run->profile);
-        run->profile = NULL;
+    run->points = 0;
+    run->is_mismatch_marked = false;
+    run->replay_after = -1;
+    lyap_alerts_replay_begin(run->alert_state, &engine->rules);
+    const enum lyap_status status = lyap_profile_new(&run->profile_declaration->declaration,
+                                                     run->inherited_loss, &run->profile);
+    run->is_replaying = status == LYAP_OK && run->record.last_step >= 0;
+    return status;
+}
+
+static void profile_drop(struct lyap_run *run)
+{
+    lyap_profile_free(run->profile);
+    run->profile = NULL;
+    run->is_replaying = false;
+}
+
+enum lyap_status lyap_run_rebuild_some(struct lyap_engine *engine, struct lyap_run *run,
+                                       bool *ret_is_done)
+{
+    enum lyap_status status = lyap_run_refresh(engine, run);
+    if (status == LYAP_OK && !run->profile)
+        status = profile_begin(engine, run);
+    if (status != LYAP_OK)
+        return status;
+    if (run->is_replaying) {
+        struct replay replay = { engine, run };
+        struct lyap_query query = query_of(LYAP_TABLE_POINTS, run->name);
+        query.attempt = run->record.attempt;
+        query.after = run->replay_after;
+        query.limit = REPLAY_ROWS;
+        status = page(engine, &query, on_point, &replay);
+        run->replay_after = query.after;
+        if (status != LYAP_OK && status != LYAP_E_NOT_FOUND) {
+            profile_drop(run);
+            return status;
+        }
+        if (status == LYAP_E_NOT_FOUND) {
+            run->is_replaying = false;
+            load_windows(engine, run);
+        }
     }
+    *ret_is_done = !run->is_replaying;
+    return LYAP_OK;
+}
+
+enum lyap_status lyap_run_rebuild(struct lyap_engine *engine, struct lyap_run *run)
+{
+    bool is_done = false;
+    enum lyap_status status = LYAP_OK;
+    while (status == LYAP_OK && !is_done)
+        status = lyap_run_rebuild_some(engine, run, &is_done);
     return status;
 }
 
 enum lyap_status lyap_run_save_windows(struct lyap_engine *engine, struct lyap_run *run)
 {
-    if (!run->profile || run->is_stale || run->record.last_step < 0 ||
+    if (!run->profile || run->is_replaying || run->is_stale || run->record.last_step < 0 ||
         run->saved_step == run->record.last_step)
         return LYAP_OK;
     void *bytes;

@@ -72,6 +72,8 @@ struct lyap_run {
     bool is_stale; /* a batch failed: record and alerts are read again first */
     struct lyap_labels labels;
     struct lyap_profile *profile; /* NULL: to be rebuilt from the store */
+    bool is_replaying;            /* the rebuilding is under way, up to replay_after */
+    int64_t replay_after;
     struct lyap_shared_declaration *profile_declaration;
     struct lyap_alerts *alert_state;
     uint32_t points; /* of the attempt */

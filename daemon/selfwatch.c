@@ -122,6 +122,7 @@ static void unload(struct lyap_engine *engine, struct lyap_run *run)
     lyap_registry_unlock(engine->registry);
     lyap_profile_free(run->profile);
     run->profile = NULL;
+    run->is_replaying = false;
     lyap_shared_declaration_unref(run->profile_declaration);
     run->profile_declaration = NULL;
 }

@@ -111,6 +111,51 @@ class Restart(DaemonCase):
             self.assertEqual(profile["step"][: last + 1], list(range(last + 1)))
             self.assertLessEqual(len(profile["step"]), last + 2)
 
+    def test_a_long_run_that_comes_back_does_not_hold_up_the_others(self):
+        lines = [{"step": i, "loss": 1 + 1 / (i + 1), "lr": 0.1} for i in range(20000)]
+        for start in range(0, len(lines), 5000):
+            self.assertEqual(self.daemon.push_ndjson("long", lines[start : start + 5000])[0].status, 200)
+        self.daemon.kill()
+        self.daemon.start()
+        answers, done = [], []
+
+        def resume():
+            answers.append(self.daemon.push_json("long", {"step": 20000, "loss": 1, "lr": 0.1}))
+            done.append(time.monotonic())
+
+        thread = threading.Thread(target=resume)
+        thread.start()
+        q, between = Quadratic(), 0
+        while not done:
+            self.ok(self.daemon.push_json("other", q.advance().snapshot(), Prefer="return=minimal"))
+            between += not done
+        thread.join()
+        self.assertGreaterEqual(between, 2)
+        answer = self.ok(answers[0])
+        self.assertEqual(answer["status"], "accepted")
+        self.assertEqual(answer["metrics"]["loss_spread"]["trust"], "I")  # its windows are full
+
+    def test_a_stop_during_the_return_of_a_long_run(self):
+        lines = [{"step": i, "loss": 1 + 1 / (i + 1), "lr": 0.1} for i in range(20000)]
+        for start in range(0, len(lines), 5000):
+            self.daemon.push_ndjson("long", lines[start : start + 5000])
+        self.daemon.kill()
+        self.daemon.start()
+        answers = []
+
+        def resume():
+            try:
+                answers.append(self.daemon.push_json("long", {"step": 20000, "loss": 1, "lr": 0.1}).status)
+            except Exception:
+                answers.append(0)
+
+        thread = threading.Thread(target=resume)
+        thread.start()
+        time.sleep(0.15)
+        self.assertEqual(self.daemon.stop(20), 0)
+        thread.join()
+        self.assertIn(answers[0], (0, 200, 503))
+
     def test_alerts_go_on_after_a_restart(self):
         rule = {"metric": "grad_norm", "comparison": ">", "threshold": 10, "for": 4, "clear_for": 3}
         self.ok(self.daemon.put("/v1/rules/mine", dict(rule, severity="warning")), 201)
