@@ -44,6 +44,11 @@ void dtrsm_(const char *side, const char *uplo, const char *transa, const char *
             const fortran_integer *m, const fortran_integer *n, const double *alpha,
             const double *a, const fortran_integer *lda, double *b, const fortran_integer *ldb,
             size_t side_length, size_t uplo_length, size_t transa_length, size_t diag_length);
+void dgemm_(const char *transa, const char *transb, const fortran_integer *m,
+            const fortran_integer *n, const fortran_integer *k, const double *alpha,
+            const double *a, const fortran_integer *lda, const double *b,
+            const fortran_integer *ldb, const double *beta, double *c, const fortran_integer *ldc,
+            size_t transa_length, size_t transb_length);
 void dsyrk_(const char *uplo, const char *trans, const fortran_integer *n, const fortran_integer *k,
             const double *alpha, const double *a, const fortran_integer *lda, const double *beta,
             double *c, const fortran_integer *ldc, size_t uplo_length, size_t trans_length);

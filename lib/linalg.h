@@ -46,6 +46,9 @@ LYAP_MUST_CHECK enum lyap_status lyap_linalg_norm(uint32_t rows, uint32_t cols, 
                                                   double *ret_norm);
 /* Largest eigenvalue of a symmetric n x n matrix, which is overwritten. E_NUMERIC, E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status lyap_linalg_top(uint32_t n, double *a, double *ret_value);
+/* ret = A'B (p x q) of two matrices with `rows` rows, p and q columns. */
+void lyap_linalg_multiply_inner(uint32_t rows, const double *a, uint32_t p, const double *b,
+                                uint32_t q, double *ret);
 /* ret = A A' (rows x rows) or, with `is_inner`, A'A (cols x cols); both triangles. */
 void lyap_linalg_gram(uint32_t rows, uint32_t cols, const double *a, bool is_inner, double *ret);
 /* The same of a complex matrix with real and imaginary parts side by side; A* for A'. Only the

@@ -85,6 +85,15 @@ out:
     return status;
 }
 
+void lyap_linalg_multiply_inner(uint32_t rows, const double *a, uint32_t p, const double *b,
+                                uint32_t q, double *ret)
+{
+    /* Fortran sees A' (p x rows) and B' (q x rows) and makes (A'B)' = B'A, q x p. */
+    const fortran_integer m = integer(q), n = integer(p), k = integer(rows);
+    const double one = 1, zero = 0;
+    dgemm_("N", "T", &m, &n, &k, &one, b, &m, a, &n, &zero, ret, &m, 1, 1);
+}
+
 void lyap_linalg_gram(uint32_t rows, uint32_t cols, const double *a, bool is_inner, double *ret)
 {
     /* Fortran sees A' (cols x rows): its product without transposition is A'A. */

@@ -90,11 +90,38 @@ def conv():
     table("golden_conv", rows, "seed, co, ci, kh, kw, n1, n2, s; reshape bound at stride 1 and s, torus norm, zero-padding bound")
 
 
+def layers():
+    rows = []
+    for seed, n in ((1, 1), (2, 2), (3, 5), (4, 12)):
+        a = oracle.SplitMix64(seed).normals(n, n) - np.eye(n)
+        mu, norm = oracle.log_norm2(a), np.linalg.norm(a, 2)
+        rows.append([seed, n, mu, oracle.log_norm_inf(a), oracle.log_norm_inf_gated(a), norm,
+                     oracle.residual_gain(0.3, norm, mu), oracle.residual_cfl(norm, mu)])
+    a = np.array([[-1.0, 10.0], [-10.0, -1.0]])
+    rows.append([0, 2, oracle.log_norm2(a), oracle.log_norm_inf(a), oracle.log_norm_inf_gated(a), np.linalg.norm(a, 2),
+                 oracle.residual_gain(0.3, np.linalg.norm(a, 2), -1.0), oracle.residual_cfl(np.linalg.norm(a, 2), -1.0)])
+    table("golden_residual", rows, "seed, n; of normals - I (seed 0: [[-1,10],[-10,-1]]) mu_2, mu_inf, gated mu_inf, norm, gain at h .3, CFL")
+    rows = []
+    for seed, tokens, n, rms in ((5, 3, 8, 0), (6, 4, 5, 1), (7, 1, 16, 0)):
+        rng = oracle.SplitMix64(seed)
+        gamma, x = rng.normals(n), rng.normals(tokens, n)
+        rows.append([seed, tokens, n, rms, oracle.layernorm_gain(gamma, x, 1e-5, bool(rms))])
+    table("golden_norm_gain", rows, "seed, tokens, n, rms; gain at eps 1e-5 of gamma, then x")
+    rng = oracle.SplitMix64(6)
+    x, a, v, w = rng.normals(5, 4), rng.normals(4, 4), rng.normals(4, 4), rng.normals(4, 7)
+    p = np.exp(x @ a @ x.T / 2)
+    p /= p.sum(1, keepdims=True)
+    table("golden_attention", [[oracle.attention_gain(x, a, v, 4), oracle.attention_gain(x, a, v, 4, p), np.linalg.norm(p, 2),
+                                np.linalg.norm(a.T @ w, 2)]], "bound; bound with P pushed; |P|_2; |A'W|_2")
+    gains = [2.0, 0.5, 1.129, 0.0, 3e-5]
+    table("golden_log_product", [[*gains, oracle.log_product(gains), oracle.log_product(gains[:3])]], "gains; log product; of the first three")
+
+
 def main():
     print("/* representation_values.h - what tests/oracle/oracle.py answers about bounds and windows; made by")
     print(" * tests/oracle/representation_values.py. */")
     print("#ifndef LYAP_REPRESENTATION_VALUES_H\n#define LYAP_REPRESENTATION_VALUES_H\n\n#include <math.h>\n")
-    for part in (growth, update_gain, spectral, conv):
+    for part in (growth, update_gain, spectral, conv, layers):
         part()
     print("#endif")
 
