@@ -23,6 +23,14 @@ enum {
 
 struct exchange; /* one request and its reply */
 
+/* One connection. libmicrohttpd 0.9.75 forgets to say that a request is completed when the
+ * arguments of its URI do not fit the connection's memory: what is left of it is released with the
+ * connection.
+ */
+struct peer {
+    struct exchange *exchange; /* the present one, or NULL */
+};
+
 struct api_server {
     struct MHD_Daemon *daemon;
     struct api_options options;
@@ -45,6 +53,7 @@ struct exchange {
     struct api_exchange core;
     struct api_server *server;
     struct MHD_Connection *connection;
+    struct peer *peer;
     bool is_begun, is_ended;
     struct exchange *next, **link; /* in server->suspended */
 };
@@ -274,18 +283,56 @@ static enum MHD_Result finish(struct exchange *exchange)
 
 /* ---- callbacks ---- */
 
+static void exchange_free(struct exchange *exchange)
+{
+    struct api_server *server = exchange->server;
+    const bool is_begun = exchange->is_begun;
+    exchange->peer->exchange = NULL;
+    api_exchange_release(&exchange->core);
+    free(exchange);
+    if (!is_begun)
+        return;
+    pthread_mutex_lock(&server->lock);
+    assert(server->active_count > 0);
+    server->active_count--;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct peer *peer = *context;
+    (void)cls, (void)connection;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = calloc(1, sizeof *peer);
+        return;
+    }
+    if (peer && peer->exchange)
+        exchange_free(peer->exchange);
+    free(peer);
+    *context = NULL;
+}
+
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *connection)
 {
     struct api_server *server = cls;
-    struct exchange *exchange = calloc(1, sizeof *exchange);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct peer *peer = info ? info->socket_context : NULL;
+    struct exchange *exchange = peer ? calloc(1, sizeof *exchange) : NULL;
     if (!exchange)
         return NULL;
     exchange->server = server;
     exchange->connection = connection;
+    exchange->peer = peer;
     if (api_exchange_init(&exchange->core, uri, &server->ports, &server->budget) != LYAP_OK) {
         free(exchange);
         return NULL;
     }
+    if (peer->exchange)
+        exchange_free(peer->exchange);
+    peer->exchange = exchange;
     return exchange;
 }
 
@@ -310,22 +357,11 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection, c
 static void on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
                          enum MHD_RequestTerminationCode code)
 {
-    struct api_server *server = cls;
     struct exchange *exchange = *con_cls;
-    (void)connection, (void)code;
-    if (!exchange)
-        return;
-    const bool is_begun = exchange->is_begun;
-    api_exchange_release(&exchange->core);
-    free(exchange);
+    (void)cls, (void)connection, (void)code;
+    if (exchange)
+        exchange_free(exchange);
     *con_cls = NULL;
-    if (!is_begun)
-        return;
-    pthread_mutex_lock(&server->lock);
-    assert(server->active_count > 0);
-    server->active_count--;
-    pthread_cond_broadcast(&server->changed);
-    pthread_mutex_unlock(&server->lock);
 }
 
 /* The api never logs; libmicrohttpd would write to stderr. */
@@ -396,8 +432,9 @@ static enum lyap_status start(struct api_server *server, const struct api_addres
     errno = 0;
     server->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
-        server, MHD_OPTION_URI_LOG_CALLBACK, on_uri, server, MHD_OPTION_CONNECTION_LIMIT,
+        MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&socket, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, server, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)o->connection_count_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)o->connection_memory_bytes, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)o->connection_timeout_s, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, pool,

@@ -146,26 +146,28 @@ struct lyap_run *lyap_registry_next(struct lyap_registry *registry, struct lyap_
 static uint64_t exact_bytes(const struct lyap_run *run)
 {
     const struct lyap_declaration *declaration = &run->declaration->declaration;
-    uint64_t elements = 0;
+    double elements = 0;
     for (uint32_t i = 0; i < declaration->set.count; i++)
-        elements += declaration->set.tensors[i].count;
-    return lyap_memory_bytes_estimate(declaration, elements * 4);
+        elements += (double)declaration->set.tensors[i].count;
+    if (elements * 4 >= 0x1p60) /* declared, beyond every budget */
+        return UINT64_MAX;
+    return lyap_memory_bytes_estimate(declaration, (uint64_t)elements * 4);
 }
 
 void lyap_registry_choose_retention(struct lyap_registry *registry, struct lyap_run *run)
 {
     const enum lyap_retention wanted = run->declaration->declaration.retention;
-    if (run->declaration->declaration.set.count == 0)
+    if (run->declaration->declaration.set.count == 0 || run->charged_bytes > 0 ||
+        run->retention == LYAP_RETENTION_SKETCH)
         return;
+    /* Asking for `exact` does not lift the operator's limit. A run that was exact and let go of its
+     * predecessors has to fit again. */
     const uint64_t bytes = exact_bytes(run);
-    if (run->retention == LYAP_RETENTION_AUTO) {
-        const bool fits = registry->charged_bytes <= registry->retention_bytes_max &&
-                          bytes <= registry->retention_bytes_max - registry->charged_bytes;
-        run->retention = wanted != LYAP_RETENTION_AUTO ? wanted
-                         : fits                        ? LYAP_RETENTION_EXACT
-                                                       : LYAP_RETENTION_SKETCH;
-    }
-    if (run->retention == LYAP_RETENTION_EXACT && run->charged_bytes == 0) {
+    const bool fits = registry->charged_bytes <= registry->retention_bytes_max &&
+                      bytes <= registry->retention_bytes_max - registry->charged_bytes;
+    run->retention =
+        fits && wanted != LYAP_RETENTION_SKETCH ? LYAP_RETENTION_EXACT : LYAP_RETENTION_SKETCH;
+    if (run->retention == LYAP_RETENTION_EXACT) {
         run->charged_bytes = bytes;
         registry->charged_bytes += bytes;
     }

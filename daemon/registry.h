@@ -117,7 +117,8 @@ uint32_t lyap_registry_count(const struct lyap_registry *registry);
 uint64_t lyap_registry_charged(const struct lyap_registry *registry);
 /* Runs one after the other: NULL gives the first, the last gives NULL. */
 struct lyap_run *lyap_registry_next(struct lyap_registry *registry, struct lyap_run *run);
-/* Decides exact or sketch retention when it is not chosen yet, and charges the budget. */
+/* Decides exact or sketch retention when it is not chosen yet, and charges the budget. Sketch, when
+ * exact does not fit, also where it was asked for. */
 void lyap_registry_choose_retention(struct lyap_registry *registry, struct lyap_run *run);
 /* Buffers held are `bytes`: the charge grows to two generations of them. */
 void lyap_registry_charge(struct lyap_registry *registry, struct lyap_run *run, uint64_t bytes);

@@ -66,7 +66,9 @@ static bool name_is_valid(const char *name, size_t bytes_max)
     static const char alphabet[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     const size_t length = strlen(name);
-    return length > 0 && length <= bytes_max && strspn(name, alphabet) == length;
+    /* HTTP clients take the path segments . and .. away: what has such a name is out of reach. */
+    return length > 0 && length <= bytes_max && strspn(name, alphabet) == length &&
+           strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 bool lyap_run_name_is_valid(const char *name)
