@@ -22,7 +22,7 @@ static double now_ns(void)
 }
 
 static double x[CHUNK], y[CHUNK], w[CHUNK], z[CHUNK], sums[LYAP_SKETCH_SIZE + LYAP_SKETCH_BLOCK];
-static float narrow[CHUNK];
+static float narrow[CHUNK], narrow_2[CHUNK], narrow_3[CHUNK];
 static struct lyap_lanes lanes[LYAP_PAIR_COUNT];
 static struct lyap_moment_sums moments;
 static const double factors[3] = { 0.9, 0.1, 1e-8 };
@@ -63,6 +63,42 @@ static void run_subtract(const struct lyap_kernels *k, uint64_t i)
     (void)i;
     k->subtract(x, y, CHUNK, z);
 }
+static void run_scan(const struct lyap_kernels *k, uint64_t i)
+{
+    struct lyap_scan scan;
+    (void)i;
+    k->scan_f32(narrow, CHUNK, &scan);
+}
+static void run_absorb(const struct lyap_kernels *k, uint64_t i)
+{
+    const struct lyap_sketch_run run = { 7, i * (CHUNK / LYAP_SKETCH_BLOCK), LYAP_SKETCH_SIZE };
+    k->absorb_f32(narrow, CHUNK / LYAP_SKETCH_BLOCK, &run, &moments, sums);
+}
+static void run_moved(const struct lyap_kernels *k, uint64_t i)
+{
+    static struct lyap_moved_sums moved_sums;
+    struct lyap_moved moved = { .param = narrow,
+                                .grad = narrow_2,
+                                .param_prev = narrow_2,
+                                .grad_prev = narrow,
+                                .step_grad = 0.1 };
+    (void)i;
+    k->moved_f32(&moved, CHUNK, &moved_sums);
+}
+static void run_moved_part(const struct lyap_kernels *k, uint64_t i)
+{
+    static struct lyap_moved_sums moved_sums;
+    struct lyap_moved moved = { .param = narrow,
+                                .grad = narrow_2,
+                                .param_prev = narrow_2,
+                                .grad_prev = narrow,
+                                .part_prev = narrow,
+                                .part = narrow_3,
+                                .step_grad = 0.1,
+                                .part_delta = 0.9 };
+    (void)i;
+    k->moved_f32(&moved, CHUNK, &moved_sums);
+}
 static void run_precondition(const struct lyap_kernels *k, uint64_t i)
 {
     (void)i;
@@ -75,7 +111,9 @@ static const struct {
 } rows[] = { { "widen F32", run_widen },   { "moments", run_moments },
              { "sketch", run_sketch },     { "dot", run_dot },
              { "diff_sq", run_diff_sq },   { "pair (5 products)", run_pair },
-             { "subtract", run_subtract }, { "precondition", run_precondition } };
+             { "subtract", run_subtract }, { "precondition", run_precondition },
+             { "scan F32", run_scan },     { "absorb F32", run_absorb },
+             { "moved F32", run_moved },   { "moved F32, momentum", run_moved_part } };
 
 static void bench_row(unsigned row)
 {
@@ -187,6 +225,7 @@ int main(int argc, char **argv)
     const uint64_t count = (uint64_t)((argc > 1 ? strtod(argv[1], NULL) : 16.0) * 1e6);
     for (int i = 0; i < CHUNK; i++) {
         narrow[i] = (float)i - 255.5f;
+        narrow_2[i] = 1.0f / (float)(i + 3);
         x[i] = narrow[i];
         y[i] = 1.0 / (i + 1);
         w[i] = 0.5 + y[i];

@@ -171,8 +171,22 @@ static void settle_memory(struct lyap_intake *intake)
     memory->has_probes = intake->has_role[LYAP_ROLE_PROBE_GRAD];
     if (lyap_snapshot_has(snapshot, LYAP_META_CLIP_FACTOR))
         memory->clip_factor = snapshot->clip_factor;
+    lyap_sketch_read(&intake->sketches[LYAP_SKETCH_PARAM], memory->param_sketch);
     memcpy(memory->rules, intake->rules, memory->group_count * sizeof *memory->rules);
     drop_wrong_state(intake);
+}
+
+static void read_sketches(struct lyap_intake *intake)
+{
+    double *const *sketches = intake->partial.sketches;
+    for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++)
+        if (intake->has_sketch[i])
+            lyap_sketch_read(&intake->sketches[i], sketches[i]);
+    if (!intake->is_delta_sketch_late || !intake->has_sketch[LYAP_SKETCH_DELTA])
+        return;
+    const double *before = intake->config.previous->param_sketch;
+    for (uint32_t i = 0; i < LYAP_SKETCH_SIZE; i++)
+        sketches[LYAP_SKETCH_DELTA][i] += sketches[LYAP_SKETCH_PARAM][i] - before[i];
 }
 
 enum lyap_status lyap_intake_finish(struct lyap_intake *intake, struct lyap_partial *ret_partial,
@@ -185,9 +199,7 @@ enum lyap_status lyap_intake_finish(struct lyap_intake *intake, struct lyap_part
         fill_empty(intake);
         settle_clip(intake);
         lyap_products_finish(intake);
-        for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++)
-            if (intake->has_sketch[i])
-                lyap_sketch_read(&intake->sketches[i], intake->partial.sketches[i]);
+        read_sketches(intake);
         intake->partial.is_state_exact = is_state_exact(intake);
     }
     const bool is_kept = intake->memory && !intake->is_partial_grade &&

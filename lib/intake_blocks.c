@@ -171,6 +171,15 @@ void lyap_intake_sketch(struct lyap_intake *intake, enum lyap_sketch_role role, 
     intake->kernels->sketch(x, lyap_padded(count) / SMALL, &run, sketch->sums);
 }
 
+void lyap_intake_keep(const struct lyap_kernels *kernels, uint64_t tensor_bytes,
+                      unsigned char *target, const void *source, uint64_t length)
+{
+    if (tensor_bytes >= LYAP_STREAMED_BYTES_MIN)
+        kernels->stream(target, source, (size_t)length);
+    else
+        memcpy(target, source, (size_t)length);
+}
+
 /* Which rows and sketch come from the elements of a role alone. */
 static const struct {
     bool has_moments, has_sketch;
@@ -214,6 +223,34 @@ static void sketch_role(struct lyap_intake *intake, const struct lyap_intake_arr
     lyap_intake_sketch(intake, outputs[role].sketch, array->entry.tensor, first, count, x);
 }
 
+/* Whole sketch blocks of finite F32 in one pass, where the elements go as they are to their place.
+ * Returns how many elements it took: none, or all but the rest of a block. */
+static uint64_t role_block_f32(struct lyap_intake *intake, const struct lyap_intake_array *array,
+                               uint64_t first, uint64_t count, const unsigned char *bytes,
+                               struct lyap_moment_sums *sums)
+{
+    const struct lyap_intake_tensor *tensor = &intake->tensors[array->entry.tensor];
+    const uint64_t at = first + (tensor->part ? tensor->part->offset : 0);
+    const uint64_t whole = count - count % SMALL;
+    struct lyap_sketch *sketch = &intake->sketches[outputs[array->entry.what].sketch];
+    const struct lyap_sketch_run run = { .seed = tensor->seed,
+                                         .first_block = at / SMALL,
+                                         .size = sketch->size };
+    struct lyap_scan scan;
+    if (!outputs[array->entry.what].has_moments || array->entry.dtype != LYAP_DTYPE_F32 ||
+        (tensor->part && tensor->part->is_box) || at % SMALL != 0)
+        return 0;
+    intake->kernels->scan_f32(bytes, (size_t)whole, &scan);
+    if (scan.largest >= LYAP_F32_INFINITY)
+        return 0;
+    intake->kernels->absorb_f32(bytes, (size_t)whole / SMALL, &run, sums, sketch->sums);
+    float largest_value;
+    memcpy(&largest_value, &scan.largest, sizeof largest_value);
+    sums->max.lane[0] = fmax(sums->max.lane[0], largest_value);
+    sums->zeros += scan.zeros;
+    return whole;
+}
+
 /* One sum block of a role: `count` elements from `first`, raw. */
 static void role_block(struct lyap_intake *intake, struct lyap_intake_array *array, uint64_t first,
                        uint64_t count, const unsigned char *bytes)
@@ -226,7 +263,9 @@ static void role_block(struct lyap_intake *intake, struct lyap_intake_array *arr
     double *x = intake->chunks[LYAP_ARRAY_SCRATCH];
     struct lyap_moment_sums sums = { 0 };
     uint64_t nonfinite = 0;
-    for (uint64_t at = 0; at < count; at += LYAP_CHUNK) {
+    const uint64_t done =
+        is_divided ? 0 : role_block_f32(intake, array, first, count, bytes, &sums);
+    for (uint64_t at = done; at < count; at += LYAP_CHUNK) {
         const size_t taken = count - at < LYAP_CHUNK ? (size_t)(count - at) : LYAP_CHUNK;
         lyap_chunk_widen(intake->kernels, entry->dtype, bytes + at * size, taken, x);
         if (is_divided)
@@ -288,18 +327,6 @@ void lyap_intake_advance(struct lyap_intake *intake)
     }
 }
 
-/* Large arrays leave the caches before they are read again, small ones do not. */
-static void store_block(const struct lyap_intake *intake, const struct lyap_intake_array *array,
-                        uint64_t start, uint64_t length, const unsigned char *bytes)
-{
-    if (!array->store)
-        return;
-    if (array->bytes >= LYAP_STREAMED_BYTES_MIN)
-        intake->kernels->stream(array->store + start, bytes, (size_t)length);
-    else
-        memcpy(array->store + start, bytes, (size_t)length);
-}
-
 /* Takes bytes up to the end of the present block, and works on the block when it is whole: where it
  * is, or gathered in the staging. */
 static uint64_t take_block(struct lyap_intake *intake, struct lyap_intake_array *array,
@@ -316,7 +343,9 @@ static uint64_t take_block(struct lyap_intake *intake, struct lyap_intake_array 
     if (array->done == end) {
         const unsigned char *whole = is_in_place ? bytes : intake->staging;
         block_arrived(intake, array, start / size, (end - start) / size, whole);
-        store_block(intake, array, start, end - start, whole);
+        if (array->store)
+            lyap_intake_keep(intake->kernels, array->bytes, array->store + start, whole,
+                             end - start);
     }
     return taken;
 }

@@ -165,6 +165,18 @@ static enum lyap_status lay_hold(struct lyap_intake *intake)
     return LYAP_OK;
 }
 
+/* A sketch is linear: that of D follows from two of theta where every element of both is in a D. */
+static bool is_delta_sketch_late(const struct lyap_intake *intake)
+{
+    const struct lyap_memory *previous = intake->config.previous;
+    for (uint32_t i = 0; previous && i < intake->tensor_count; i++) {
+        const struct lyap_intake_tensor *tensor = &intake->tensors[i];
+        if (tensor->entry_count > 0 ? !tensor->is_delta_derived : previous->tensors[i].count > 0)
+            return false;
+    }
+    return previous != NULL;
+}
+
 /* A sketch is of all tensors of this rank, or it is not given. */
 static void mark_sketches(struct lyap_intake *intake)
 {
@@ -195,6 +207,7 @@ static void mark_sketches(struct lyap_intake *intake)
             intake->has_sketch[LYAP_SKETCH_PAIR_Y] = false;
     }
     intake->has_sketch[LYAP_SKETCH_DELTA] = has_any_delta && has_every_delta;
+    intake->is_delta_sketch_late = is_delta_sketch_late(intake);
 }
 
 static enum lyap_status allocate_moment_rows(struct lyap_intake *intake, enum lyap_reduce first)

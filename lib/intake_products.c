@@ -34,7 +34,7 @@ static double *scratch(const struct chunk *chunk, enum lyap_array array)
     return chunk->intake->chunks[array];
 }
 
-#define SUM_OF(chunk, row) (&(chunk)->sums[LYAP_REDUCE_##row - LYAP_PRODUCT_FIRST])
+#define SUM_OF(chunk, row) LYAP_PRODUCT_SUM((chunk)->sums, row)
 
 static void clean(double *x, size_t count)
 {
@@ -130,6 +130,24 @@ static void load(struct chunk *chunk)
         load_previous(chunk, (enum lyap_plane)i, planes[i]);
 }
 
+/* The sketch of D where it is not the difference of the sketches of theta: everywhere, or at the
+ * elements that are left out of D. */
+static void sketch_delta(struct chunk *chunk, bool is_whole)
+{
+    struct lyap_intake *intake = chunk->intake;
+    const double *source = chunk->at[LYAP_ARRAY_DELTA];
+    double *rest = scratch(chunk, LYAP_ARRAY_SCRATCH);
+    if (intake->is_delta_sketch_late && is_whole)
+        return;
+    if (intake->is_delta_sketch_late) {
+        intake->kernels->subtract(chunk->at[LYAP_ARRAY_PARAM], chunk->at[LYAP_ARRAY_PARAM_PREV],
+                                  chunk->padded, rest);
+        intake->kernels->subtract(source, rest, chunk->padded, rest);
+        source = rest;
+    }
+    lyap_intake_sketch(intake, LYAP_SKETCH_DELTA, chunk->index, chunk->first, chunk->count, source);
+}
+
 /* D = theta_t - theta_{t-1}; its moments and sketch, which a pushed delta had when it arrived. */
 static uint64_t derive_delta(struct chunk *chunk, struct lyap_moment_sums *moments)
 {
@@ -141,12 +159,12 @@ static uint64_t derive_delta(struct chunk *chunk, struct lyap_moment_sums *momen
         intake->kernels->subtract(chunk->at[LYAP_ARRAY_PARAM], chunk->at[LYAP_ARRAY_PARAM_PREV],
                                   chunk->padded, delta);
         nonfinite = lyap_moment_chunk(intake->kernels, delta, chunk->count, moments);
-        lyap_intake_sketch(intake, LYAP_SKETCH_DELTA, chunk->index, chunk->first, chunk->count,
-                           delta);
         chunk->at[LYAP_ARRAY_DELTA] = delta;
     }
     if (param != 0 && intake->arrays[param - 1].has_nonfinite)
         clean(scratch(chunk, LYAP_ARRAY_PARAM), chunk->count);
+    if (chunk->tensor->is_delta_derived)
+        sketch_delta(chunk, nonfinite == 0);
     return nonfinite;
 }
 
@@ -168,10 +186,7 @@ static void keep_state(struct chunk *chunk, enum lyap_plane plane, const double 
         kernels->narrow(x, chunk->count, narrowed);
         source = narrowed;
     }
-    if (chunk->tensor->count * size >= LYAP_STREAMED_BYTES_MIN)
-        kernels->stream(target, source, chunk->count * size);
-    else
-        memcpy(target, source, chunk->count * size);
+    lyap_intake_keep(kernels, chunk->tensor->count * size, target, source, chunk->count * size);
 }
 
 /* Of m, v at t - 1 and the gradient of update t - 1. A tensor that had no gradient then was left
@@ -456,14 +471,14 @@ void lyap_products_open(struct lyap_intake *intake)
 {
     lyap_moment_reset(&intake->delta_moments);
     lyap_pairwise_reset(&intake->products, LYAP_PRODUCT_COUNT);
+    lyap_moved_open(intake);
 }
 
 void lyap_products_block(struct lyap_intake *intake, uint32_t index, uint64_t first, uint64_t count,
                          const unsigned char *streamed)
 {
     const uint32_t group = intake->config.declaration->set.tensors[index].group;
-    struct lyap_lanes sums[LYAP_PRODUCT_COUNT] = { 0 };
-    struct lyap_moment_sums moments = { 0 };
+    struct lyap_product_sums sums = { 0 };
     uint64_t nonfinite = 0;
     struct chunk chunk = { .intake = intake,
                            .tensor = &intake->tensors[index],
@@ -471,15 +486,16 @@ void lyap_products_block(struct lyap_intake *intake, uint32_t index, uint64_t fi
                            .streamed = streamed,
                            .streamed_first = first,
                            .rule = &intake->rules[group],
-                           .sums = sums };
+                           .sums = sums.rows };
     if (chunk.tensor->previous)
         chunk.previous = &intake->config.previous->rules[group];
-    for (uint64_t at = 0; at < count; at += LYAP_CHUNK) {
+    const uint64_t done = lyap_moved_block(intake, first, count, streamed, &sums);
+    for (uint64_t at = done; at < count; at += LYAP_CHUNK) {
         chunk.first = first + at;
         chunk.count = count - at < LYAP_CHUNK ? (size_t)(count - at) : LYAP_CHUNK;
         chunk.padded = lyap_padded(chunk.count);
         load(&chunk);
-        nonfinite += derive_delta(&chunk, &moments);
+        nonfinite += derive_delta(&chunk, &sums.moments);
         add_plain_products(&chunk);
         hold_state(&chunk);
         add_update_error(&chunk);
@@ -488,10 +504,10 @@ void lyap_products_block(struct lyap_intake *intake, uint32_t index, uint64_t fi
     }
     double totals[LYAP_PRODUCT_COUNT];
     for (unsigned i = 0; i < LYAP_PRODUCT_COUNT; i++)
-        totals[i] = lyap_lanes_total(&sums[i]);
+        totals[i] = lyap_lanes_total(&sums.rows[i]);
     lyap_pairwise_push(&intake->products, totals);
     if (chunk.tensor->is_delta_derived)
-        lyap_moment_close_block(&intake->delta_moments, &moments, count, nonfinite);
+        lyap_moment_close_block(&intake->delta_moments, &sums.moments, count, nonfinite);
 }
 
 void lyap_products_close(struct lyap_intake *intake, uint32_t index)

@@ -21,6 +21,8 @@ enum {
 /* Bit of one product row. */
 #define LYAP_PRODUCT_BIT(row) (UINT32_C(1) << (LYAP_REDUCE_##row - LYAP_PRODUCT_FIRST))
 
+#define LYAP_PRODUCT_SUM(rows, row) (&(rows)[LYAP_REDUCE_##row - LYAP_PRODUCT_FIRST])
+
 /* Sums of blocks, added pairwise like a binary counter: level i holds the sum of 2^i blocks. */
 struct lyap_pairwise {
     double levels[LYAP_PAIRWISE_LEVELS][LYAP_PRODUCT_COUNT];
@@ -33,6 +35,12 @@ struct lyap_moment_total {
     struct lyap_pairwise sums; /* sq, abs */
     double max, block_sq;
     uint64_t zeros, nonfinite, count;
+};
+
+/* What the products of one sum block come to. */
+struct lyap_product_sums {
+    struct lyap_lanes rows[LYAP_PRODUCT_COUNT]; /* those of enum lyap_pair_sum first */
+    struct lyap_moment_sums moments;            /* of D, where it is derived */
 };
 
 /* Geometry of the part of a tensor that this rank holds. */
@@ -109,6 +117,7 @@ struct lyap_intake {
     struct lyap_memory *memory;         /* owned; NULL in sketch retention */
     unsigned char *hold;                /* owned; roles held for products only */
     bool has_sketch[LYAP_SKETCH_COUNT]; /* complete over the tensors of this rank */
+    bool is_delta_sketch_late;          /* that of D is the difference of two of theta */
     struct lyap_partial partial;        /* owned */
     struct lyap_sketch sketches[LYAP_SKETCH_COUNT];
     bool is_partial_grade, has_role[LYAP_ROLE_COUNT], has_nonfinite;
@@ -117,6 +126,8 @@ struct lyap_intake {
     struct lyap_moment_total moments;       /* of the open entry */
     struct lyap_moment_total delta_moments; /* of theta differences, along with the products */
     struct lyap_pairwise products;
+    struct lyap_moved moved;      /* constants of the tensor whose products run */
+    bool is_moved_plain;          /* intake_moved.c does them */
     double (*chunks)[LYAP_CHUNK]; /* owned, aligned; LYAP_ARRAY_COUNT */
     unsigned char *staging;       /* owned; one block of any type */
 };
@@ -161,6 +172,18 @@ void lyap_chunk_widen(const struct lyap_kernels *kernels, enum lyap_dtype dtype,
                       const unsigned char *bytes, size_t count, double *ret);
 void lyap_intake_sketch(struct lyap_intake *intake, enum lyap_sketch_role role, uint32_t index,
                         uint64_t first, size_t count, const double *x);
+
+/* Copies to a plane, past the caches where the tensor is large: it leaves them before it is read
+ * again. */
+void lyap_intake_keep(const struct lyap_kernels *kernels, uint64_t tensor_bytes,
+                      unsigned char *target, const void *source, uint64_t length);
+
+/* moved */
+void lyap_moved_open(struct lyap_intake *intake);
+/* The products of the first elements of a block into `sums`, all zero before; how many elements it
+ * did: none when the general way must go over them. */
+uint64_t lyap_moved_block(struct lyap_intake *intake, uint64_t first, uint64_t count,
+                          const unsigned char *streamed, struct lyap_product_sums *sums);
 
 /* products */
 void lyap_products_open(struct lyap_intake *intake);

@@ -16,7 +16,8 @@ struct lyap_memory *lyap_memory_new(uint32_t tensor_count, uint32_t group_count)
     memory->clip_factor = 1;
     memory->tensors = lyap_alloc_array(tensor_count, sizeof *memory->tensors);
     memory->rules = lyap_alloc_array(group_count, sizeof *memory->rules);
-    if (memory->tensors && memory->rules)
+    memory->param_sketch = lyap_alloc_array(LYAP_SKETCH_SIZE, sizeof *memory->param_sketch);
+    if (memory->tensors && memory->rules && memory->param_sketch)
         return memory;
     lyap_memory_free(memory);
     return NULL;
@@ -28,6 +29,7 @@ void lyap_memory_free(struct lyap_memory *memory)
         return;
     for (unsigned i = 0; i < LYAP_PLANE_COUNT; i++)
         lyap_free_aligned(memory->planes[i]);
+    lyap_free(memory->param_sketch);
     lyap_free(memory->rules);
     lyap_free(memory->tensors);
     lyap_free(memory);
@@ -65,7 +67,8 @@ const unsigned char *lyap_memory_slot_bytes(const struct lyap_memory *memory, ui
 uint64_t lyap_memory_bytes(const struct lyap_memory *memory)
 {
     uint64_t bytes = sizeof *memory + memory->tensor_count * sizeof *memory->tensors +
-                     memory->group_count * sizeof *memory->rules;
+                     memory->group_count * sizeof *memory->rules +
+                     LYAP_SKETCH_SIZE * sizeof *memory->param_sketch;
     for (unsigned i = 0; i < LYAP_PLANE_COUNT; i++)
         bytes += memory->plane_bytes[i];
     return bytes;
@@ -83,6 +86,7 @@ uint64_t lyap_memory_bytes_estimate(const struct lyap_declaration *declaration,
     for (uint32_t i = 0; i < declaration->set.count; i++)
         elements += declaration->set.tensors[i].count;
     const uint64_t state = elements * lyap_step_state_bytes(&declaration->optimizer);
-    const uint64_t fixed = declaration->set.count * sizeof(struct lyap_memory_tensor);
+    const uint64_t fixed = declaration->set.count * sizeof(struct lyap_memory_tensor) +
+                           LYAP_SKETCH_SIZE * sizeof(double);
     return 2 * (2 * param_bytes + state + fixed);
 }

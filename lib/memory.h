@@ -38,8 +38,9 @@ struct lyap_memory {
     struct lyap_step_rule *rules;            /* owned; one per optimizer group: the coming update */
     unsigned char *planes[LYAP_PLANE_COUNT]; /* owned, aligned; NULL when empty */
     uint64_t plane_bytes[LYAP_PLANE_COUNT];  /* capacity, recycled planes may have more than used */
-    double clip_factor;                      /* stored gradient = factor x true one */
-    bool has_grads, has_probes;              /* any tensor has */
+    double *param_sketch;       /* owned; LYAP_SKETCH_SIZE: of theta, all tensors of this rank */
+    double clip_factor;         /* stored gradient = factor x true one */
+    bool has_grads, has_probes; /* any tensor has */
 };
 
 /* Empty, for `tensor_count` tensors and `group_count` rules. NULL: out of memory. */

@@ -48,6 +48,36 @@ struct lyap_gain {
     double beta1, beta2, inverse1, inverse2, eps, rate;
 };
 
+/* Extrema of F32 elements. */
+struct lyap_scan {
+    uint32_t
+        largest; /* the bits of the largest |x|; LYAP_F32_INFINITY or more: one is not finite */
+    uint64_t zeros;
+};
+
+enum { LYAP_F32_INFINITY = 0x7f800000, LYAP_MOVED_BLOCKS_MAX = 8 };
+
+/* One F32 tensor at t and t - 1 under a linear rule, and the constants of its steps (step.h):
+ *   D = param - param_prev
+ *   p_{t-1} = step_grad grad_prev + step_param param_prev + part_prev
+ *   part    = part_delta D + part_grad grad_prev + part_param param_prev, the momentum's part of
+ * p_t rest    = rest_param param + part, which is p_t without the gradient's share. Arrays of a
+ * body or a plane are not aligned. Without momentum part and part_prev are NULL. */
+struct lyap_moved {
+    const void *param, *grad, *param_prev, *grad_prev, *part_prev;
+    float *part; /* takes it rounded; what is summed is not */
+    double step_grad, step_param, part_delta, part_grad, part_param, rest_param;
+};
+
+/* In progress over a sum block. */
+struct lyap_moved_sums {
+    struct lyap_moment_sums moments; /* of D */
+    struct lyap_lanes pair[LYAP_PAIR_COUNT];
+    struct lyap_lanes error, size;        /* |D - p_{t-1}|^2, |p_{t-1}|^2 */
+    struct lyap_lanes rest_sq, rest_grad; /* |rest|^2, <rest, g>; zero of a rule without rest */
+    struct lyap_lanes energies[LYAP_MOVED_BLOCKS_MAX]; /* scratch: of the blocks of D */
+};
+
 struct lyap_kernels {
     const char *name;
     /* Exact; `source` is unaligned, any count. */
@@ -94,6 +124,13 @@ struct lyap_kernels {
     void (*quotient)(const double *x, const double *y, size_t count, double factor, double *ret);
     /* x /= divisor, elementwise. */
     void (*divide)(double *x, size_t count, double divisor);
+    /* F32 in place, unaligned; count: multiple of the block. absorb adds to moments (all but max
+     * and zeros) and sketch; elements are finite. */
+    void (*scan_f32)(const void *source, size_t count, struct lyap_scan *ret);
+    void (*absorb_f32)(const void *source, size_t blocks, const struct lyap_sketch_run *run,
+                       struct lyap_moment_sums *sums, double *sketch_sums);
+    /* count: multiple of the block, LYAP_MOVED_BLOCKS_MAX of them at most; elements are finite. */
+    void (*moved_f32)(const struct lyap_moved *arrays, size_t count, struct lyap_moved_sums *sums);
 };
 
 /* The widest variant this CPU has. Cheap: the choice is one look at a table of the compiler. */

@@ -242,18 +242,29 @@ static inline uint64_t mix64(uint64_t z)
     return z ^ (z >> 31);
 }
 
-/* docs/sketch.md: two hashes a block give its signs and its place. Coordinate j keeps its sign when
- * bit j of the first is set: the inverted bit, moved to the top, flips the sign bit. */
+/* docs/sketch.md: two hashes a block give its signs and its place. */
+struct sketch_place {
+    int64_t flips; /* bit j: coordinate j changes its sign */
+    size_t offset; /* of the block in the sums */
+};
+
+static inline struct sketch_place sketch_place(const struct lyap_sketch_run *run, size_t block)
+{
+    const uint64_t counter =
+        run->seed + UINT64_C(0x9E3779B97F4A7C15) * (2 * (run->first_block + block) + 1);
+    const uint64_t place = mix64(counter + UINT64_C(0x9E3779B97F4A7C15));
+    return (struct sketch_place){ .flips = (int64_t)~mix64(counter),
+                                  .offset = (size_t)(((place >> 32) * run->size) >> 32) };
+}
+
+/* The bit of a coordinate, moved to the top, flips the sign bit. */
 static void sketch(const double *x, size_t blocks, const struct lyap_sketch_run *run, double *sums)
 {
     const bits lanes = lane_numbers();
     for (size_t b = 0; b < blocks; b++, x += BLOCK) {
-        const uint64_t counter =
-            run->seed + UINT64_C(0x9E3779B97F4A7C15) * (2 * (run->first_block + b) + 1);
-        const int64_t flips = (int64_t)~mix64(counter);
-        const uint64_t place = mix64(counter + UINT64_C(0x9E3779B97F4A7C15));
-        double *target = sums + (((place >> 32) * run->size) >> 32);
-        const bits all = flips - (bits){ 0 };
+        const struct sketch_place place = sketch_place(run, b);
+        double *target = sums + place.offset;
+        const bits all = place.flips - (bits){ 0 };
         for (int i = 0; i < BLOCK; i += WIDTH) {
             const bits sign = (all << (BLOCK - 1 - i - lanes)) & INT64_MIN;
             store(target + i, load(target + i) + (real)((bits)load(x + i) ^ sign));
@@ -419,6 +430,8 @@ static void divide(double *x, size_t count, double divisor)
         store(x + i, load(x + i) / divisor);
 }
 
+#include "kernels/loops_f32.h"
+
 const struct lyap_kernels LYAP_LOOPS = {
     .name = LYAP_LOOPS_NAME,
     .widen = { [LYAP_DTYPE_F64] = widen_f64,
@@ -443,6 +456,9 @@ const struct lyap_kernels LYAP_LOOPS = {
     .precondition = precondition,
     .quotient = quotient,
     .divide = divide,
+    .scan_f32 = scan_f32,
+    .absorb_f32 = absorb_f32,
+    .moved_f32 = moved_f32,
 };
 
 #endif
