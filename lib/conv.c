@@ -54,8 +54,8 @@ enum lyap_status lyap_conv_check(const struct lyap_conv *conv, struct lyap_error
         if (status != LYAP_OK)
             return status;
     }
-    const double elements = (double)conv->out * (conv->in / conv->groups) * conv->size[0] *
-                            conv->size[1]; /* exact enough: far below 2^53 or far above the limit */
+    const uint32_t in_each = conv->in / conv->groups;
+    const double elements = (double)conv->out * in_each * conv->size[0] * conv->size[1];
     if (elements > LYAP_CONV_ELEMENTS_MAX)
         return lyap_error_set(reterr, LYAP_E_LIMIT, "convolution: %.0f elements, at most %d",
                               elements, LYAP_CONV_ELEMENTS_MAX);
@@ -92,7 +92,9 @@ static struct lyap_spectral_matrix reshape(const struct group *g, int which, dou
 {
     const size_t heights[RESHAPES] = { g->out, g->in, (size_t)g->out * g->rows,
                                        (size_t)g->out * g->cols };
-    const size_t height = heights[which], width = group_count(g) / height;
+    const size_t height = heights[which];
+    assert(height > 0);
+    const size_t width = group_count(g) / height;
     size_t from = 0;
     for (size_t o = 0; o < g->out; o++)
         for (size_t i = 0; i < g->in; i++)
@@ -125,7 +127,8 @@ static double coverage(const struct lyap_conv *conv, int axis)
 {
     const uint32_t stride = conv->stride[axis];
     const uint32_t period = stride / gcd(stride, conv->dilation[axis]);
-    return (conv->size[axis] + period - 1) / period;
+    const uint32_t taps = (conv->size[axis] + period - 1) / period;
+    return taps;
 }
 
 static enum lyap_status group_upper(const struct group *g, bool is_strided, double *scratch,
@@ -320,9 +323,9 @@ double lyap_conv_torus_flops(const struct lyap_conv *conv, uint32_t rows, uint32
     const double least = fmin(out, in), largest = fmax(out, in);
     const double transform = 8 * out * in * conv->size[1];
     const double value = 4 * least * least * largest + 16. / 3 * least * least * least;
-    const double frequencies = (rows / 2 + 1.) * cols;
-    const double rows_transform = 4 * out * in * conv->size[0] * conv->size[1] * (rows / 2 + 1.);
-    return conv->groups * (frequencies * (transform + value) + rows_transform);
+    const double half = floor(rows / 2.) + 1;
+    const double rows_transform = 4 * out * in * conv->size[0] * conv->size[1];
+    return conv->groups * half * (cols * (transform + value) + rows_transform);
 }
 
 enum lyap_status lyap_conv_torus_norm(const struct lyap_conv *conv, uint32_t rows, uint32_t cols,

@@ -41,10 +41,11 @@ LYAP_MUST_CHECK enum lyap_status lyap_linalg_cholesky(uint32_t b, const double *
  * with non-zero diagonal. */
 void lyap_linalg_solve_triangular(uint32_t b, const double *r, uint32_t count, double *rows);
 
-/* Largest singular value of a rows x cols matrix, which is overwritten. E_NUMERIC, E_NOMEM. */
+/* Largest singular value of a rows x cols matrix, which is overwritten. E_NUMERIC, E_NOMEM;
+ * E_LIMIT: LAPACK's workspace exceeds its integers. */
 LYAP_MUST_CHECK enum lyap_status lyap_linalg_norm(uint32_t rows, uint32_t cols, double *a,
                                                   double *ret_norm);
-/* Largest eigenvalue of a symmetric n x n matrix, which is overwritten. E_NUMERIC, E_NOMEM. */
+/* Largest eigenvalue of a symmetric n x n matrix, which is overwritten. Errors as above. */
 LYAP_MUST_CHECK enum lyap_status lyap_linalg_top(uint32_t n, double *a, double *ret_value);
 /* ret = A'B (p x q) of two matrices with `rows` rows, p and q columns. */
 void lyap_linalg_multiply_inner(uint32_t rows, const double *a, uint32_t p, const double *b,

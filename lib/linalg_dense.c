@@ -36,7 +36,7 @@ enum lyap_status lyap_linalg_norm(uint32_t rows, uint32_t cols, double *a, doubl
         return LYAP_E_NUMERIC;
 
     /* dgesdd without vectors: 3 least + max(largest, 7 least), and room to block. */
-    const uint64_t work_size = 10 * (uint64_t)least + BLOCKING * ((uint64_t)least + largest);
+    const uint64_t work_size = largest + (10 + 3 * BLOCKING) * (uint64_t)least;
     if (work_size > INT32_MAX)
         return LYAP_E_LIMIT;
     const fortran_integer lwork = (fortran_integer)work_size;

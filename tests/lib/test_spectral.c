@@ -257,6 +257,28 @@ START_TEST(test_invariances)
 }
 END_TEST
 
+/* Shapes at which LAPACK takes other ways; a vector's only singular value is its length. */
+START_TEST(test_shapes)
+{
+    enum { COUNT = 100000 };
+    static const uint32_t shapes[][2] = { { COUNT, 1 }, { 1, COUNT }, { 500, 3 },  { 3, 500 },
+                                          { 70, 65 },   { 65, 70 },   { 200, 120 } };
+    static double values[COUNT];
+    struct test_rng rng = { 81 };
+    test_rng_normals(&rng, values, COUNT);
+    test_close(norm_of(&(struct lyap_spectral_matrix){ values, COUNT, 1 }),
+               sqrt(lyap_linalg_dot(values, values, COUNT)), 1e-12);
+    for (size_t i = 0; i < ROWS(shapes); i++) {
+        const struct lyap_spectral_matrix w = matrix(values, shapes[i][0], shapes[i][1]);
+        double upper;
+        ck_assert_int_eq(lyap_spectral_gram_upper(&w, LYAP_SPECTRAL_SQUARINGS_MAX, &upper),
+                         LYAP_OK);
+        test_close(norm_of(&w), upper, 1e-5); /* 120^(1/2^22) is 1.1e-6 over */
+        ck_assert(norm_of(&w) <= upper * (1 + 1e-9));
+    }
+}
+END_TEST
+
 /* Along 1000 random paths the bound at the start plus the increments stays an upper bound. */
 START_TEST(test_increments)
 {
@@ -379,6 +401,7 @@ int main(void)
     tcase_add_test(tests, test_certificates);
     tcase_add_test(tests, test_stream_ill_conditioned);
     tcase_add_test(tests, test_invariances);
+    tcase_add_test(tests, test_shapes);
     tcase_add_test(tests, test_increments);
     tcase_add_test(tests, test_zero_and_bad);
     tcase_add_test(tests, test_no_memory);

@@ -40,7 +40,8 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_conv_reshape_upper(const struct l
                                                                   double *ret_upper);
 
 /* Class I: the norm on a torus of rows x cols, that is with circular padding, at stride 1; an upper
- * bound at any other stride, which drops outputs. Not a bound for zero padding on the same size.
+ * bound at any other stride, which drops outputs; a kernel wider than the torus wraps around. Not a
+ * bound for zero padding on the same size.
  * Direct transform of the few taps at each frequency, half of them by symmetry, and the largest
  * eigenvalue of each Gram matrix that could hold the maximum. E_LIMIT: rows or cols above
  * LYAP_CONV_SIDE_MAX, or LYAP_CONV_FLOPS_MAX exceeded; E_NUMERIC; E_NOMEM. */

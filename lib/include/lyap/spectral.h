@@ -26,7 +26,7 @@ struct lyap_spectral_matrix {
 
 /* The block size a matrix bears: at most `wanted`, rows and cols. */
 LYAP_API uint32_t lyap_spectral_block(uint32_t rows, uint32_t cols, uint32_t wanted);
-/* Start vectors, orthonormal, the same for the same seed on every machine; block <=
+/* Start vectors, orthonormal, up to rounding the same for the same seed everywhere; block <=
  * LYAP_SPECTRAL_BLOCK_MAX and cols. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_spectral_start(uint64_t seed, uint32_t cols,
                                                               uint32_t block, double *ret_v);
