@@ -121,8 +121,10 @@ static void absorb_level(struct lyap_history *h, const struct lyap_point *point)
     h->has_evidence = true;
     h->evidence = evidence.change;
     if (evidence.change >= LYAP_LEVEL_ALARM) {
+        const bool is_linear = h->level.is_linear; /* a scale of losses is for the whole attempt */
         h->alarm_left = LYAP_HISTORY_ALARM_HOLD;
         lyap_level_init(&h->level);
+        h->level.is_linear = is_linear;
     }
 }
 

@@ -7,7 +7,9 @@ import math
 import os
 import sys
 
-import numpy as np
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads only cost
+
+import numpy as np  # noqa: E402
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "oracle"))
 import oracle  # noqa: E402
@@ -139,6 +141,40 @@ class RobustZ:
 
 
 ENERGIES = ("energy", "energy_change", "energy_bound", "energy_scale", "dissipation_residual", "smoothness_residual")
+class LevelMonitor(oracle.LevelMonitor):
+    """With the linear form of SPEC 3.6: a loss <= 0 starts it anew on L itself, with the margin max(3 scale, 4 MAD scales)."""
+
+    def __init__(self, linear=False):
+        super().__init__(margin=0.0 if linear else math.log(1.5))
+        self.linear, self.kept = linear, []
+
+    def push(self, loss):
+        if loss <= 0 and not self.linear:
+            self.__init__(linear=True)
+        if not self.linear:
+            return super().push(loss)
+        out = None
+        if self.ref is not None:
+            if self.det is None and len(self.kept) >= self.burn:
+                self.det = oracle.EDetector(1.4826 * float(np.median(np.abs(np.diff(self.kept)))))
+            if self.det is not None:
+                out = self.det.push(loss - self.ref - max(3 * self.det.scale, self.m))
+        if self.det is None:
+            self.kept.append(loss)
+        self.acc.append(loss)
+        if len(self.acc) == self.block:
+            self.b, self.acc = (self.b + [float(np.mean(self.acc))])[-self.keep:], []
+            self.ref = float(np.quantile(self.b, 0.25))
+            v, x = np.array(self.b), np.arange(len(self.b)) - 0.5 * (len(self.b) - 1)
+            e = v - v.mean() - x * (x @ v) / max(x @ x, 1.0)
+            self.m = 4 * 1.4826 * float(np.median(np.abs(e)))
+        return out
+
+    def again(self):
+        """After an alarm: linear stays linear for the rest of the attempt (docs/detection.md)."""
+        return LevelMonitor(self.linear)
+
+
 RULES = (  # docs/detection.md: first observable and threshold, second and threshold; a negative threshold is "below"
     (("loss_ratio", 4), ("net_work_sum", 0.03)),
     (("loss_ratio", 2), ("overshoot_work", 0.4)),
@@ -165,7 +201,7 @@ class Reference:
     def __init__(self, slices, optimizer, seed, full_batch=False, unit="F64", shortest=64):
         self.slices, self.rule, self.seed = slices, optimizer, seed
         self.full_batch, self.unit = full_batch, UNITS.get(unit, 2.0**-53)
-        self.detector, self.level, self.z = Detector(), oracle.LevelMonitor(), {n: RobustZ() for n in slices}
+        self.detector, self.level, self.z = Detector(), LevelMonitor(), {n: RobustZ() for n in slices}
         self.before = self.last_delta = None
         self.pairs, self.accepted, self.window, self.best_probe = [], None, [], math.inf
         self.alarm = 0
@@ -188,6 +224,12 @@ class Reference:
         out["instability_rules"] = rules(out)
         self.before = s
         return out, rows
+
+    def restart(self, keep_sketches):
+        """The daemon starts again: no predecessor; the windows of pairs come back after a clean stop alone."""
+        self.before = self.last_delta = self.old = None
+        if not keep_sketches:
+            self.pairs, self.path = [], []
 
     def _norms(self, s, out, rows):
         out["loss"], out["param_norm"] = s["loss"], float(np.linalg.norm(s["theta"]))
@@ -212,13 +254,13 @@ class Reference:
             self.best_probe = min(self.best_probe, watched)
             out["probe_loss_ratio"] = watched / self.best_probe
             if not self.had_probe:
-                self.level, self.had_probe = oracle.LevelMonitor(), True
+                self.level, self.had_probe = LevelMonitor(), True
         if "probe_loss" in s or not self.had_probe:
             evidence = self.level.push(watched)
             if evidence:
                 out["loss_level_evidence"] = float(evidence[1])
                 if evidence[1] >= math.log(1e4):
-                    self.level, self.alarm = oracle.LevelMonitor(), 16
+                    self.level, self.alarm = self.level.again(), 16
 
     # -------------------------------------------------------------- what the last update did
     def _difference(self, s, out, rows):

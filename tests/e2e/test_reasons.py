@@ -4,11 +4,10 @@ import os
 import sys
 import unittest
 
-import numpy as np
-
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)),
                 os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "http")]
 import reference  # noqa: E402
+import numpy as np  # noqa: E402
 import trainings  # noqa: E402
 from blackbox import DaemonCase  # noqa: E402
 from trainings import Job, Network, Optimizer  # noqa: E402
@@ -77,7 +76,7 @@ class State(ReasonCase):
         self.present(fourth, "update_norm_p", "secant_curvature", "edge_ratio", *STEP)
 
     def test_a_gap_loses_what_was_rebuilt(self):
-        job, stream = self.start({"type": "adamw"}, 0.01, batch=8)
+        job, stream = self.start({"type": "adamw", "weight_decay": 0.01}, 0.01, batch=8)
         for _ in range(5):
             answer = self.push(job, next(stream))
         self.present(answer, *STEP, "update_identity")
@@ -109,6 +108,113 @@ class State(ReasonCase):
         self.assertGreater(self.value(answer, "update_identity"), 0.05)
         self.absent(answer, "optimizer-mismatch", "stability_limit", *ENERGIES)
         self.absent(self.push(job, next(stream)), "needs-optimizer-state", "update_identity", *STEP)
+
+
+class Momentum(ReasonCase):
+    HEAVY = {"type": "sgd", "momentum": 0.9}
+
+    def test_a_warm_up_from_a_zero_rate_is_no_mismatch(self):
+        """D_0 = 0 says nothing of the momentum g_0 that it left behind."""
+        for kind in (self.HEAVY, dict(self.HEAVY, nesterov=True), {"type": "sgd"}, {"type": "adam"}, {"type": "rmsprop", "momentum": 0.5, "beta2": 0.99}):
+            job, stream = self.start(kind, lambda t: 0.01 * min(t / 4, 1), full_batch=True)
+            self.daemon.put("/v1/runs/r", {"attempt": "new", "attempt_key": repr(kind)})
+            for step in range(8):
+                answer = self.push(job, next(stream))
+                omega = answer["metrics"]["update_identity"]["value"]
+                self.assertTrue(omega is None or omega < 1e-6, (kind, step, omega))
+            self.present(answer, "update_identity", *STEP)
+
+    def test_a_late_joiner_and_a_gap_do_not_know_it(self):
+        job, stream = self.start(self.HEAVY, 0.02)
+        for _ in range(5):
+            s = next(stream)
+        first = self.push(job, s)
+        self.assertEqual([first["metrics"][n]["value"] for n in STEP], [None, None])
+        second = self.push(job, next(stream))
+        self.assertIsNone(second["metrics"]["update_identity"]["value"])
+        self.present(second, "predicted_decrease")
+        self.assertLess(self.value(self.push(job, next(stream)), "update_identity"), 1e-9)
+        next(stream)
+        after = self.push(job, next(stream))
+        self.absent(after, "step-gap", "update_identity")
+        self.assertEqual([after["metrics"][n]["value"] for n in STEP], [None, None])
+        self.assertIsNone(self.push(job, next(stream))["metrics"]["update_identity"]["value"])
+        self.assertLess(self.value(self.push(job, next(stream)), "update_identity"), 1e-9)
+
+    def test_clipping_with_momentum(self):
+        job, stream = self.start(self.HEAVY, 0.05, full_batch=True, clip=0.5, probe_every=1)
+        for _ in range(10):
+            answer = self.push(job, next(stream))
+        self.assertLess(self.value(answer, "update_identity"), 1e-9)
+        self.present(answer, "energy", "energy_change")
+
+    def test_a_clip_factor_is_divided_out(self):
+        job, stream = self.start(self.HEAVY, 0.05, full_batch=True)
+        document = {"optimizer": self.HEAVY, "data": "full-batch"}
+        self.daemon.put("/v1/runs/f", document)
+        for _ in range(6):
+            s = next(stream)
+            plain = self.push(job, s)["metrics"]
+            half = dict(s, g=s["g"] * 0.25)
+            tensors = trainings.tensors_of(half, job.slices, job.model.shapes)
+            reply = self.daemon.push_tensors("f", tensors, trainings.metadata_of(half, s["lr"], clip_factor=0.25))
+            for name, metric in self.ok(reply)["metrics"].items():
+                if name not in ("update_cosine", "sharpness", "sharpness_residual", "visited_curvature"):
+                    x, y = plain[name]["value"], metric["value"]
+                    self.assertEqual(x is None, y is None, name)
+                    self.assertTrue(x is None or name not in ("grad_norm", "net_work", "update_identity", "work_residual",
+                                                              "predicted_decrease") or abs(x - y) < 1e-12, (name, x, y))
+
+    def test_a_tensor_without_gradient_is_frozen(self):
+        """No update, in spite of weight decay and momentum."""
+        declared = dict(self.HEAVY, weight_decay=0.1)
+        job, stream = self.start(declared, 0.05)
+        frozen = job.slices["fc1.weight"]
+        decay = np.full(103, 0.1)
+        decay[frozen] = 0
+        job.rule.c["weight_decay"] = decay
+        for _ in range(6):
+            s = job.snapshot()
+            s["g"][frozen] = 0
+            tensors = trainings.tensors_of(s, job.slices, job.model.shapes)
+            del tensors["grad/fc1.weight"]
+            answer = self.ok(self.daemon.push_tensors("r", tensors, trainings.metadata_of(s, s["lr"])))
+            p = job.rule.copy().update(s["theta"], s["g"], s["lr"])
+            expected = -float(s["g"] @ p) / self.value(answer, "progress_scale")
+            self.assertAlmostEqual(self.value(answer, "predicted_decrease"), expected, 10)
+            job.advance(s)
+        self.assertLess(self.value(answer, "update_identity"), 1e-9)
+
+    def test_a_pushed_update_spans_a_gap(self):
+        """It is the last update alone; what needs the gradient before it is absent."""
+        job, stream = self.start({"type": "sgd"}, 0.3, full_batch=True, extras=("delta",))
+        for _ in range(4):
+            self.push(job, next(stream))
+        next(stream)
+        s = next(stream)
+        answer = self.push(job, s)
+        self.assertAlmostEqual(self.value(answer, "update_norm"), float(np.linalg.norm(s["delta"])), 12)
+        expected = float(s["g"] @ s["delta"]) / self.value(answer, "progress_scale")
+        self.assertAlmostEqual(self.value(answer, "overshoot_work"), expected, 12)
+        self.absent(answer, "step-gap", "update_identity", "net_work", "curvature_along_step", "work_residual", *ENERGIES)
+
+    def test_a_new_attempt_inherits_the_reference_loss(self):
+        job, stream = self.start({"type": "sgd"}, 0.3)
+        first = reference.Detector()
+        for _ in range(8):
+            s = next(stream)
+            self.push(job, s)
+            first.loss(s["loss"])
+        self.ok(self.daemon.put("/v1/runs/r", {"attempt": "new", "attempt_key": "k"}))
+        second = reference.Detector(first.reference)
+        for step in range(8):
+            s = next(stream)
+            answer = self.push(job, s)
+            scale, excess = second.loss(s["loss"])[:2]
+            self.assertAlmostEqual(self.value(answer, "progress_scale"), scale, 13)
+            self.assertAlmostEqual(self.value(answer, "loss_excess"), excess, 12)
+            if step == 0:
+                self.absent(answer, "no-previous-snapshot", *TWO_SNAPSHOTS)
 
 
 class Declaration(ReasonCase):

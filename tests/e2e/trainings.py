@@ -43,6 +43,18 @@ class Bowl:
         return self.h
 
 
+class Wide:
+    """A separable bowl of many coordinates: enough for sketches to collide."""
+
+    def __init__(self):
+        random = np.random.default_rng(8)
+        self.shapes = {"a": (100, 150), "b": (5000,), "c": (70,)}
+        self.theta, self.h = random.normal(size=20070), random.uniform(0.1, 20, 20070)
+
+    def at(self, theta, rows=None):
+        return 0.5 * float(theta @ (self.h * theta)), self.h * theta
+
+
 class Objective:
     """A network with what makes it non-smooth in the loss alone; the gradient is of the smooth part."""
 
@@ -91,13 +103,15 @@ class Job:
             self.rows = self.random.permutation(24)[: self.batch]
         loss, g = self.model.at(self.theta, self.rows)
         s = {"step": self.t, "loss": float(loss), "lr": np.asarray(self.rate(), float), "theta": self.theta, "g": self.store(g)}
-        if self.probe:
+        if self.probe(self.t) if callable(self.probe) else self.probe:
             loss, g = self.model.at(self.theta)
             s["probe_loss"], s["probe_grad"] = float(loss), self.store(g)
         if self.probe_every and self.t % self.probe_every == 0 and self.t > 0:
             s["pair"] = self.pair()
         if "same_batch" in self.extras and self.last_rows is not None:
             s["same_batch_grad"] = self.store(self.model.at(self.theta, self.last_rows)[1])
+        if "coarse" in self.extras:
+            s["loss"] = float(np.float32(s["loss"]))
         if "halves" in self.extras:
             half = [self.model.at(self.theta, self.rows[i::2])[1] for i in (0, 1)]
             s["half_diff_sq"] = float(np.sum((half[0] - half[1]) ** 2))
