@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lyap/blas.h"
 #include "lyap/conv.h"
 #include "lyap/spectral.h"
 #include "support.h"
@@ -320,6 +321,7 @@ END_TEST
 
 int main(void)
 {
+    lyap_blas_one_thread();
     Suite *suite = suite_create("conv");
     TCase *tests = tcase_create("conv");
     tcase_add_test(tests, test_oracle);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "linalg.h"
+#include "lyap/blas.h"
 #include "lyap/growth.h"
 #include "lyap/transition.h"
 #include "support.h"
@@ -292,6 +293,7 @@ END_TEST
 
 int main(void)
 {
+    lyap_blas_one_thread();
     Suite *suite = suite_create("growth");
     TCase *tests = tcase_create("growth");
     tcase_add_test(tests, test_oracle);

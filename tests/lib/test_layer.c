@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "lyap/blas.h"
 #include "lyap/layer.h"
 #include "support.h"
 #include "../oracle/representation_values.h"
@@ -346,6 +347,7 @@ END_TEST
 
 int main(void)
 {
+    lyap_blas_one_thread();
     Suite *suite = suite_create("layer");
     TCase *tests = tcase_create("layer");
     tcase_add_test(tests, test_oracle);

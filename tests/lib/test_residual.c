@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "lyap/blas.h"
 #include "lyap/residual.h"
 #include "support.h"
 #include "../oracle/representation_values.h"
@@ -263,6 +264,7 @@ END_TEST
 
 int main(void)
 {
+    lyap_blas_one_thread();
     Suite *suite = suite_create("residual");
     TCase *tests = tcase_create("residual");
     tcase_add_test(tests, test_oracle);

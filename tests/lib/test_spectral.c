@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "linalg.h"
+#include "lyap/blas.h"
 #include "lyap/spectral.h"
 #include "support.h"
 #include "../oracle/representation_values.h"
@@ -393,6 +394,7 @@ END_TEST
 
 int main(void)
 {
+    lyap_blas_one_thread();
     Suite *suite = suite_create("spectral");
     TCase *tests = tcase_create("spectral");
     tcase_add_test(tests, test_oracle);
