@@ -1,8 +1,7 @@
 """What docs/spec.md says of a stream of snapshots, in NumPy float64 and as plainly as possible.
-
-Nothing here knows how lyapd computes: vectors are whole, sums are NumPy's, windows are lists. Formulas come from
-tests/oracle/oracle.py where it has them; the names are those of docs/metrics.md. A value that must be absent is
-the reason it must have, a string."""
+Nothing here knows how lyapd computes: vectors are whole, sums are NumPy's, windows are lists.
+Formulas come from tests/oracle/oracle.py where it has them; the names are those of docs/metrics.md.
+A value that must be absent is the reason it must have, a string."""
 import math
 import os
 import sys
@@ -18,12 +17,13 @@ from detector import Detector  # noqa: E402
 SKETCH = 4096
 MASK = (1 << 64) - 1
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-DEFAULTS = dict(momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8)
+DEFAULTS = dict(momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, beta1=0.9,
+                beta2=0.999, eps=1e-8)
 UNITS = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8}
 FRESH_STEPS = 20  # an accepted curvature counts for so long (docs/detection.md)
 
 
-# ------------------------------------------------------------------ the sketch of docs/sketch.md, vectorised
+# ---- the sketch of docs/sketch.md, vectorised
 def mix(z):
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -38,7 +38,8 @@ def tensor_seed(run_seed, name):
 
 
 def sketch(tensors, run_seed, index=None):
-    """Of {name: array}; `index` maps a name to the numbers its coordinates have in the whole tensor."""
+    """Of {name: array}; `index` maps a name to the numbers its coordinates have in the whole
+    tensor."""
     out = np.zeros(SKETCH)
     with np.errstate(over="ignore"):
         for name, array in tensors.items():
@@ -46,7 +47,8 @@ def sketch(tensors, run_seed, index=None):
             i = np.arange(x.size) if index is None else np.ravel(index[name])
             seed, b = np.uint64(tensor_seed(run_seed, name)), (i // 64).astype(np.uint64)
             signs = mix(seed + GOLDEN * (np.uint64(2) * b + np.uint64(1)))
-            start = ((mix(seed + GOLDEN * (np.uint64(2) * b + np.uint64(2))) >> np.uint64(32)) * np.uint64(SKETCH)) >> np.uint64(32)
+            place = mix(seed + GOLDEN * (np.uint64(2) * b + np.uint64(2))) >> np.uint64(32)
+            start = (place * np.uint64(SKETCH)) >> np.uint64(32)
             j = (i % 64).astype(np.uint64)
             sign = np.where((signs >> j) & np.uint64(1), 1.0, -1.0)
             x = np.where(np.isfinite(x) & (np.abs(x) <= 2.0**480), x, 0.0)
@@ -54,10 +56,11 @@ def sketch(tensors, run_seed, index=None):
     return out
 
 
-# ------------------------------------------------------------------ optimizers, as their frameworks define them
+# ---- optimizers, as their frameworks define them
 class Optimizer:
-    """update(theta, g, lr) -> p; afterwards `p_matrix` is the P of SPEC 2.2 with unequal rates folded in, `v_hat`
-    the second moment behind it. Constants may be arrays: one value per coordinate."""
+    """update(theta, g, lr) -> p; afterwards `p_matrix` is the P of SPEC 2.2 with unequal rates
+    folded in, `v_hat` the second moment behind it. Constants may be arrays: one value per
+    coordinate."""
 
     def __init__(self, kind, size, **constants):
         self.kind, self.c, self.t = kind, dict(DEFAULTS, **constants), 0
@@ -123,7 +126,7 @@ class Optimizer:
         return np.clip(theta - lr * g, self.c["low"], self.c["high"]) - theta, np.ones_like(theta)
 
 
-# ------------------------------------------------------------------ robust z of the update (docs/detection.md)
+# ---- robust z of the update (docs/detection.md)
 class RobustZ:
     def __init__(self):
         self.kept = []
@@ -140,9 +143,13 @@ class RobustZ:
         return z
 
 
-ENERGIES = ("energy", "energy_change", "energy_bound", "energy_scale", "dissipation_residual", "smoothness_residual")
+ENERGIES = ("energy", "energy_change", "energy_bound", "energy_scale", "dissipation_residual",
+            "smoothness_residual")
+
+
 class LevelMonitor(oracle.LevelMonitor):
-    """With the linear form of SPEC 3.6: a loss <= 0 starts it anew on L itself, with the margin max(3 scale, 4 MAD scales)."""
+    """With the linear form of SPEC 3.6: a loss <= 0 starts it anew on L itself, with the margin
+    max(3 scale, 4 MAD scales)."""
 
     def __init__(self, linear=False):
         super().__init__(margin=0.0 if linear else math.log(1.5))
@@ -175,7 +182,8 @@ class LevelMonitor(oracle.LevelMonitor):
         return LevelMonitor(self.linear)
 
 
-RULES = (  # docs/detection.md: first observable and threshold, second and threshold; a negative threshold is "below"
+# docs/detection.md: observables and thresholds; a negative threshold is "below"
+RULES = (
     (("loss_ratio", 4), ("net_work_sum", 0.03)),
     (("loss_ratio", 2), ("overshoot_work", 0.4)),
     (("loss_excess", 0.35), ("overshoot_work", 1.25)),
@@ -193,19 +201,22 @@ def rules(point):
     return max(max(found), 0.0) if found else None
 
 
-# ------------------------------------------------------------------ the monitor
+# ---- the monitor
 class Reference:
-    """push(snapshot) -> metrics of the point, {tensor: metrics of the tensor}. A snapshot is a dict with step, loss, lr (a number, or
-    one per coordinate), theta, g (flat), and what else was pushed. `slices` cut the flat vector into tensors."""
+    """push(snapshot) -> metrics of the point, {tensor: metrics of the tensor}. A snapshot is a dict
+    with step, loss, lr (a number, or one per coordinate), theta, g (flat), and what else was
+    pushed. `slices` cut the flat vector into tensors."""
 
     def __init__(self, slices, optimizer, seed, full_batch=False, unit="F64", shortest=64):
         self.slices, self.rule, self.seed = slices, optimizer, seed
         self.full_batch, self.unit = full_batch, UNITS.get(unit, 2.0**-53)
-        self.detector, self.level, self.z = Detector(), LevelMonitor(), {n: RobustZ() for n in slices}
+        self.detector, self.level = Detector(), LevelMonitor()
+        self.z = {n: RobustZ() for n in slices}
         self.before = self.last_delta = None
         self.pairs, self.accepted, self.window, self.best_probe = [], None, [], math.inf
         self.alarm = 0
-        self.had_probe, self.old, self.path, self.probes, self.shortest = False, None, [], [], shortest
+        self.had_probe, self.old, self.shortest = False, None, shortest
+        self.path, self.probes = [], []
 
     def cut(self, vector):
         return {name: vector[s] for name, s in self.slices.items()}
@@ -226,7 +237,8 @@ class Reference:
         return out, rows
 
     def restart(self, keep_sketches):
-        """The daemon starts again: no predecessor; the windows of pairs come back after a clean stop alone."""
+        """The daemon starts again: no predecessor; the windows of pairs come back after a clean
+        stop alone."""
         self.before = self.last_delta = self.old = None
         if not keep_sketches:
             self.pairs, self.path = [], []
@@ -246,8 +258,10 @@ class Reference:
             out["noise_fraction"] = nu / (nu + out["grad_norm"] ** 2)
 
     def _losses(self, s, out):
-        names = ("progress_scale", "loss_excess", "loss_spread", "loss_ratio", "loss_slope", "loss_slope_t")
-        out.update({n: float(v) for n, v in zip(names, self.detector.loss(s["loss"])) if not math.isnan(v)})
+        names = ("progress_scale", "loss_excess", "loss_spread", "loss_ratio", "loss_slope",
+                 "loss_slope_t")
+        out.update({n: float(v) for n, v in zip(names, self.detector.loss(s["loss"]))
+                    if not math.isnan(v)})
         watched, self.alarm = s["loss"], max(self.alarm - 1, 0)
         if "probe_loss" in s:
             out["probe_loss"] = watched = s["probe_loss"]
@@ -262,7 +276,7 @@ class Reference:
                 if evidence[1] >= math.log(1e4):
                     self.level, self.alarm = self.level.again(), 16
 
-    # -------------------------------------------------------------- what the last update did
+    # ---- what the last update did
     def _difference(self, s, out, rows):
         b = self.before
         d = self.delta = s["delta"] if "delta" in s else s["theta"] - b["theta"]
@@ -270,11 +284,13 @@ class Reference:
         dpd = float(d @ (self.p_before * d))
         norm, scale = math.sqrt(dd), out["progress_scale"]
         out["update_norm"], out["update_ratio"] = norm, norm / float(np.linalg.norm(b["theta"]))
-        out["grad_cosine"] = float(g1 @ g0) / (float(np.linalg.norm(g1)) * float(np.linalg.norm(g0)))
+        out["grad_cosine"] = float(g1 @ g0) / float(np.linalg.norm(g1) * np.linalg.norm(g0))
         out["curvature_along_step"] = oracle.kappa_grad(float(g0 @ d), float(g1 @ d), dd)
         out["update_norm_p"], out["secant_curvature"] = math.sqrt(dpd), float((g1 - g0) @ d) / dpd
-        out["delta_precision"] = 0.0 if "delta" in s else oracle.delta_noise_ratio(out["param_norm"], norm, self.unit)
-        out["overshoot_work"], out["net_work"] = float(g1 @ d) / scale, float((g0 + g1) @ d) / 2 / scale
+        unit = 0.0 if "delta" in s else self.unit
+        out["delta_precision"] = oracle.delta_noise_ratio(out["param_norm"], norm, unit)
+        out["overshoot_work"] = float(g1 @ d) / scale
+        out["net_work"] = float((g0 + g1) @ d) / 2 / scale
         out["net_work_sum"] = self.detector.work(out["net_work"])
         ema = self.detector.secant(out["secant_curvature"], dpd)
         self.curvature, self.edge = ema
@@ -289,13 +305,15 @@ class Reference:
         for name, cut in self.slices.items():
             row, dl = rows[name], d[cut]
             row["update_norm"] = float(np.linalg.norm(dl))
-            row["update_ratio"] = row["update_norm"] / float(np.linalg.norm(b["theta"][cut])) if b["theta"][cut].any() else None
+            was = float(np.linalg.norm(b["theta"][cut]))
+            row["update_ratio"] = row["update_norm"] / was if was else None
             norms = float(np.linalg.norm(g1[cut])) * float(np.linalg.norm(g0[cut]))
             row["grad_cosine"] = float(g1[cut] @ g0[cut]) / norms if norms else None
         self._one_function(s, out, d)
 
     def function(self, s):
-        """Loss and gradient before and after the update on one function: full batch, else the probe, else a batch id."""
+        """Loss and gradient before and after the update on one function: full batch, else the
+        probe, else a batch id."""
         b = self.before
         same = s.get("batch_id") is not None and s.get("batch_id") == b.get("batch_id")
         if self.full_batch:
@@ -312,7 +330,8 @@ class Reference:
         l0, l1, g0, g1, _ = found
         work0, work1 = float(g0 @ d), float(g1 @ d)
         tau = oracle.trapezoid(l0, l1, work0, work1)[1]
-        bent = oracle.kappa_grad(work0, work1, float(d @ (self.p_before * d))) * np.max(self.before["lr"])
+        bent = oracle.kappa_grad(work0, work1,
+                                 float(d @ (self.p_before * d))) * np.max(self.before["lr"])
         single = all(float(np.float32(x)) == x for x in (l0, l1))
         rounding = (2.0**-24 if single else 2.0**-53) * max(abs(l0), abs(l1))
         if 0.5 * (abs(work0) + abs(work1)) < 1e4 * rounding:
@@ -320,7 +339,7 @@ class Reference:
             return
         out["work_residual"], out["inconsistency"] = tau, abs(tau) if bent < 0.1 else 0.0
 
-    # -------------------------------------------------------------- curvature (SPEC 2.2, 2.3; docs/detection.md)
+    # ---- curvature (SPEC 2.2, 2.3; docs/detection.md)
     def _curvature(self, s, out, rows):
         found = None
         if "pair" in s:
@@ -373,7 +392,8 @@ class Reference:
         return (rho, residual, visited) if accepted else (None, visited_residual, visited)
 
     def weight(self, s):
-        """P of SPEC 2.2 as of the push: the state that the optimizer holds, unequal rates folded in."""
+        """P of SPEC 2.2 as of the push: the state that the optimizer holds, unequal rates folded
+        in."""
         lr, rule = np.broadcast_to(np.asarray(s["lr"], float), s["theta"].shape), self.rule
         p = np.ones(s["theta"].shape)
         if rule.kind == "rmsprop":
@@ -385,25 +405,31 @@ class Reference:
 
     def ritz(self, pairs):
         s, y = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-        values, errors, _, asymmetry = oracle.ritz(oracle.gram(s, s), oracle.gram(s, y), oracle.gram(y, y), 1e-2)
+        values, errors, _, asymmetry = oracle.ritz(oracle.gram(s, s), oracle.gram(s, y),
+                                                   oracle.gram(y, y), 1e-2)
         return values, errors, asymmetry
 
     def _passive(self, s):
-        """Pairs of the path: the probe's gradients, or the full batch's; unweighted, so SGD with one rate alone."""
+        """Pairs of the path: the probe's gradients, or the full batch's; unweighted, so SGD with
+        one rate alone."""
         b, probe = self.before, "probe_grad" in s and "probe_grad" in self.before
         name = "probe_grad" if probe else "g"
         if not (probe or self.full_batch) or self.rule.v_hat is not None or np.ptp(s["lr"]) > 0:
             return None
-        self.path = (self.path + [(sketch(self.cut(self.delta), self.seed), sketch(self.cut(s[name] - b[name]), self.seed))])[-8:]
+        self.path = (self.path + [(sketch(self.cut(self.delta), self.seed),
+                                   sketch(self.cut(s[name] - b[name]), self.seed))])[-8:]
         values, errors, asymmetry = self.ritz(self.path)
-        passed = [i for i in range(len(values)) if values[i] > 0 and errors[i] <= 0.2 * values[i]] if asymmetry <= 0.2 else []
-        return (values[passed[0]], errors[passed[0]], values[0]) if passed else (None, errors[0], values[0])
+        for value, error in zip(values, errors):
+            if asymmetry <= 0.2 and value > 0 and error <= 0.2 * value:
+                return value, error, values[0]
+        return None, errors[0], values[0]
 
     def _crossing(self, out):
         ratio, lr = out["stability_ratio"], out["lr"]
         if len(self.probes) >= 3:
             newest = self.probes[-1]
-            crossed = np.median([r for r, _ in self.probes]) < 0.95 and newest[0] <= 1.2 < ratio and lr > newest[1]
+            was_below = np.median([r for r, _ in self.probes]) < 0.95
+            crossed = was_below and newest[0] <= 1.2 < ratio and lr > newest[1]
             out["limit_crossing"] = ratio if crossed else 0.0
         if isinstance(out.get("sharpness"), float):
             self.probes = (self.probes + [(ratio, lr)])[-5:]
@@ -412,7 +438,7 @@ class Reference:
         if len(self.probes) == 5:
             out["unstable_ratio"] = min(r for r, _ in self.probes) if self.alarm else 0.0
 
-    # -------------------------------------------------------------- energies (SPEC 3.0-3.5)
+    # ---- energies (SPEC 3.0-3.5)
     def _energy(self, s, out):
         found = self.function(s)
         if found is None:
@@ -421,7 +447,8 @@ class Reference:
         terms = self._terms(s, *found)
         out.update({n: v for n, v in terms.items() if v is not None})
         if "dissipation_residual" in out:
-            self.window = (self.window + [[out["energy_change"], out["energy_bound"], out["energy_scale"]]])[-self.shortest:]
+            self.window = (self.window + [[out["energy_change"], out["energy_bound"],
+                                           out["energy_scale"]]])[-self.shortest:]
             if len(self.window) == self.shortest:
                 out["dissipation_window"] = oracle.window_dissipation(*np.array(self.window).T)
 
@@ -433,7 +460,8 @@ class Reference:
         ell = None if rho is None else 1.1 * rho
         method, beta = self.method()
         h1h2 = None
-        if not descended or b.get("clipped") or method in (None, "nesterov") or (kind == "rmsprop" and beta):
+        has_energy = method not in (None, "nesterov") and not (kind == "rmsprop" and beta)
+        if not descended or b.get("clipped") or not has_energy:
             change, energy, scale = l1 - l0, l1, abs(float(g0 @ d))
             bound = None if ell is None else -float(g0 @ d) - 0.5 * ell * dpd
             out = {"sufficient_decrease": "not-applicable" if descended else "different-batch"}
@@ -442,9 +470,11 @@ class Reference:
             wd = c["weight_decay"] if kind in ("sgd", "adam", "rmsprop") else 0.0
             decay = lambda x: 0.5 * float(np.sum(wd * x * x))  # noqa: E731
             f0, f1 = l0 + decay(b["theta"]), l1 + decay(s["theta"])
-            change, energy, scale, bound = self._declared(f0, f1, g0 + wd * b["theta"], g0, d, lr, beta, ell)
+            change, energy, scale, bound = self._declared(f0, f1, g0 + wd * b["theta"], g0, d, lr,
+                                                          beta, ell)
             bound = None if bound is None else bound - decay(d)
-            plain = kind in ("proxgd", "projgd") or (method == "gd" and kind == "sgd" and np.ptp(b["lr"]) == 0)
+            plain = kind in ("proxgd", "projgd") or (method == "gd" and kind == "sgd"
+                                                     and np.ptp(b["lr"]) == 0)
             out = {"sufficient_decrease": "not-applicable", "relative_error": "not-applicable"}
             if plain:
                 f_g0, f_g1 = g0 + wd * b["theta"], g1 + wd * s["theta"]
@@ -476,7 +506,9 @@ class Reference:
             if old is not None:
                 change = energy - f0 - beta / (2 * old["lr"]) * old["dpd"]
                 r = oracle.r_heavyball(f0, f1, old["dpd"], dpd, lr, beta, ell_, float(g0 @ g0))
-                bound = r * scale - change if old["lr"] == lr else (1 / lr - beta / 2 * (1 / old["lr"] + 1 / lr) - ell_ / 2) * dpd
+                bound = r * scale - change
+                if old["lr"] != lr:  # the same proof with two rates
+                    bound = (1 / lr - beta / 2 * (1 / old["lr"] + 1 / lr) - ell_ / 2) * dpd
         else:
             beta = self.rule.c["beta1"] if kind != "rmsprop" else 0.0
             energy, old = f1 + beta / (2 * (1 - beta) * lr) * dpd, self.old
@@ -490,7 +522,7 @@ class Reference:
                 bound = r * scale - change
         return change, energy, scale, None if ell is None else bound
 
-    # -------------------------------------------------------------- the coming update, and the windows it needs
+    # ---- the coming update, and the windows it needs
     def _step(self, s, out, rows):
         g, lr = s["g"], s["lr"]
         if s.get("clip_norm") and out["grad_norm"] > s["clip_norm"]:
@@ -514,7 +546,8 @@ class Reference:
         s["clipped"] = g is not s["g"]
         if self.before is not None:
             lr0 = float(np.max(self.before["lr"])) * (1 - self.rule.c["dampening"])
-            self.old = {"lr": lr0, "dpd": float(self.delta @ (self.p_before * self.delta)), "p": self.p_before}
+            self.old = {"lr": lr0, "dpd": float(self.delta @ (self.p_before * self.delta)),
+                        "p": self.p_before}
         self.predicted, self.p_before = p, self.rule.p_matrix
 
     def method(self):
@@ -526,12 +559,13 @@ class Reference:
         return ("gd", 0.0) if kind in ("sgd", "rmsprop", "proxgd", "projgd") else (None, 0.0)
 
     def limit(self, lr, decay=True):
-        """SPEC 2.6 at eta_ref; of groups the strictest; the coupled decay of a preconditioned method has no number."""
+        """SPEC 2.6 at eta_ref; of groups the strictest; the coupled decay of a preconditioned
+        method has no number."""
         method, beta = self.method()
         if method is None:
             return "no-linear-limit"
-        wd = self.rule.c["weight_decay"] if decay and self.rule.kind not in ("adam", "rmsprop") else 0.0
-        wd = float(np.max(wd))
+        is_counted = decay and self.rule.kind not in ("adam", "rmsprop")
+        wd = float(np.max(self.rule.c["weight_decay"])) if is_counted else 0.0
         eta = lr * (1 - self.rule.c["dampening"]) if method == "heavyball" else lr
         return oracle.limit(method, eta, beta, wd)
 
@@ -542,7 +576,8 @@ class Reference:
     def matrix(self, lr, rho):
         """A_*() of SPEC 2.6 at the curvature rho, with the decay of the strictest group."""
         method, beta = self.method()
-        wd = float(np.max(self.rule.c["weight_decay"])) if self.rule.kind not in ("adam", "rmsprop") else 0.0
+        is_counted = self.rule.kind not in ("adam", "rmsprop")
+        wd = float(np.max(self.rule.c["weight_decay"])) if is_counted else 0.0
         if method == "gd":
             return oracle.A_gd(lr, rho, wd)
         if method == "adam":

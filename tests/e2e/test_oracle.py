@@ -1,5 +1,6 @@
-"""Every number that lyapd reports, against an independent NumPy reading of docs/spec.md (reference.py), on small
-trainings with every optimizer; and the invariances of SPEC 6.6 from outside. LYAPD_ORACLE_TABLE=1 prints the differences."""
+"""Every number that lyapd reports, against an independent NumPy reading of docs/spec.md
+(reference.py), on small trainings with every optimizer; and the invariances of SPEC 6.6 from
+outside. LYAPD_ORACLE_TABLE=1 prints the differences."""
 import os
 import sys
 import unittest
@@ -13,8 +14,10 @@ from blackbox import DaemonCase  # noqa: E402
 from trainings import Bowl, Job, Network  # noqa: E402
 
 # Differences of sums of like size: the absolute error they may have, in their own unit.
-FLOORS = {"work_residual": 1e-7, "inconsistency": 1e-7, "update_identity": 1e-8, "update_z": 2e-4, "delta_precision": 1e-16,
-          "energy_change": 1e-9, "smoothness_residual": 1e-7, "dissipation_residual": 1e-7, "dissipation_window": 1e-7,
+FLOORS = {"work_residual": 1e-7, "inconsistency": 1e-7, "update_identity": 1e-8, "update_z": 2e-4,
+          "delta_precision": 1e-16,
+          "energy_change": 1e-9, "smoothness_residual": 1e-7, "dissipation_residual": 1e-7,
+          "dissipation_window": 1e-7,
           "loss_level_evidence": 1e-9, "sharpness_residual": 1e-5, "predicted_change": 1e-9}
 TOLERANCE = 1e-8
 STATE_TOLERANCE = 1e-6  # Adam's state is rebuilt in two F32 a parameter
@@ -31,7 +34,8 @@ def difference(name, value, expected, has_state=False):
 
 def top_curvature(model, s, weight):
     """Exact top eigenvalue of P^-1/2 H P^-1/2."""
-    return float(np.linalg.eigvalsh(model.hessian(s["theta"]) / np.sqrt(np.outer(weight, weight)))[-1])
+    return float(np.linalg.eigvalsh(model.hessian(s["theta"]) / np.sqrt(np.outer(weight,
+                                                                                 weight)))[-1])
 
 
 class OracleCase(DaemonCase):
@@ -39,13 +43,15 @@ class OracleCase(DaemonCase):
 
     def declare(self, run, job, optimizer, **more):
         tensors = [{"name": n, "shape": list(s)} for n, s in job.model.shapes.items()]
-        reply = self.daemon.put("/v1/runs/" + run, dict({"optimizer": optimizer, "tensors": tensors}, **more))
+        reply = self.daemon.put("/v1/runs/" + run,
+                                dict({"optimizer": optimizer, "tensors": tensors}, **more))
         self.assertIn(reply.status, (200, 201), reply)
         return int(reply.json["sketch_seed"])
 
     def near(self, name, value, want, where, has_state=False):
         tolerance = STATE_TOLERANCE if has_state else TOLERANCE
-        self.assertLess(difference(name, value, want, has_state), tolerance, (where, name, value, want))
+        self.assertLess(difference(name, value, want, has_state), tolerance,
+                        (where, name, value, want))
 
     def compare(self, got, expected, where, has_state=False):
         for name, metric in got.items():
@@ -55,13 +61,15 @@ class OracleCase(DaemonCase):
             elif want is None:
                 self.assertIsNone(value, (where, name, value, "the reference has none"))
                 self.assertTrue(metric["reason"], (where, name))
-                absent.setdefault(where[0], {}).setdefault((name, metric["reason"]), []).append(where[1])
+                absent.setdefault(where[0], {}).setdefault((name, metric["reason"]),
+                                                           []).append(where[1])
             else:
                 self.assertIsNotNone(value, (where, name, metric, want))
                 self.near(name, value, want, where, has_state)
 
     def compare_rows(self, run, expected, where, has_state=False):
-        rows = {r["tensor"]: r["metrics"] for r in self.ok(self.daemon.get("/v1/runs/%s/tensors" % run))["tensors"]}
+        rows = {r["tensor"]: r["metrics"]
+                for r in self.ok(self.daemon.get("/v1/runs/%s/tensors" % run))["tensors"]}
         self.assertEqual(set(rows), set(expected), where)
         for tensor, row in expected.items():
             for name, want in row.items():
@@ -88,15 +96,19 @@ class OracleCase(DaemonCase):
                 answer = self.ok(self.daemon.push_json(run, body))
             elif form == "partial":
                 tensors = client.tensors(s, ref.weight(s))
-                answer = self.ok(self.daemon.push_tensors(run, tensors, trainings.metadata_of(s, pushed, **client.keys())))
+                answer = self.ok(self.daemon.push_tensors(run, tensors,
+                                                          trainings.metadata_of(s, pushed,
+                                                                                **client.keys())))
             else:
                 tensors = trainings.tensors_of(s, job.slices, job.model.shapes, form)
-                answer = self.ok(self.daemon.push_tensors(run, tensors, trainings.metadata_of(s, pushed)))
+                answer = self.ok(self.daemon.push_tensors(run, tensors,
+                                                          trainings.metadata_of(s, pushed)))
             weight = ref.weight(s)
             point, rows = ref.push(dict(s))
             points.append(answer["metrics"])
             if "pair" in s and self.is_curvature_checked:
-                self.truths.append((s["step"], answer["metrics"]["sharpness"], top_curvature(job.model, s, weight)))
+                self.truths.append((s["step"], answer["metrics"]["sharpness"],
+                                    top_curvature(job.model, s, weight)))
             has_state = ref.rule.v_hat is not None
             self.compare(answer["metrics"], point, (run, s["step"]), has_state)
             if s["step"] % 5 in (1, 4):
@@ -105,7 +117,8 @@ class OracleCase(DaemonCase):
                 return points
 
 
-GROUPS = [{"tensors": ["*.bias"], "lr": 0.1, "weight_decay": 0.3}, {"tensors": ["nothing"], "weight_decay": 9.0}]
+GROUPS = [{"tensors": ["*.bias"], "lr": 0.1, "weight_decay": 0.3},
+          {"tensors": ["nothing"], "weight_decay": 9.0}]
 PROBED = dict(probe_every=3)
 MINI = dict(batch=8, probe=True, probe_every=4, extras=("same_batch", "halves"))
 CASES = {  # name: declaration, rate, options of Job, form
@@ -116,10 +129,13 @@ CASES = {  # name: declaration, rate, options of Job, form
     "gd-delta": (dict(type="sgd"), 0.5, dict(PROBED, extras=("delta",)), "F32"),
     "gd-groups": (dict(type="sgd", lr=0.3, weight_decay=0.01, groups=GROUPS), 0.3, PROBED, "F64"),
     "heavy-ball": (dict(type="sgd", momentum=0.9), 0.02, PROBED, "F64"),
-    "heavy-ball-rates": (dict(type="sgd", momentum=0.8, weight_decay=0.02), lambda t: 0.05 / (1 + t / 9), PROBED, "F64"),
-    "heavy-ball-groups": (dict(type="sgd", lr=0.05, momentum=0.9, groups=GROUPS), 0.05, PROBED, "F64"),
+    "heavy-ball-rates": (dict(type="sgd", momentum=0.8, weight_decay=0.02),
+                         lambda t: 0.05 / (1 + t / 9), PROBED, "F64"),
+    "heavy-ball-groups": (dict(type="sgd", lr=0.05, momentum=0.9, groups=GROUPS), 0.05, PROBED,
+                          "F64"),
     "dampening": (dict(type="sgd", momentum=0.9, dampening=0.3), 0.05, PROBED, "F64"),
-    "nesterov": (dict(type="sgd", momentum=0.9, nesterov=True, weight_decay=0.01), 0.02, PROBED, "F64"),
+    "nesterov": (dict(type="sgd", momentum=0.9, nesterov=True, weight_decay=0.01), 0.02, PROBED,
+                 "F64"),
     "adam": (dict(type="adam", weight_decay=0.01), 0.01, PROBED, "F64"),
     "adam-groups": (dict(type="adam", lr=0.01, groups=GROUPS), 0.01, PROBED, "F64"),
     "adamw": (dict(type="adamw", weight_decay=0.1, beta2=0.99), 0.02, PROBED, "F64"),
@@ -128,12 +144,15 @@ CASES = {  # name: declaration, rate, options of Job, form
     "lion": (dict(type="lion", beta1=0.9, beta2=0.99, weight_decay=0.1), 0.01, PROBED, "F64"),
     "signsgd": (dict(type="signsgd"), 0.01, PROBED, "F64"),
     "prox": (dict(type="proxgd", prox={"kind": "l1", "lambda": 0.01}), 0.4, PROBED, "F64"),
-    "proj": (dict(type="projgd", set={"kind": "box", "low": -0.5, "high": 0.4}), 0.4, PROBED, "F32"),
+    "proj": (dict(type="projgd", set={"kind": "box", "low": -0.5, "high": 0.4}), 0.4, PROBED,
+             "F32"),
     "mini-sgd": (dict(type="sgd", momentum=0.5), 0.05, MINI, "F64"),
     "mini-adamw": (dict(type="adamw", weight_decay=0.01), 0.01, dict(MINI, clip=0.8), "F32"),
     "mini-path": (dict(type="sgd"), 0.2, dict(batch=8, probe=True), "F32"),
-    "mini-sparse": (dict(type="sgd", momentum=0.5), 0.1, dict(batch=8, probe=lambda t: t % 4 > 1), "F64"),
-    "adamw-groups": (dict(type="adamw", lr=0.01, weight_decay=0.1, groups=GROUPS), 0.01, PROBED, "JSON"),
+    "mini-sparse": (dict(type="sgd", momentum=0.5), 0.1, dict(batch=8, probe=lambda t: t % 4 > 1),
+                    "F64"),
+    "adamw-groups": (dict(type="adamw", lr=0.01, weight_decay=0.1, groups=GROUPS), 0.01, PROBED,
+                     "JSON"),
     "coarse-loss": (dict(type="sgd"), 0.001, dict(extras=("coarse",)), "F64"),
     "heavy-clip": (dict(type="sgd", momentum=0.9), 0.02, dict(PROBED, clip=0.8), "F64"),
     "mini-blind": (dict(type="sgd", momentum=0.9), 0.02, dict(batch=6), "F64"),
@@ -141,7 +160,8 @@ CASES = {  # name: declaration, rate, options of Job, form
 
 
 def constants_of(declared):
-    constants = {k: v for k, v in declared.items() if k not in ("type", "groups", "prox", "set", "lr")}
+    constants = {k: v for k, v in declared.items()
+                 if k not in ("type", "groups", "prox", "set", "lr")}
     for part in ("prox", "set"):
         constants.update({k: v for k, v in declared.get(part, {}).items() if k != "kind"})
     return constants
@@ -164,7 +184,8 @@ def job_of(name, **more):
 
 def grouped(job, declared, rate):
     """Rate and decay of every coordinate, and what is pushed: base and groups."""
-    lr, wd = np.full(job.theta.size, rate), np.full(job.theta.size, declared.get("weight_decay", 0.0))
+    lr, wd = np.full(job.theta.size, rate), np.full(job.theta.size,
+                                                    declared.get("weight_decay", 0.0))
     for name, cut in job.slices.items():
         if name.endswith(".bias"):
             lr[cut], wd[cut] = GROUPS[0]["lr"], GROUPS[0]["weight_decay"]
@@ -179,14 +200,16 @@ class Optimizers(OracleCase):
             with self.subTest(name):
                 job = job_of(name)
                 rates = grouped(job, declared, lr) if "groups" in declared else None
-                self.train(name, job, declared, 30, full_batch=not job.batch, form=form, rates=rates)
+                self.train(name, job, declared, 30, full_batch=not job.batch, form=form,
+                           rates=rates)
 
 
 class Sharpness(OracleCase):
     is_curvature_checked = True
 
     def test_of_the_golden_network_against_its_hessian(self):
-        """Once the power iteration is warm (docs/detection.md: from the eleventh probe), on its own rows."""
+        """Once the power iteration is warm (docs/detection.md: from the eleventh probe), on its own
+        rows."""
         errors = []
         for name in ("gd", "heavy-ball", "nesterov", "adam", "adamw", "rmsprop", "mini-sgd"):
             job = job_of(name, probe_every=1)
@@ -202,19 +225,23 @@ class Sharpness(OracleCase):
 
 class Partials(OracleCase):
     def test_the_partial_of_a_client_gives_the_same_points(self):
-        for name in ("gd", "gd-path", "gd-groups", "heavy-ball", "nesterov", "adam", "adamw", "rmsprop", "signsgd", "mini-sgd"):
+        for name in ("gd", "gd-path", "gd-groups", "heavy-ball", "nesterov", "adam", "adamw",
+                     "rmsprop", "signsgd", "mini-sgd"):
             with self.subTest(name):
                 declared, lr, _, _ = CASES[name]
                 job = job_of(name)
                 rates = grouped(job, declared, lr) if "groups" in declared else None
-                self.train(name, job, declared, 24, full_batch=not job.batch, form="partial", rates=rates)
+                self.train(name, job, declared, 24, full_batch=not job.batch, form="partial",
+                           rates=rates)
 
 
 class Instability(OracleCase):
     def test_a_rate_above_the_limit(self):
-        """The level monitor's alarm, the crossing of the limit, the rules: a quadratic whose rate is raised past 2/90."""
+        """The level monitor's alarm, the crossing of the limit, the rules: a quadratic whose rate
+        is raised past 2/90."""
         model = Bowl()
-        job = Job(model, trainings.Optimizer("sgd", model.theta.size), lambda t: 0.015 if t < 70 else 0.028, probe_every=2,
+        job = Job(model, trainings.Optimizer("sgd", model.theta.size), lambda t: 0.015 if t < 70
+                  else 0.028, probe_every=2,
                   probe=True)
         points = self.train("bowl", job, {"type": "sgd"}, 210, full_batch=True)
         self.assertGreater(max(p["unstable_ratio"]["value"] or 0 for p in points), 1.2)
@@ -224,7 +251,8 @@ class Instability(OracleCase):
 
 
 def print_table():
-    print("sharpness / exact: %.3f .. %.3f of %d" % (min(ratios), max(ratios), len(ratios)), file=sys.stderr)
+    print("sharpness / exact: %.3f .. %.3f of %d" % (min(ratios), max(ratios), len(ratios)),
+          file=sys.stderr)
     for name, found in sorted(table.items()):
         print("%-32s %.1e" % (name, found), file=sys.stderr)
 

@@ -1,5 +1,6 @@
-"""What lyapd must not say: after a gap, a restart, a late start, a wrong declaration, rounding, a skipped or non-finite step, every
-metric that cannot be known is absent with the reason that docs/spec.md, docs/wire.md and docs/metrics.md give."""
+"""What lyapd must not say: after a gap, a restart, a late start, a wrong declaration, rounding, a
+skipped or non-finite step, every metric that cannot be known is absent with the reason that
+docs/spec.md, docs/wire.md and docs/metrics.md give."""
 import os
 import sys
 import unittest
@@ -12,8 +13,10 @@ import trainings  # noqa: E402
 from blackbox import DaemonCase  # noqa: E402
 from trainings import Job, Network, Optimizer  # noqa: E402
 
-TWO_SNAPSHOTS = ("update_norm", "update_ratio", "grad_cosine", "update_cosine", "curvature_along_step", "secant_curvature",
-                 "net_work", "overshoot_work", "update_identity", "delta_precision", "work_residual", "energy_change",
+TWO_SNAPSHOTS = ("update_norm", "update_ratio", "grad_cosine", "update_cosine",
+                 "curvature_along_step", "secant_curvature",
+                 "net_work", "overshoot_work", "update_identity", "delta_precision",
+                 "work_residual", "energy_change",
                  "sufficient_decrease")
 STEP = ("predicted_decrease", "predicted_change")
 LIMITS = ("stability_limit", "stability_ratio", "transition_rate")
@@ -22,8 +25,10 @@ ENERGIES = reference.ENERGIES
 
 class ReasonCase(DaemonCase):
     def start(self, declared, lr, full_batch=False, **options):
-        job = Job(Network(), Optimizer(declared["type"], 103, **{k: v for k, v in declared.items() if k != "type"}), lr, **options)
-        document = {"optimizer": declared, "tensors": [{"name": n, "shape": list(s)} for n, s in job.model.shapes.items()]}
+        job = Job(Network(), Optimizer(declared["type"], 103, **{k: v for k, v in declared.items()
+                                                                 if k != "type"}), lr, **options)
+        document = {"optimizer": declared,
+                    "tensors": [{"name": n, "shape": list(s)} for n, s in job.model.shapes.items()]}
         if full_batch:
             document["data"] = "full-batch"
         self.daemon.put("/v1/runs/r", document)
@@ -34,7 +39,10 @@ class ReasonCase(DaemonCase):
         metadata = trainings.metadata_of(s, s["lr"])
         if not lr:
             del metadata["lr"]
-        return self.ok(self.daemon.push_tensors("r", trainings.tensors_of(s, job.slices, job.model.shapes, dtype), metadata))
+        return self.ok(self.daemon.push_tensors("r",
+                                                trainings.tensors_of(s, job.slices,
+                                                                     job.model.shapes, dtype),
+                                                metadata))
 
     def absent(self, answer, reason, *names):
         for name in names:
@@ -60,7 +68,8 @@ class State(ReasonCase):
         self.assertEqual(sorted(first["want"]), ["exp_avg", "exp_avg_sq"])
         second = self.push(job, next(stream))
         self.assertEqual(second["want"], [])
-        self.absent(second, "needs-optimizer-state", *STEP, "second_moment_ratio", "update_identity", "update_norm_p",
+        self.absent(second, "needs-optimizer-state", *STEP, "second_moment_ratio",
+                    "update_identity", "update_norm_p",
                     "secant_curvature", "edge_ratio")
         self.present(second, "update_norm", "net_work", "overshoot_work", "curvature_along_step")
         s = next(stream)
@@ -84,7 +93,8 @@ class State(ReasonCase):
         answer = self.push(job, next(stream))
         self.assertTrue(answer["gap"])
         self.absent(answer, "needs-optimizer-state", *STEP, "second_moment_ratio")
-        self.assertIn(answer["metrics"]["update_identity"]["reason"], ("step-gap", "needs-optimizer-state"))
+        self.assertIn(answer["metrics"]["update_identity"]["reason"],
+                      ("step-gap", "needs-optimizer-state"))
         self.assertEqual(sorted(answer["want"]), ["exp_avg", "exp_avg_sq"])
 
     def test_a_restart_loses_it_too(self):
@@ -97,7 +107,8 @@ class State(ReasonCase):
         self.absent(answer, "no-previous-snapshot", *TWO_SNAPSHOTS)
         self.absent(answer, "needs-optimizer-state", *STEP, "second_moment_ratio")
         self.assertEqual(sorted(answer["want"]), ["exp_avg", "exp_avg_sq"])
-        self.absent(self.push(job, next(stream)), "needs-optimizer-state", "update_identity", "update_norm_p", *STEP)
+        self.absent(self.push(job, next(stream)), "needs-optimizer-state", "update_identity",
+                    "update_norm_p", *STEP)
 
     def test_a_wrong_declaration_drops_it(self):
         """Declared as Adam with another beta1: omega says so, formulas and the rebuilt state go."""
@@ -115,7 +126,8 @@ class Momentum(ReasonCase):
 
     def test_a_warm_up_from_a_zero_rate_is_no_mismatch(self):
         """D_0 = 0 says nothing of the momentum g_0 that it left behind."""
-        for kind in (self.HEAVY, dict(self.HEAVY, nesterov=True), {"type": "sgd"}, {"type": "adam"}, {"type": "rmsprop", "momentum": 0.5, "beta2": 0.99}):
+        for kind in (self.HEAVY, dict(self.HEAVY, nesterov=True), {"type": "sgd"}, {"type": "adam"},
+                     {"type": "rmsprop", "momentum": 0.5, "beta2": 0.99}):
             job, stream = self.start(kind, lambda t: 0.01 * min(t / 4, 1), full_batch=True)
             self.daemon.put("/v1/runs/r", {"attempt": "new", "attempt_key": repr(kind)})
             for step in range(8):
@@ -157,13 +169,17 @@ class Momentum(ReasonCase):
             plain = self.push(job, s)["metrics"]
             half = dict(s, g=s["g"] * 0.25)
             tensors = trainings.tensors_of(half, job.slices, job.model.shapes)
-            reply = self.daemon.push_tensors("f", tensors, trainings.metadata_of(half, s["lr"], clip_factor=0.25))
+            reply = self.daemon.push_tensors("f", tensors,
+                                             trainings.metadata_of(half, s["lr"], clip_factor=0.25))
             for name, metric in self.ok(reply)["metrics"].items():
-                if name not in ("update_cosine", "sharpness", "sharpness_residual", "visited_curvature"):
+                if name not in ("update_cosine", "sharpness", "sharpness_residual",
+                                "visited_curvature"):
                     x, y = plain[name]["value"], metric["value"]
                     self.assertEqual(x is None, y is None, name)
-                    self.assertTrue(x is None or name not in ("grad_norm", "net_work", "update_identity", "work_residual",
-                                                              "predicted_decrease") or abs(x - y) < 1e-12, (name, x, y))
+                    self.assertTrue(x is None or name not in ("grad_norm", "net_work",
+                                                              "update_identity", "work_residual",
+                                                              "predicted_decrease")
+                                    or abs(x - y) < 1e-12, (name, x, y))
 
     def test_a_tensor_without_gradient_is_frozen(self):
         """No update, in spite of weight decay and momentum."""
@@ -178,7 +194,8 @@ class Momentum(ReasonCase):
             s["g"][frozen] = 0
             tensors = trainings.tensors_of(s, job.slices, job.model.shapes)
             del tensors["grad/fc1.weight"]
-            answer = self.ok(self.daemon.push_tensors("r", tensors, trainings.metadata_of(s, s["lr"])))
+            answer = self.ok(self.daemon.push_tensors("r", tensors,
+                                                      trainings.metadata_of(s, s["lr"])))
             p = job.rule.copy().update(s["theta"], s["g"], s["lr"])
             expected = -float(s["g"] @ p) / self.value(answer, "progress_scale")
             self.assertAlmostEqual(self.value(answer, "predicted_decrease"), expected, 10)
@@ -193,10 +210,12 @@ class Momentum(ReasonCase):
         next(stream)
         s = next(stream)
         answer = self.push(job, s)
-        self.assertAlmostEqual(self.value(answer, "update_norm"), float(np.linalg.norm(s["delta"])), 12)
+        self.assertAlmostEqual(self.value(answer, "update_norm"), float(np.linalg.norm(s["delta"])),
+                               12)
         expected = float(s["g"] @ s["delta"]) / self.value(answer, "progress_scale")
         self.assertAlmostEqual(self.value(answer, "overshoot_work"), expected, 12)
-        self.absent(answer, "step-gap", "update_identity", "net_work", "curvature_along_step", "work_residual", *ENERGIES)
+        self.absent(answer, "step-gap", "update_identity", "net_work", "curvature_along_step",
+                    "work_residual", *ENERGIES)
 
     def test_a_new_attempt_inherits_the_reference_loss(self):
         job, stream = self.start({"type": "sgd"}, 0.3)
@@ -227,10 +246,11 @@ class Declaration(ReasonCase):
             answer = self.push(job, s)
             if step > 1:
                 d = s["theta"] - last["theta"]
-                # heavy ball: -eta g + beta eta_t/eta_{t-1} D_{t-1}; the momentum follows from the pushed D
+                # heavy ball: -eta g + beta D_{t-1}; the momentum follows from the pushed D
                 omega = np.linalg.norm(d - (-0.3 * last["g"] + 0.9 * before)) / np.linalg.norm(d)
                 self.assertAlmostEqual(self.value(answer, "update_identity"), omega, 9)
-                self.absent(answer, "optimizer-mismatch", *LIMITS, *ENERGIES, "sufficient_decrease", "relative_error")
+                self.absent(answer, "optimizer-mismatch", *LIMITS, *ENERGIES, "sufficient_decrease",
+                            "relative_error")
                 self.present(answer, "net_work", "work_residual")
             before = s["theta"] - last["theta"] if last else None
             last = s
@@ -245,18 +265,21 @@ class Declaration(ReasonCase):
             answer = self.push(job, s, lr=False)
         self.absent(answer, "no-lr", "lr")
         self.absent(answer, "no-optimizer", *STEP, *LIMITS, "update_identity")
-        self.absent(answer, "different-batch", "work_residual", "inconsistency", *ENERGIES, "sharpness")
+        self.absent(answer, "different-batch", "work_residual", "inconsistency", *ENERGIES,
+                    "sharpness")
         self.present(answer, "net_work", "overshoot_work", "update_norm", "curvature_along_step")
 
     def test_no_rate(self):
         job, stream = self.start({"type": "sgd"}, 0.3, full_batch=True)
         for _ in range(4):
             answer = self.push(job, next(stream), lr=False)
-        self.absent(answer, "no-lr", "lr", *STEP, *LIMITS, "edge_ratio", "energy", "sufficient_decrease")
+        self.absent(answer, "no-lr", "lr", *STEP, *LIMITS, "edge_ratio", "energy",
+                    "sufficient_decrease")
         self.present(answer, "work_residual", "net_work")
 
     def test_sign_methods_have_no_linear_limit_and_sgd_no_second_moment(self):
-        job, stream = self.start({"type": "lion", "beta1": 0.9, "beta2": 0.99}, 0.01, full_batch=True)
+        job, stream = self.start({"type": "lion", "beta1": 0.9, "beta2": 0.99}, 0.01,
+                                 full_batch=True)
         for _ in range(3):
             answer = self.push(job, next(stream))
         self.absent(answer, "no-linear-limit", *LIMITS, "edge_ratio")
@@ -274,10 +297,12 @@ class Function(ReasonCase):
                 s.update(loss=float(loss), g=g)
             answer = self.push(job, s, batch_id="batch %d" % (step - (step in (3, 6))))
             if step in (3, 6):
-                self.present(answer, "work_residual", "energy", "sufficient_decrease", "relative_error", "curvature_along_step")
+                self.present(answer, "work_residual", "energy", "sufficient_decrease",
+                             "relative_error", "curvature_along_step")
                 self.assertEqual(answer["metrics"]["curvature_along_step"]["trust"], "I")
             elif step:
-                self.absent(answer, "different-batch", "work_residual", "inconsistency", *ENERGIES, "sufficient_decrease", "sharpness")
+                self.absent(answer, "different-batch", "work_residual", "inconsistency", *ENERGIES,
+                            "sufficient_decrease", "sharpness")
                 self.assertEqual(answer["metrics"]["curvature_along_step"]["trust"], "C")
 
     def test_a_gap(self):
@@ -289,11 +314,15 @@ class Function(ReasonCase):
         next(stream)
         now = next(stream)
         answer = self.push(job, now)
-        self.absent(answer, "step-gap", "update_identity", *ENERGIES, "sufficient_decrease", "relative_error", "update_cosine")
+        self.absent(answer, "step-gap", "update_identity", *ENERGIES, "sufficient_decrease",
+                    "relative_error", "update_cosine")
         d, scale = now["theta"] - s["theta"], self.value(answer, "progress_scale")
-        self.assertAlmostEqual(self.value(answer, "overshoot_work"), float(now["g"] @ d) / scale, 12)
-        self.assertAlmostEqual(self.value(answer, "net_work"), float((now["g"] + s["g"]) @ d) / 2 / scale, 12)
-        self.assertAlmostEqual(self.value(answer, "curvature_along_step"), float((now["g"] - s["g"]) @ d) / float(d @ d), 10)
+        self.assertAlmostEqual(self.value(answer, "overshoot_work"), float(now["g"] @ d) / scale,
+                               12)
+        self.assertAlmostEqual(self.value(answer, "net_work"),
+                               float((now["g"] + s["g"]) @ d) / 2 / scale, 12)
+        self.assertAlmostEqual(self.value(answer, "curvature_along_step"),
+                               float((now["g"] - s["g"]) @ d) / float(d @ d), 10)
         self.present(answer, "work_residual", *STEP)
 
     def test_no_loss_and_a_zero_update(self):
@@ -304,12 +333,14 @@ class Function(ReasonCase):
         s = next(stream)
         del s["loss"]
         answer = self.push(job, dict(s))
-        self.absent(answer, "no-loss", "loss", "work_residual", *ENERGIES, "loss_excess", "loss_ratio")
+        self.absent(answer, "no-loss", "loss", "work_residual", *ENERGIES, "loss_excess",
+                    "loss_ratio")
         self.present(answer, "net_work")
         s["loss"] = 1.0
         s = next(stream)
         answer = self.push(job, s)
-        self.absent(answer, "zero-update", "update_identity", "curvature_along_step", "delta_precision", "update_cosine")
+        self.absent(answer, "zero-update", "update_identity", "curvature_along_step",
+                    "delta_precision", "update_cosine")
         self.assertEqual(self.value(answer, "update_norm"), 0)
 
 
@@ -321,14 +352,18 @@ class Values(ReasonCase):
             tensors = {}
             for name, roles in trainings.arrays_of(s, job.slices).items():
                 for role, x in roles.items():
-                    raw = (reference.oracle.to_bf16(x.astype(np.float32)).view(np.uint32) >> 16).astype("<u2").tobytes()
+                    bits = reference.oracle.to_bf16(x.astype(np.float32)).view(np.uint32) >> 16
+                    raw = bits.astype("<u2").tobytes()
                     tensors[role + "/" + name] = (job.model.shapes[name], raw, "BF16")
-            answer = self.ok(self.daemon.push_tensors("r", tensors, trainings.metadata_of(s, s["lr"])))
+            answer = self.ok(self.daemon.push_tensors("r", tensors,
+                                                      trainings.metadata_of(s, s["lr"])))
         kept = reference.oracle.to_bf16(s["theta"].astype(np.float32)).astype(float)
-        ratio = reference.oracle.delta_noise_ratio(np.linalg.norm(kept), self.value(answer, "update_norm"), 2.0**-8)
+        ratio = reference.oracle.delta_noise_ratio(np.linalg.norm(kept),
+                                                   self.value(answer, "update_norm"), 2.0**-8)
         self.assertGreater(ratio, 0.1)
         self.assertAlmostEqual(self.value(answer, "delta_precision"), ratio, 12)
-        self.absent(answer, "delta-precision", "sharpness", "work_residual", "inconsistency", *ENERGIES, "sufficient_decrease",
+        self.absent(answer, "delta-precision", "sharpness", "work_residual", "inconsistency",
+                    *ENERGIES, "sufficient_decrease",
                     "relative_error")
 
     def test_a_skipped_step_leaves_no_mark(self):
@@ -364,7 +399,8 @@ class Values(ReasonCase):
 
     def test_no_tensors(self):
         for step in range(3):
-            answer = self.ok(self.daemon.push_json("bare", {"step": step, "loss": 1.0 / (step + 1), "lr": 0.1}))
+            answer = self.ok(self.daemon.push_json("bare", {"step": step, "loss": 1.0 / (step + 1),
+                                                            "lr": 0.1}))
         self.absent(answer, "no-tensors", "param_norm", "grad_norm", *TWO_SNAPSHOTS)
         self.present(answer, "loss_excess", "loss_ratio", "progress_scale")
 

@@ -12,7 +12,8 @@ class Network:
 
     def __init__(self):
         self.net = oracle.GoldenNet()
-        self.theta, self.shapes = self.net.th0, {"fc1.weight": (10, 6), "fc1.bias": (10,), "fc2.weight": (3, 10), "fc2.bias": (3,)}
+        self.theta, self.shapes = self.net.th0, {"fc1.weight": (10, 6), "fc1.bias": (10,),
+                                                 "fc2.weight": (3, 10), "fc2.bias": (3,)}
 
     def at(self, theta, rows=None):
         net = self.net
@@ -56,7 +57,8 @@ class Wide:
 
 
 class Objective:
-    """A network with what makes it non-smooth in the loss alone; the gradient is of the smooth part."""
+    """A network with what makes it non-smooth in the loss alone; the gradient is of the smooth
+    part."""
 
     def __init__(self, penalty, low=-np.inf, high=np.inf):
         self.net, self.penalty = Network(), penalty
@@ -80,11 +82,14 @@ def slices_of(shapes):
 
 
 class Job:
-    """Trains `model` and yields, for every step, the snapshot as docs/wire.md wants it (flat vectors). `batch` rows a step (0: full);
-    `probe_every`: an active pair by power iteration on the probe rows; `dtype`: in which the parameters live."""
+    """Trains `model` and yields, for every step, the snapshot as docs/wire.md wants it (flat
+    vectors). `batch` rows a step (0: full); `probe_every`: an active pair by power iteration on the
+    probe rows; `dtype`: in which the parameters live."""
 
-    def __init__(self, model, optimizer, lr, *, batch=0, probe_every=0, probe=False, dtype="F64", extras=(), clip=None):
-        self.model, self.rule, self.lr, self.batch, self.dtype = model, optimizer, lr, batch, DTYPES[dtype]
+    def __init__(self, model, optimizer, lr, *, batch=0, probe_every=0, probe=False, dtype="F64",
+                 extras=(), clip=None):
+        self.model, self.rule, self.lr, self.batch = model, optimizer, lr, batch
+        self.dtype = DTYPES[dtype]
         self.theta = self.store(model.theta)
         self.slices = slices_of(model.shapes)
         self.probe_every, self.probe, self.extras, self.clip = probe_every, probe, extras, clip
@@ -102,7 +107,8 @@ class Job:
         if self.batch:
             self.rows = self.random.permutation(24)[: self.batch]
         loss, g = self.model.at(self.theta, self.rows)
-        s = {"step": self.t, "loss": float(loss), "lr": np.asarray(self.rate(), float), "theta": self.theta, "g": self.store(g)}
+        s = {"step": self.t, "loss": float(loss), "lr": np.asarray(self.rate(), float),
+             "theta": self.theta, "g": self.store(g)}
         if self.probe(self.t) if callable(self.probe) else self.probe:
             loss, g = self.model.at(self.theta)
             s["probe_loss"], s["probe_grad"] = float(loss), self.store(g)
@@ -149,9 +155,11 @@ class Job:
             self.advance(s)
 
 
-ROLES = {"theta": "param", "g": "grad", "delta": "delta", "probe_grad": "probe_grad", "same_batch_grad": "same_batch_grad",
+ROLES = {"theta": "param", "g": "grad", "delta": "delta", "probe_grad": "probe_grad",
+         "same_batch_grad": "same_batch_grad",
          "m": "exp_avg", "v": "exp_avg_sq"}
-SCALARS = ("step", "loss", "probe_loss", "half_diff_sq", "batch_id", "skipped", "clip_norm", "grad_norm", "optimizer_step",
+SCALARS = ("step", "loss", "probe_loss", "half_diff_sq", "batch_id", "skipped", "clip_norm",
+           "grad_norm", "optimizer_step",
            "rank", "world", "attempt")
 
 
@@ -191,16 +199,19 @@ def document_of(s, slices, shapes, rates):
     tensors = {}
     for name, roles in arrays_of(s, slices).items():
         for role, x in roles.items():
-            tensors["%s/%s" % (role, name)] = {"shape": list(shapes[name]), "data": [number(v) for v in x]}
+            tensors["%s/%s" % (role, name)] = {"shape": list(shapes[name]),
+                                               "data": [number(v) for v in x]}
     scalars = {k: s[k] for k in SCALARS if k in s}
     return dict(scalars, lr=[float(r) for r in np.atleast_1d(rates)], tensors=tensors)
 
 
 class PartialClient:
-    """Makes the partial of docs/wire.md section 3 from snapshots: sums and sketches, by NumPy alone."""
+    """Makes the partial of docs/wire.md section 3 from snapshots: sums and sketches, by NumPy
+    alone."""
 
     def __init__(self, slices, shapes, optimizer, seed, unit):
-        self.slices, self.shapes, self.rule, self.seed, self.unit = slices, shapes, optimizer, seed, unit
+        self.slices, self.shapes, self.rule = slices, shapes, optimizer
+        self.seed, self.unit = seed, unit
         self.before = self.predicted = self.p_now = self.p_last = None
 
     def each(self, vector):
@@ -209,7 +220,8 @@ class PartialClient:
     def moments(self, role, x):
         parts = [x[cut] for cut in self.slices.values()]
         blocks = [max(float(np.sum(p[i:i + 64] ** 2)) for i in range(0, p.size, 64)) for p in parts]
-        return {role + "_count": [p.size for p in parts], role + "_sq": self.each(x * x), role + "_abs": self.each(np.abs(x)),
+        return {role + "_count": [p.size for p in parts], role + "_sq": self.each(x * x),
+                role + "_abs": self.each(np.abs(x)),
                 role + "_zeros": self.each(x == 0), role + "_nonfinite": self.each(~np.isfinite(x)),
                 role + "_max": [float(np.abs(p).max()) for p in parts], role + "_block_sq": blocks}
 
@@ -219,7 +231,8 @@ class PartialClient:
         d = self.delta = s["theta"] - b["theta"]
         rows = self.moments("delta", d)
         error = d - self.predicted
-        rows.update(grad_prev_delta=self.each(b["g"] * d), grad_delta=self.each(g * d), grad_diff_sq=self.each((g - b["g"]) ** 2),
+        rows.update(grad_prev_delta=self.each(b["g"] * d), grad_delta=self.each(g * d),
+                    grad_diff_sq=self.each((g - b["g"]) ** 2),
                     grad_grad_prev=self.each(g * b["g"]), delta_p=self.each(self.p_now * d * d),
                     update_error_sq=self.each(error**2), step_prev_sq=self.each(self.predicted**2),
                     sign_flips=self.each(np.sign(g) * np.sign(b["g"]) < 0))
@@ -227,7 +240,8 @@ class PartialClient:
             rows["delta_p_prev"] = self.each(self.p_last * d * d)
         if "probe_grad" in s and "probe_grad" in b:
             new, old = s["probe_grad"], b["probe_grad"]
-            rows.update(probe_delta=self.each(new * d), probe_prev_delta=self.each(old * d), probe_diff_sq=self.each((new - old) ** 2))
+            rows.update(probe_delta=self.each(new * d), probe_prev_delta=self.each(old * d),
+                        probe_diff_sq=self.each((new - old) ** 2))
         if "same_batch_grad" in s:
             rows["same_delta"] = self.each(s["same_batch_grad"] * d)
         return rows
@@ -243,11 +257,13 @@ class PartialClient:
         if "clip_norm" in s:
             g = g * min(1.0, s["clip_norm"] / (s["grad_norm"] + 1e-6))
         p = self.rule.update(s["theta"], g, s["lr"])
-        rows = dict(step_sq=self.each(p * p), grad_step=self.each(s["g"] * p), step_p=self.each(p * self.rule.p_matrix * p),
+        rows = dict(step_sq=self.each(p * p), grad_step=self.each(s["g"] * p),
+                    step_p=self.each(p * self.rule.p_matrix * p),
                     grad_param=self.each(s["g"] * s["theta"]))
         if self.rule.v_hat is not None:
             used = self.rule.effective(s["theta"], g)
-            rows["rms_sq"] = self.each(used**2 / np.maximum(self.rule.v_hat, self.rule.c["eps"] ** 2))
+            rows["rms_sq"] = self.each(used**2 / np.maximum(self.rule.v_hat,
+                                                            self.rule.c["eps"] ** 2))
         self.p_last, self.p_now, self.predicted = self.p_now, self.rule.p_matrix, p
         return rows
 
@@ -263,12 +279,15 @@ class PartialClient:
             sketches["probe_grad"] = s["probe_grad"]
         if "pair" in s:
             rows.update(self.pair_rows(s, weight))
-            sketches["pair_s"], sketches["pair_y"] = s["pair"][0] * np.sqrt(weight), s["pair"][1] / np.sqrt(weight)
+            root = np.sqrt(weight)
+            sketches["pair_s"], sketches["pair_y"] = s["pair"][0] * root, s["pair"][1] / root
         rows.update(self.step_rows(s))
         self.before = s
-        out = {"reduce/" + n: ((len(v),), np.array(v, "<f8").tobytes(), "F64") for n, v in rows.items()}
+        out = {"reduce/" + n: ((len(v),), np.array(v, "<f8").tobytes(), "F64") for n,
+               v in rows.items()}
         for role, x in sketches.items():
-            out["sketch/" + role] = ((SKETCH,), sketch(cut(x), self.seed).astype("<f8").tobytes(), "F64")
+            out["sketch/" + role] = ((SKETCH,), sketch(cut(x), self.seed).astype("<f8").tobytes(),
+                                     "F64")
         return out
 
     def keys(self):
