@@ -419,6 +419,18 @@ enum lyap_status lyap_alerts_silent(struct lyap_alerts *alerts, const struct lya
     return status;
 }
 
+bool lyap_alerts_silence_meets(const struct lyap_rules *rules, const struct lyap_alert_input *input,
+                               double seconds)
+{
+    for (uint32_t i = 0; i < rules->count; i++) {
+        const struct lyap_rule_entry *entry = &rules->entries[i];
+        if (entry->kind == LYAP_RULE_SILENT_SECONDS && is_due(entry, input) &&
+            lyap_rule_compare(entry->rule.comparison, seconds, entry->rule.threshold))
+            return true;
+    }
+    return false;
+}
+
 enum lyap_status lyap_alerts_resolve(struct lyap_alerts *alerts, const char *rule, const char *why,
                                      int64_t step, int64_t now_ns,
                                      const struct lyap_alert_sink *sink)

@@ -63,6 +63,10 @@ LYAP_MUST_CHECK enum lyap_status lyap_alerts_silent(struct lyap_alerts *alerts,
                                                     const struct lyap_alert_input *input,
                                                     double seconds,
                                                     const struct lyap_alert_sink *sink);
+/* Whether a silent_seconds rule that watches this run would be met after so long (INFINITY: ever).
+ */
+bool lyap_alerts_silence_meets(const struct lyap_rules *rules, const struct lyap_alert_input *input,
+                               double seconds);
 /* Resolves the alerts of `rule` (NULL: all) with `why` added to the summary. */
 LYAP_MUST_CHECK enum lyap_status lyap_alerts_resolve(struct lyap_alerts *alerts, const char *rule,
                                                      const char *why, int64_t step, int64_t now_ns,

@@ -58,26 +58,41 @@ static double silence_threshold(const struct lyap_rules *rules)
     return least;
 }
 
+static struct lyap_alert_input silence_input(const struct lyap_run *run,
+                                             const struct lyap_point *point)
+{
+    return (struct lyap_alert_input){
+        .run = run->name,
+        .run_id = run->record.id,
+        .labels = &run->labels,
+        .point = point,
+        .points = run->points,
+    };
+}
+
+/* A rule may still find the run silent after `seconds`. */
+static bool is_watched(const struct lyap_engine *engine, const struct lyap_run *run, double seconds)
+{
+    const struct lyap_alert_input input = silence_input(run, &run->last);
+    return run->has_last && run->record.state != LYAP_STATE_ENDED &&
+           !lyap_alerts_is_silent(run->alert_state) &&
+           lyap_alerts_silence_meets(&engine->rules, &input, seconds);
+}
+
+/* Only what a rule is about to call silent is touched: an idle daemon writes nothing. */
 static enum lyap_status watch_silence(struct lyap_engine *engine, struct lyap_run *run)
 {
-    if (run->is_stale || !run->has_last || run->record.state == LYAP_STATE_ENDED ||
-        lyap_alerts_is_silent(run->alert_state))
+    const double seconds = (double)run->idle_ns / (double)second_ns;
+    if (run->is_stale || !is_watched(engine, run, seconds))
         return LYAP_OK;
     enum lyap_status status = lyap_engine_touch(engine, run);
     if (status != LYAP_OK)
         return status;
     struct lyap_point point = run->last; /* borrows its labels */
     point.time_ns = lyap_clock_utc_ns();
-    const struct lyap_alert_input input = {
-        .run = run->name,
-        .run_id = run->record.id,
-        .labels = &run->labels,
-        .point = &point,
-        .points = run->points,
-    };
+    const struct lyap_alert_input input = silence_input(run, &point);
     const struct lyap_alert_sink sink = lyap_engine_sink(engine);
-    status = lyap_alerts_silent(run->alert_state, &engine->rules, &input,
-                                (double)run->idle_ns / (double)second_ns, &sink);
+    status = lyap_alerts_silent(run->alert_state, &engine->rules, &input, seconds, &sink);
     if (status != LYAP_OK || !lyap_alerts_is_silent(run->alert_state))
         return status;
     const enum lyap_run_state before = run->record.state;
@@ -129,8 +144,7 @@ static void unload(struct lyap_engine *engine, struct lyap_run *run)
 
 /* Saves the windows of an idle run; at a later tick, when they are committed, drops what is heavy;
  * and the run itself when no rule waits for it to be silent. True: the run is gone. */
-static bool evict(struct lyap_engine *engine, struct lyap_run *run, double silence,
-                  enum lyap_status *ret_status)
+static bool evict(struct lyap_engine *engine, struct lyap_run *run, enum lyap_status *ret_status)
 {
     *ret_status = LYAP_OK;
     if (!is_unused(engine, run))
@@ -140,9 +154,7 @@ static bool evict(struct lyap_engine *engine, struct lyap_run *run, double silen
         return false;
     }
     unload(engine, run);
-    const bool is_waited_for = run->has_last && run->record.state != LYAP_STATE_ENDED &&
-                               !lyap_alerts_is_silent(run->alert_state) && !isinf(silence);
-    if (is_waited_for && run->committed_id)
+    if (is_watched(engine, run, INFINITY) && run->committed_id)
         return false;
     lyap_registry_lock(engine->registry);
     const bool is_gone = run->refs == 1;
@@ -193,7 +205,7 @@ static bool tick_run(struct lyap_engine *engine, struct lyap_run *run, double si
         status = lyap_run_save_windows(engine, run);
     bool is_gone = false;
     if (status == LYAP_OK && run->idle_ns > (int64_t)limits.idle_evict_s * second_ns)
-        is_gone = evict(engine, run, silence, &status);
+        is_gone = evict(engine, run, &status);
     *ret_status = status;
     return is_gone;
 }

@@ -77,6 +77,25 @@ class Memory(DaemonCase):
             self.assertLess(each_kib, 256)
 
 
+class Idle(DaemonCase):
+    flags = ("--idle_evict_s=10",)
+
+    def metric(self, name):
+        lines = self.daemon.get("/metrics").body.decode().splitlines()
+        return float(next(line for line in lines if line.startswith(name + " ")).split()[1])
+
+    def test_runs_that_no_silence_rule_watches_cost_nothing_and_leave(self):
+        rule = {"metric": "silent_seconds", "comparison": ">", "threshold": 1, "runs": {"team": "x"}}
+        self.ok(self.daemon.put("/v1/rules/silent-run", rule))
+        for i in range(5):
+            self.ok(self.daemon.push_json("r%d" % i, {"step": 1, "loss": 1}))
+        time.sleep(2)
+        before = self.metric("lyapd_commits_total")
+        time.sleep(2)
+        self.assertEqual(self.metric("lyapd_commits_total"), before)
+        self.eventually(lambda: self.metric("lyapd_runs") == 0, 30)
+
+
 class Floods(DaemonCase):
     def test_a_rule_on_every_tensor_opens_a_bounded_number_of_alerts(self):
         self.ok(
