@@ -15,7 +15,7 @@
 #include "exchange.h"
 
 enum {
-    BUDGET_BYTES = 256 << 20, /* bodies and replies in the making, all connections together */
+    BUDGET_BYTES = 512 << 20, /* headers, bodies and replies in the making, all connections */
     STOP_ANSWER_MS = 3000,    /* for requests in work, before waiting ones are given up */
     STOP_GIVE_UP_MS = 1000,   /* for their answers; together well under the 10 s of SIGTERM */
     PEM_BYTES_MAX = 1 << 20,

@@ -111,6 +111,40 @@ bool api_prefer_minimal(const char *header)
     return false;
 }
 
+static const struct {
+    const char *type;
+    enum lyap_wire_format format;
+} formats[] = {
+    { API_TYPE_SAFETENSORS, LYAP_WIRE_SAFETENSORS },
+    { API_TYPE_OCTETS, LYAP_WIRE_SAFETENSORS },
+    { API_TYPE_JSON, LYAP_WIRE_JSON },
+    { API_TYPE_NDJSON, LYAP_WIRE_NDJSON },
+};
+
+enum lyap_status api_push_format(const struct api_headers *headers, bool has_body,
+                                 enum lyap_wire_format *ret_format, struct lyap_error *reterr)
+{
+    const char *header = headers->content_type;
+    *ret_format = LYAP_WIRE_JSON;
+    bool is_known = !has_body && !header; /* all is said in the query string */
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (api_content_type_is(header, formats[i].type)) {
+            *ret_format = formats[i].format;
+            is_known = true;
+        }
+    }
+    if (!is_known)
+        return lyap_error_set(reterr, LYAP_E_UNSUPPORTED,
+                              "Content-Type is '%.80s'; accepted: %s, %s, %s, %s",
+                              header ? header : "", formats[0].type, formats[1].type,
+                              formats[2].type, formats[3].type);
+    const char *answer = *ret_format == LYAP_WIRE_NDJSON ? API_TYPE_NDJSON : API_TYPE_JSON;
+    if (api_accept_choose(headers->accept, answer) < 0)
+        return lyap_error_set(reterr, LYAP_E_NOT_ACCEPTABLE, "the answer to this push is %s",
+                              answer);
+    return LYAP_OK;
+}
+
 bool api_etag_matches(const char *if_none_match, const char *etag)
 {
     for (const char *at = if_none_match ? if_none_match : ""; *at; at += *at == ',') {

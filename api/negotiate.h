@@ -8,6 +8,9 @@
 #include <stdint.h>
 
 #include "lyap/status.h"
+#include "lyap/wire.h"
+
+#include "request.h"
 
 /* Index in `offered` (media types separated by commas, best first) of the one that `accept` likes
  * best; 0 without a header, -1 when none is acceptable. */
@@ -16,6 +19,11 @@ int api_accept_choose(const char *accept, const char *offered);
 bool api_content_type_is(const char *header, const char *type);
 /* Prefer: return=minimal among the preferences (RFC 7240). */
 bool api_prefer_minimal(const char *header);
+/* How a push is read; without a body and its type JSON, since all may stand in the query string.
+ * E_UNSUPPORTED, E_NOT_ACCEPTABLE: the answer has one type. */
+LYAP_MUST_CHECK enum lyap_status api_push_format(const struct api_headers *headers, bool has_body,
+                                                 enum lyap_wire_format *ret_format,
+                                                 struct lyap_error *reterr);
 /* If-None-Match holds the tag or is `*`; compared weakly (RFC 9110). */
 bool api_etag_matches(const char *if_none_match, const char *etag);
 

@@ -39,6 +39,7 @@ struct api_upload {
     uint32_t encoded; /* lines that the reply holds already */
     struct lyap_wire_decoder
         *decoder;               /* of the current line; NULL between lines and after errors */
+    uint64_t charged_bytes;     /* to the budget, for what the decoder holds */
     struct lyap_intake *intake; /* of the current line; NULL without tensors */
     struct api_ticket *ticket;  /* admitted, not yet attached */
     struct api_ticket *chain;   /* the newest attached one */
@@ -54,40 +55,6 @@ struct api_upload {
     bool is_abandoned;
     bool is_released;
 };
-
-static const struct {
-    const char *type;
-    enum lyap_wire_format format;
-} formats[] = {
-    { API_TYPE_SAFETENSORS, LYAP_WIRE_SAFETENSORS },
-    { API_TYPE_OCTETS, LYAP_WIRE_SAFETENSORS },
-    { API_TYPE_JSON, LYAP_WIRE_JSON },
-    { API_TYPE_NDJSON, LYAP_WIRE_NDJSON },
-};
-
-static enum lyap_status choose_format(const struct api_request *request, bool has_body,
-                                      enum lyap_wire_format *ret_format, struct lyap_error *reterr)
-{
-    const char *header = request->headers.content_type;
-    *ret_format = LYAP_WIRE_JSON;
-    bool is_known = !has_body && !header; /* all is said in the query string */
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        if (api_content_type_is(header, formats[i].type)) {
-            *ret_format = formats[i].format;
-            is_known = true;
-        }
-    }
-    if (!is_known)
-        return lyap_error_set(reterr, LYAP_E_UNSUPPORTED,
-                              "Content-Type is '%.80s'; accepted: %s, %s, %s, %s",
-                              header ? header : "", formats[0].type, formats[1].type,
-                              formats[2].type, formats[3].type);
-    const char *answer = *ret_format == LYAP_WIRE_NDJSON ? API_TYPE_NDJSON : API_TYPE_JSON;
-    if (api_accept_choose(request->headers.accept, answer) < 0)
-        return lyap_error_set(reterr, LYAP_E_NOT_ACCEPTABLE, "the answer to this push is %s",
-                              answer);
-    return LYAP_OK;
-}
 
 static enum lyap_status read_query(const struct api_request *request,
                                    struct lyap_snapshot *snapshot, struct lyap_error *reterr)
@@ -123,7 +90,7 @@ enum lyap_status api_upload_new(const struct api_request *request, bool has_body
     };
     pthread_mutex_init(&upload->lock, NULL);
     lyap_snapshot_init(&upload->query);
-    enum lyap_status status = choose_format(request, has_body, &upload->format, reterr);
+    enum lyap_status status = api_push_format(&request->headers, has_body, &upload->format, reterr);
     if (status == LYAP_OK)
         status = read_query(request, &upload->query, reterr);
     if (status == LYAP_OK)
@@ -226,6 +193,8 @@ static void line_close(struct api_upload *upload)
     upload->ticket = NULL;
     lyap_wire_decoder_free(upload->decoder);
     upload->decoder = NULL;
+    api_budget_return(upload->request->budget, upload->charged_bytes);
+    upload->charged_bytes = 0;
 }
 
 static void line_fail(struct api_upload *upload, enum lyap_status status,
@@ -271,10 +240,25 @@ static enum lyap_status line_open(struct api_upload *upload)
     return status;
 }
 
+/* Headers and documents count as bodies in the making. */
+static enum lyap_status charge(struct api_upload *upload, struct lyap_error *reterr)
+{
+    const uint64_t held = lyap_wire_held_bytes(upload->decoder);
+    if (held <= upload->charged_bytes)
+        return LYAP_OK;
+    if (!api_budget_take(upload->request->budget, held - upload->charged_bytes))
+        return lyap_error_set(reterr, LYAP_E_BUSY,
+                              "too many headers and documents are being received");
+    upload->charged_bytes = held;
+    return LYAP_OK;
+}
+
 static void line_bytes(struct api_upload *upload, const void *bytes, size_t length)
 {
     struct lyap_error error = LYAP_ERROR_NULL;
-    const enum lyap_status status = lyap_wire_feed(upload->decoder, bytes, length, &error);
+    enum lyap_status status = lyap_wire_feed(upload->decoder, bytes, length, &error);
+    if (status == LYAP_OK)
+        status = charge(upload, &error);
     if (status != LYAP_OK)
         line_fail(upload, status, &error);
 }

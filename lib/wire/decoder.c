@@ -179,6 +179,13 @@ void lyap_wire_decoder_free(struct lyap_wire_decoder *decoder)
     lyap_free(decoder);
 }
 
+uint64_t lyap_wire_held_bytes(const struct lyap_wire_decoder *decoder)
+{
+    return decoder->buffer.capacity +
+           (uint64_t)decoder->entries.capacity * sizeof *decoder->entries.items +
+           decoder->values.capacity * sizeof *decoder->values.items;
+}
+
 /* Remembers a failure and tells the caller; the first one stands. */
 static enum lyap_status settle(struct lyap_wire_decoder *decoder, enum lyap_status status,
                                struct lyap_error *reterr)

@@ -58,6 +58,27 @@ class Memory(DaemonCase):
         large = max(push_pattern(self.daemon, "l", step, 384) for step in range(2))
         self.assertLess(large - small, 64)
 
+    def test_headers_in_the_making_share_a_budget(self):
+        """Many half headers of the largest size: some are refused, the daemon stays small and answers."""
+        size, sockets = 16 * MIB, []
+        head = b"POST /v1/runs/h%d/snapshots HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: "
+        head += b"application/vnd.safetensors\r\nContent-Length: %d\r\n\r\n" % (size + 8)
+        for i in range(50):
+            s = self.daemon.socket()
+            self.addCleanup(s.close)
+            s.sendall(head % i + struct.pack("<Q", size) + b"{")
+            for _ in range(15):
+                s.sendall(b" " * MIB)
+            sockets.append(s)
+        self.ok(self.daemon.get("/healthz"))
+        if not os.environ.get("LYAP_SANITIZE"):
+            self.assertLess(memory_mib(self.daemon), 640)
+        sockets[-1].sendall(b" " * (MIB - 1))
+        self.assertEqual(sockets[-1].recv(65536)[9:12], b"503")
+        for s in sockets:
+            s.close()
+        self.eventually(lambda: self.daemon.push_json("r", Quadratic().snapshot()).status == 200)
+
     def test_asking_for_exact_retention_does_not_lift_the_budget(self):
         self.ok(self.daemon.put("/v1/runs/greedy", {"retention": "exact"}), 201)
         push_pattern(self.daemon, "greedy", 0, 32)

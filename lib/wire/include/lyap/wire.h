@@ -52,6 +52,8 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_wire_decoder_new(const struct lyap_wire_options *options,
                       struct lyap_wire_decoder **ret_decoder);
 LYAP_API void lyap_wire_decoder_free(struct lyap_wire_decoder *decoder);
+/* Memory of the header or document so far: the caller bounds the sum over its decoders. */
+LYAP_API uint64_t lyap_wire_held_bytes(const struct lyap_wire_decoder *decoder);
 /* Consumes all of `bytes`. After a failure every further call returns the same status. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_wire_feed(struct lyap_wire_decoder *decoder,
                                                          const void *bytes, uint64_t length,
