@@ -151,6 +151,22 @@ double bench_cpu_seconds(pid_t pid)
     return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
 }
 
+uint64_t bench_minor_faults(pid_t pid)
+{
+    char path[64], line[1024];
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    FILE *file = fopen(path, "r");
+    char *name_end = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+    char *saved = NULL, *field = name_end ? strtok_r(name_end + 1, " ", &saved) : NULL;
+    for (int i = 3; field && i < 10; i++) /* minflt is the tenth, see proc(5) */
+        field = strtok_r(NULL, " ", &saved);
+    if (file)
+        fclose(file);
+    if (!field)
+        bench_die("no fault count of process %ld", (long)pid);
+    return strtoull(field, NULL, 10);
+}
+
 uint64_t bench_daemon_rss(const struct bench_daemon *daemon)
 {
     char path[64], line[256];

@@ -29,6 +29,7 @@ void bench_daemon_start(struct bench_daemon *daemon, const char *binary, const c
 void bench_daemon_stop(struct bench_daemon *daemon);
 /* Processor seconds that a process has used: unlike times, hardly changed by what else runs. */
 double bench_cpu_seconds(pid_t pid);
+uint64_t bench_minor_faults(pid_t pid); /* pages that a process has met for the first time */
 /* Resident set of the daemon, bytes. */
 uint64_t bench_daemon_rss(const struct bench_daemon *daemon);
 

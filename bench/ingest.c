@@ -22,6 +22,7 @@ enum {
     SINK_BUFFER_BYTES = 1 << 20, /* more does not make the sink faster */
     SHIFT_ELEMENTS = 4096,       /* between the windows of two steps on the pool */
     ROUNDS_MAX = 100,
+    WARM_ROUNDS = 3, /* planes are used again from the third snapshot on */
     HEADER_BYTES = 1 << 16
 };
 
@@ -89,7 +90,8 @@ static void fill_pool(struct bench *bench)
 {
     uint64_t state = 1;
     bench->tensor_count = bench->mib * (1 << 20) / sizeof(float) / TENSORS / ROLES;
-    bench->pool_count = bench->tensor_count + (uint64_t)SHIFT_ELEMENTS * (2 * ROUNDS_MAX + TENSORS);
+    bench->pool_count =
+        bench->tensor_count + (uint64_t)SHIFT_ELEMENTS * (2 * (ROUNDS_MAX + WARM_ROUNDS) + TENSORS);
     bench->pool = malloc(bench->pool_count * sizeof *bench->pool);
     if (!bench->pool)
         bench_die("no memory for %" PRIu64 " MiB", bench->mib);
@@ -138,12 +140,13 @@ struct target {
     const char *name, *path;
     pid_t pid;
     struct bench_connection *connection;
-    double seconds[ROUNDS_MAX], cpu_seconds;
+    double seconds[ROUNDS_MAX], cpu_seconds[ROUNDS_MAX], minor_faults[ROUNDS_MAX];
 };
 
 /* `round` below 0: not counted. */
 static void push(struct target *target, const struct iovec *pieces, int count, int64_t round)
 {
+    const uint64_t faults = bench_minor_faults(target->pid);
     const double cpu = bench_cpu_seconds(target->pid), start = bench_seconds();
     const int status = bench_exchange(target->connection, "POST", target->path,
                                       "application/vnd.safetensors", pieces, count);
@@ -153,11 +156,11 @@ static void push(struct target *target, const struct iovec *pieces, int count, i
     if (round < 0)
         return;
     target->seconds[round] = elapsed;
-    target->cpu_seconds += bench_cpu_seconds(target->pid) - cpu;
+    target->cpu_seconds[round] = bench_cpu_seconds(target->pid) - cpu;
+    target->minor_faults[round] = (double)(bench_minor_faults(target->pid) - faults);
 }
 
-static void print_row(const struct bench *bench, const struct target *target,
-                      const struct target *sink)
+static void print_row(const struct bench *bench, struct target *target, const struct target *sink)
 {
     const double elements = (double)bench->tensor_count * TENSORS * ROLES;
     double times[ROUNDS_MAX], ratios[ROUNDS_MAX];
@@ -167,9 +170,10 @@ static void print_row(const struct bench *bench, const struct target *target,
     }
     const double median = bench_median(times, bench->rounds);
     const double ratio = bench_median(ratios, bench->rounds);
-    printf("%-15s %6.3f %9.3f %9.3f   %6.2f %6.2f %6.2f\n", target->name,
+    printf("%-15s %6.3f %9.3f %9.3f %8.0f   %6.2f %6.2f %6.2f\n", target->name,
            elements * sizeof(float) / median / 1e9, median / elements * 1e9,
-           target->cpu_seconds / (double)bench->rounds / elements * 1e9, ratio, ratios[0],
+           bench_median(target->cpu_seconds, bench->rounds) / elements * 1e9,
+           bench_median(target->minor_faults, bench->rounds), ratio, ratios[0],
            ratios[bench->rounds - 1]);
 }
 
@@ -183,7 +187,8 @@ static void declare(struct bench_connection *connection, const char *run, const 
     bench_send_text(connection, "PUT", path, "application/json", text);
 }
 
-/* Pushes in turns to the sink and to lyapd in both retentions; the first of each is not counted. */
+/* Pushes in turns to the sink and to lyapd in both retentions; the first of each, in which a run
+ * meets its tensors and its planes their pages, are not counted. */
 static void measure(const struct bench *bench, const struct bench_daemon *daemon, pid_t sink,
                     uint16_t sink_port)
 {
@@ -202,15 +207,15 @@ static void measure(const struct bench *bench, const struct bench_daemon *daemon
     bench_connect(&to_sink, sink_port);
     declare(&to_lyapd, "exact", "exact");
     declare(&to_lyapd, "sketch", "sketch");
-    for (uint64_t step = 0; step <= bench->rounds; step++) {
+    for (uint64_t step = 0; step < bench->rounds + WARM_ROUNDS; step++) {
         const int count = make_snapshot(bench, step, header, pieces);
         for (int i = 0; i < TARGETS; i++)
-            push(&targets[i], pieces, count, (int64_t)step - 1);
+            push(&targets[i], pieces, count, (int64_t)step - WARM_ROUNDS);
     }
     printf("%" PRIu64 " MiB a push (%d tensors, param and grad, F32), %" PRIu64 " rounds\n",
            bench->mib, TENSORS, bench->rounds);
-    printf("%-15s %6s %9s %9s   %6s %6s %6s\n", "", "GB/s", "ns/elem", "cpu ns", "ratio", "min",
-           "max");
+    printf("%-15s %6s %9s %9s %8s   %6s %6s %6s\n", "", "GB/s", "ns/elem", "cpu ns", "faults",
+           "ratio", "min", "max");
     for (int i = 0; i < TARGETS; i++)
         print_row(bench, &targets[i], &targets[0]);
     printf("resident after: %.0f MiB\n", (double)bench_daemon_rss(daemon) / (1 << 20));

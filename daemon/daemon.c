@@ -13,6 +13,7 @@
 #include "log.h"
 #include "lyap/blas.h"
 #include "notify.h"
+#include "pages.h"
 
 enum { BUSY_TIMEOUT_MS = 5000 }; /* for people's own sqlite3 sessions on the file */
 
@@ -120,6 +121,7 @@ enum lyap_status lyap_daemon_open(struct lyap_daemon *daemon, struct lyap_error 
     char host[256];
     enum lyap_log_level level = LYAP_LOG_INFO;
     (void)lyap_log_level_parse(daemon->settings.log_level, &level);
+    lyap_pages_install();
     lyap_log_level_set(level);
     lyap_blas_one_thread();
     enum lyap_status status = open_store(daemon, reterr);

@@ -181,6 +181,25 @@ INLINE real moved_step(const struct lyap_moved *x, size_t at, struct moved_form 
     return delta;
 }
 
+/* A block of one array is four lines; asks for those that are as far ahead as a store to memory
+ * takes, which is several blocks of arithmetic. Past the end of an array nothing happens. */
+static inline void ask_ahead(const void *source, size_t index)
+{
+    enum { AHEAD_BYTES = 2048, LINE_BYTES = 64, BLOCK_BYTES = BLOCK * sizeof(float) };
+    const uintptr_t at = (uintptr_t)source + index * sizeof(float) + AHEAD_BYTES;
+    for (uintptr_t line = 0; line < BLOCK_BYTES; line += LINE_BYTES)
+        __builtin_prefetch((const void *)(at + line), 0, 3);
+}
+
+static inline void ask_stored(const struct lyap_moved *x, size_t index, struct moved_form form)
+{
+    ask_ahead(x->param, index);
+    ask_ahead(x->param_prev, index);
+    ask_ahead(x->grad_prev, index);
+    if (form.has_part)
+        ask_ahead(x->part_prev, index);
+}
+
 /* Part by part of the lanes: a pass then has its sums in registers, however narrow these are. */
 INLINE void moved_part(const struct lyap_moved *x, size_t count, struct moved_form form, int part,
                        struct lyap_moved_sums *sums)
@@ -189,6 +208,8 @@ INLINE void moved_part(const struct lyap_moved *x, size_t count, struct moved_fo
     uint64_t zero_count = 0;
     for (size_t first = 0; first < count; first += BLOCK) {
         real energy = { 0 };
+        if (part == 0)
+            ask_stored(x, first, form);
         for (size_t i = first; i < first + BLOCK; i += LYAP_LANES) {
             const real delta = moved_step(x, i + (size_t)(part * WIDTH), form, &held);
             energy += delta * delta;
