@@ -24,7 +24,7 @@ static enum lyap_status mark_attempt(struct lyap_engine *engine, struct lyap_run
 }
 
 /* The reference loss goes on: otherwise the progress already made would shrink the scale of every
- * detector (detection 5). */
+ * detector (docs/detection.md). */
 static void next_attempt(struct lyap_run *run, const char *key, int64_t now_ns)
 {
     const double reference = lyap_profile_reference_loss(run->profile);

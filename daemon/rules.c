@@ -23,7 +23,8 @@ static const struct lyap_rule defaults[] = {
     R("nonfinite", "nonfinite", GT, 0, NAN, 1, 5, false, 1, CRITICAL, STOP,
       "SPEC 6.4: any non-finite parameter, gradient or loss of a step that was not skipped"),
     R("instability", "instability_rules", GE, 1, 0.7, 1, 10, false, 1, CRITICAL, REDUCE_LR,
-      "detection 5: R2 R3 R4 R7 R8 at default sensitivity; clears below the early one (x 0.7)"),
+      "docs/detection.md: R2 R3 R4 R7 R8 at default sensitivity; clears below the early one (x "
+      "0.7)"),
     R("edge", "stability_ratio", GT, 0.95, 0.9, 1, 5, false, 1, INFO, CONTINUE,
       "SPEC 9: full-batch training lives there"),
     R("limit-crossed", "limit_crossing", GT, 1.2, NAN, 1, 5, false, 1, WARNING, REDUCE_LR,

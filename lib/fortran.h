@@ -1,5 +1,6 @@
 /* fortran.h - BLAS and LAPACK symbols, for linalg*.c alone. The trailing arguments are the hidden
- * lengths of the strings. Complex numbers are pairs of doubles. */
+ * lengths of the strings. Complex numbers are pairs of doubles.
+ * THREADS: as safe as the BLAS, which works on the arrays of the call alone. */
 #ifndef LYAP_FORTRAN_H
 #define LYAP_FORTRAN_H
 

@@ -45,7 +45,7 @@ void lyap_history_release(struct lyap_history *history)
 double lyap_history_column(const struct lyap_point *point, enum lyap_metric metric)
 {
     const struct lyap_value *v = &point->metrics[metric];
-    return lyap_value_is_present(v) ? v->value : (double)NAN;
+    return lyap_is(v) ? v->value : (double)NAN;
 }
 
 static void absorb_loss(struct lyap_history *h, const struct lyap_point *point)
@@ -87,7 +87,7 @@ static void absorb_sharpness(struct lyap_history *h, const struct lyap_point *po
 static void absorb_ratio(struct lyap_history *h, const struct lyap_point *point)
 {
     const double ratio = lyap_history_column(point, LYAP_METRIC_STABILITY_RATIO);
-    if (!lyap_value_is_present(&point->metrics[LYAP_METRIC_SHARPNESS]) || !isfinite(ratio))
+    if (!lyap_is(&point->metrics[LYAP_METRIC_SHARPNESS]) || !isfinite(ratio))
         return;
     if (h->probe_count == LYAP_HISTORY_PROBES) {
         memmove(h->probe_ratios, h->probe_ratios + 1,
@@ -107,13 +107,13 @@ static void absorb_level(struct lyap_history *h, const struct lyap_point *point)
     if (h->alarm_left > 0)
         h->alarm_left--;
     h->has_evidence = false;
-    if (lyap_value_is_present(probe)) {
+    if (lyap_is(probe)) {
         if (!h->is_level_on_probe)
             lyap_level_init(&h->level); /* another function: anew */
         h->is_level_on_probe = true;
         h->probe_least = fmin(h->probe_least, probe->value);
         source = probe;
-    } else if (!h->is_level_on_probe && lyap_value_is_present(loss)) {
+    } else if (!h->is_level_on_probe && lyap_is(loss)) {
         source = loss;
     }
     if (!source || !lyap_level_push(&h->level, source->value, &evidence))
@@ -158,7 +158,7 @@ static void absorb_last(struct lyap_history *h, const struct lyap_point *point)
     };
     h->has_tensors |= !isnan(h->last.param_norm) || !isnan(h->last.grad_norm);
     for (unsigned i = 0; i < sizeof functions / sizeof *functions; i++)
-        h->has_function |= lyap_value_is_present(&point->metrics[functions[i]]);
+        h->has_function |= lyap_is(&point->metrics[functions[i]]);
     h->last_step = point->step;
     h->finite_count++;
 }

@@ -75,11 +75,11 @@ void lyap_history_absorb(struct lyap_history *history, enum lyap_history_part pa
 void lyap_history_replay(struct lyap_history *history, const struct lyap_point *point);
 bool lyap_history_is_alarmed(const struct lyap_history *history);
 
-/* The value of a column, NaN when absent. */
+/* The value of a column, NaN when absent; whether a value is present. */
 double lyap_history_column(const struct lyap_point *point, enum lyap_metric metric);
-static inline bool lyap_value_is_present(const struct lyap_value *value)
+static inline bool lyap_is(const struct lyap_value *v)
 {
-    return value->reason == LYAP_REASON_NONE;
+    return v->reason == LYAP_REASON_NONE;
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* names.h - look-up of a word in a static table; absent words yield -1. */
+/* names.h - look-up of a word in a static table; absent words yield -1. THREADS: pure. */
 #ifndef LYAP_NAMES_H
 #define LYAP_NAMES_H
 

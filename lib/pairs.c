@@ -33,11 +33,6 @@ void lyap_pairs_clear(struct lyap_pairs *pairs)
     pairs->count = pairs->next = 0;
 }
 
-uint64_t lyap_pairs_bytes(const struct lyap_pairs *pairs)
-{
-    return 2 * (uint64_t)pairs->capacity * pairs->size * sizeof(double);
-}
-
 void lyap_pairs_slot(struct lyap_pairs *pairs, double **ret_s, double **ret_y)
 {
     assert(pairs->capacity > 0);

@@ -23,7 +23,6 @@ LYAP_MUST_CHECK enum lyap_status lyap_pairs_init(struct lyap_pairs *pairs, uint3
                                                  uint32_t size);
 void lyap_pairs_release(struct lyap_pairs *pairs);
 void lyap_pairs_clear(struct lyap_pairs *pairs);
-uint64_t lyap_pairs_bytes(const struct lyap_pairs *pairs);
 
 /* The slot of the next pair, for the caller to fill; then commit. The oldest pair is overwritten.
  * Commit drops a pair with a zero or non-finite displacement and says false. */

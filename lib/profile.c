@@ -268,16 +268,3 @@ void lyap_profile_instability(const struct lyap_profile *profile,
 {
     memcpy(ret_parts, profile->parts, sizeof profile->parts);
 }
-
-uint64_t lyap_profile_bytes(const struct lyap_profile *profile)
-{
-    const struct lyap_live *live = &profile->live;
-    uint64_t bytes = sizeof *profile + 3 * (uint64_t)profile->history.changes.capacity * 8;
-    bytes += lyap_pairs_bytes(&profile->active) + lyap_pairs_bytes(&profile->passive);
-    for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++)
-        bytes += live->sketches[i] ? (uint64_t)live->size * sizeof(double) : 0;
-    bytes += live->delta ? 2 * (uint64_t)live->size * sizeof(double) : 0;
-    bytes += 2 * (uint64_t)live->tensors * sizeof(double);
-    bytes += (uint64_t)profile->update_z.tensors * (LYAP_UPDATE_Z_VALUES * sizeof(float) + 2);
-    return bytes;
-}

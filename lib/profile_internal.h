@@ -96,10 +96,6 @@ struct lyap_step {
 };
 
 /* ---- values ---- */
-static inline bool lyap_is(const struct lyap_value *v)
-{
-    return v->reason == LYAP_REASON_NONE;
-}
 struct lyap_value lyap_value_exact(double value);
 struct lyap_value lyap_value_estimate(double value, double error);
 struct lyap_value lyap_value_absent(enum lyap_reason reason);

@@ -10,7 +10,7 @@
 
 static const enum lyap_sketch_role kept[] = { LYAP_SKETCH_PARAM, LYAP_SKETCH_GRAD,
                                               LYAP_SKETCH_PROBE_GRAD };
-static const double Z_FLOOR = 0.1; /* least scale of log |p|: detection 5 */
+static const double Z_FLOOR = 0.1; /* least scale of log |p|: docs/detection.md */
 static const double Z_MAX = 1e3;
 static const double LOG_EMPTY = -40, LOG_HUGE = 70; /* exactly zero; overflowed */
 

@@ -1,4 +1,5 @@
-/* declare.h - the parts of a run declaration. Internal to lib/wire/. */
+/* declare.h - the parts of a run declaration. Internal to lib/wire/. THREADS: the
+ * caller owns the JSON value; nothing is kept. */
 #ifndef LYAP_WIRE_DECLARE_H
 #define LYAP_WIRE_DECLARE_H
 

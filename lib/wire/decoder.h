@@ -1,5 +1,6 @@
 /* decoder.h - what the formats of one push share: buffers, entries, the snapshot of the body being
- * decoded, and the events. Internal to lib/wire/. */
+ * decoded, and the events. Internal to lib/wire/. THREADS: one owner at a time, that of the
+ * decoder. */
 #ifndef LYAP_WIRE_DECODER_H
 #define LYAP_WIRE_DECODER_H
 

@@ -1,4 +1,5 @@
-/* metadata.h - keys of a snapshot out of JSON, and shards. Internal to lib/wire/. */
+/* metadata.h - keys of a snapshot out of JSON, and shards. Internal to lib/wire/.
+ * THREADS: the caller owns the snapshot. */
 #ifndef LYAP_WIRE_METADATA_H
 #define LYAP_WIRE_METADATA_H
 

@@ -1,5 +1,6 @@
 /* tree.h - JSON trees of jansson, built by our own reader: limits, messages and the difference
- * between malformed text and missing memory are ours. Internal to lib/wire/. */
+ * between malformed text and missing memory are ours. Internal to lib/wire/. THREADS: a tree has
+ * one owner at a time. */
 #ifndef LYAP_WIRE_TREE_H
 #define LYAP_WIRE_TREE_H
 

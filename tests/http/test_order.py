@@ -1,4 +1,4 @@
-"""Order, retries, attempts: DESIGN's promises to a client that is restarted, slow or forgetful."""
+"""Order, retries, attempts: the promises of docs/api.md to a client that is restarted, slow or forgetful."""
 import json
 import threading
 import unittest

@@ -8,7 +8,7 @@
 static const char head[] =
     "# Metrics\n\n"
     "Made by `metrics_doc` from the tables of `lib/include/lyap/metric.h`; do not edit. "
-    "SPEC is [spec.md](spec.md), detection is [detection.md](detection.md).\n\n"
+    "SPEC is [spec.md](spec.md).\n\n"
     "Trust: **I** identity or certified inequality, true up to rounding; **E** estimator with a "
     "stated error; **C** indicative only. The class is the best one: a value made from sketches is "
     "E at best, and one of two different batches C. A metric that is absent says why (the last "

@@ -15,10 +15,12 @@ int main(int argc, char **argv)
     const uint64_t shape[] = { DIMENSIONS };
     const double lr = argc > 3 ? strtod(argv[3], NULL) : 0.05;
     double w[DIMENSIONS] = { 1, 1, 1 }, g[DIMENSIONS];
-    char attempt_key[32]; /* started again, the job goes on in a new attempt of the run */
+    char attempt_key[64]; /* differs at each start: steps count from 0 in an attempt of their own */
     struct lyap_client *client;
     struct lyap_error err = LYAP_ERROR_NULL;
-    snprintf(attempt_key, sizeof attempt_key, "%lld", (long long)time(NULL));
+    struct timespec now;
+    timespec_get(&now, TIME_UTC);
+    snprintf(attempt_key, sizeof attempt_key, "%lld.%09ld", (long long)now.tv_sec, now.tv_nsec);
     const struct lyap_client_options options = {
         .url = argc > 1 ? argv[1] : "http://127.0.0.1:9470",
         .run = argc > 2 ? argv[2] : "quadratic",

@@ -22,8 +22,8 @@ enum {
     LYAP_CLIENT_ALERTS_MAX = 16     /* alerts of one reply; a run rarely has more than three */
 };
 
-/* What is sent: the tensors, or what liblyap makes of them here (a few kilobytes a push). Both give
- * the same point. */
+/* What is sent: the tensors, or what liblyap makes of them here: some hundred kilobytes a push,
+ * whatever the size of the model. Both give the same point. */
 enum lyap_client_grade { LYAP_CLIENT_FULL, LYAP_CLIENT_PARTIAL };
 
 /* All strings are copied. Zero or NULL: the default. */
@@ -31,7 +31,7 @@ struct lyap_client_options {
     const char *url; /* "http://127.0.0.1:9470" */
     const char *run; /* [A-Za-z0-9._-]{1,128} */
     const char
-        *declaration; /* JSON object, the body of PUT /v1/runs/{run} (docs/api.md), or NULL */
+        *declaration; /* the body of PUT /v1/runs/{run} (docs/api.md): JSON object; or NULL */
     const char *attempt_key; /* opens a new attempt; the same key again means the same attempt */
     const char *token;       /* bearer token */
     uint32_t deadline_ms;

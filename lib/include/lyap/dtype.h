@@ -1,4 +1,4 @@
-/* dtype.h - the four element types of the wire format, little endian. */
+/* dtype.h - the four element types of the wire format, little endian. THREADS: pure functions. */
 #ifndef LYAP_DTYPE_H
 #define LYAP_DTYPE_H
 

@@ -4,11 +4,11 @@
 #define LYAP_LIMITS_H
 
 enum {
-    LYAP_RUN_NAME_BYTES_MAX = 128,    /* DESIGN: [A-Za-z0-9._-]{1,128} */
+    LYAP_RUN_NAME_BYTES_MAX = 128,    /* [A-Za-z0-9._-]: a path of the API without escapes */
     LYAP_TENSOR_NAME_BYTES_MAX = 256, /* torch's deepest module paths stay under 200 */
-    LYAP_TENSOR_COUNT_MAX = 100000,   /* DESIGN; a 100-layer transformer has about 1000 */
-    LYAP_TENSOR_RANK_MAX = 8,         /* DESIGN; conv3d weights have rank 5 */
-    LYAP_HEADER_BYTES_MAX = 16 << 20, /* DESIGN; 100 000 entries of 160 bytes */
+    LYAP_TENSOR_COUNT_MAX = 100000,   /* a 100-layer transformer has about 1000 */
+    LYAP_TENSOR_RANK_MAX = 8,         /* conv3d weights have rank 5 */
+    LYAP_HEADER_BYTES_MAX = 16 << 20, /* 100 000 entries of 160 bytes */
     LYAP_JSON_BYTES_MAX = 16 << 20,   /* one JSON document or NDJSON line */
     LYAP_JSON_DEPTH_MAX = 32,         /* no body of ours nests deeper than 6 */
     LYAP_JSON_VALUES_MAX = 1 << 21,   /* of a declaration: 100 000 tensors, 20 000 layers fit */
@@ -22,11 +22,11 @@ enum {
     LYAP_LABEL_COUNT_MAX = 32,  /* labels of a run or of a point */
     LYAP_LABEL_BYTES_MAX = 256, /* key or value */
     LYAP_LAYER_COUNT_MAX = 20000,
-    LYAP_NDJSON_LINES_MAX = 10000,  /* one commit: bounds the transaction */
-    LYAP_SKETCH_SIZE = 4096,        /* k of DESIGN 5: norms to 1.1 %, inner products to 2 % (E10) */
-    LYAP_SKETCH_BLOCK = 64,         /* one hash gives 64 signs */
-    LYAP_SUM_BLOCK = 4096,          /* elements per closed partial sum (SPEC 6.1) */
-    LYAP_HOLD_BYTES_MAX = 32 << 20, /* hold buffer of one upload in sketch retention (DESIGN 5.1) */
+    LYAP_NDJSON_LINES_MAX = 10000, /* one commit: bounds the transaction */
+    LYAP_SKETCH_SIZE = 4096, /* k (docs/sketch.md): norms to 1.1 %, inner products to 2 % (E10) */
+    LYAP_SKETCH_BLOCK = 64,  /* one hash gives 64 signs */
+    LYAP_SUM_BLOCK = 4096,   /* elements per closed partial sum (SPEC 6.1) */
+    LYAP_HOLD_BYTES_MAX = 32 << 20, /* hold buffer of one upload in sketch retention */
     LYAP_RITZ_WINDOW_MAX = 16,      /* pairs; SPEC 2.2 uses 8, four of them for active pairs */
     LYAP_WINDOW_MAX = 65536,        /* steps of one rolling window */
     LYAP_RULE_NAME_BYTES_MAX = 64,

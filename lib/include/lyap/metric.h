@@ -57,7 +57,7 @@ enum lyap_reason {
     X(GRAD_NORM, "grad_norm", I, "grad", "|g_t|", "grad", "SPEC 2.1")                              \
     X(UPDATE_NORM, "update_norm", I, "param", "|D_{t-1}|", "predecessor or delta", "SPEC 2.1")     \
     X(UPDATE_RATIO, "update_ratio", I, "1", "|D_{t-1}| / |theta_{t-1}|", "predecessor or delta",   \
-      "docs/api.md")                                                                               \
+      "SPEC 2.1")                                                                                  \
     X(GRAD_COSINE, "grad_cosine", I, "1", "<g_t, g_{t-1}> / (|g_t| |g_{t-1}|)", "predecessor",     \
       "SPEC 2.1")                                                                                  \
     X(UPDATE_COSINE, "update_cosine", E, "1",                                                      \

@@ -13,7 +13,7 @@
 
 struct lyap_profile;
 
-/* `reference_loss` (NaN: none) is ref of detection 5, inherited from the attempt before. The
+/* `reference_loss` (NaN: none) is ref of docs/detection.md, inherited from the attempt before. The
  * declaration is copied. E_NOMEM, E_INVALID. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_profile_new(const struct lyap_declaration *declaration, double reference_loss,
@@ -37,7 +37,6 @@ LYAP_API void lyap_profile_replay(struct lyap_profile *profile, const struct lya
  * inputs the reply should ask for once: true when Adam's state is needed and unknown. */
 LYAP_API bool lyap_profile_wants_state(struct lyap_profile *profile);
 LYAP_API double lyap_profile_reference_loss(const struct lyap_profile *profile);
-LYAP_API uint64_t lyap_profile_bytes(const struct lyap_profile *profile);
 
 /* Sketch windows as a versioned little-endian blob; load refuses another version or size
  * (E_FORMAT). */

@@ -1,4 +1,5 @@
-/* role.h - what a pushed tensor is, and the time it belongs to at snapshot t (docs/wire.md). */
+/* role.h - what a pushed tensor is, and the time it belongs to at snapshot t (docs/wire.md).
+ * THREADS: pure functions. */
 #ifndef LYAP_ROLE_H
 #define LYAP_ROLE_H
 

@@ -17,7 +17,6 @@ void report_init(struct report *report, const struct options *options, struct ly
                                .loss_before = NAN,
                                .alerted_at = -1,
                                .tripled_at = -1,
-                               .advised_lr = NAN,
                                .advised_at = -1 };
 }
 
@@ -218,14 +217,14 @@ void report_step(struct report *report, long step, double loss, double lr,
     note_loss(report, step, loss);
 }
 
-void report_advice(struct report *report, long step, const struct lyap_action *action)
+void report_advice(struct report *report, long step, const struct lyap_action *action, double lr)
 {
-    report->advised_lr = action->lr;
     report->advised_at = step;
     printf("  <<<   lyapd advises %s", lyap_action_name(action->kind));
     if (action->kind == LYAP_ACTION_REDUCE_LR)
-        printf(" to %.4g", action->lr);
-    printf("; the trainer follows\n");
+        printf(" to at most %.4g; the trainer follows, with %.4g\n", action->lr, lr);
+    else
+        printf("; the trainer follows\n");
     if (action->reason[0])
         printf("        %s\n", action->reason);
 }

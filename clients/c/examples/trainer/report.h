@@ -18,7 +18,6 @@ struct report {
     char rule[64 + 1];               /* of the first warning or critical alert */
     int64_t seen[REPORT_ALERTS_MAX]; /* alerts already printed */
     uint32_t seen_count;
-    double advised_lr; /* NaN: none */
     long advised_at;
 };
 
@@ -26,8 +25,8 @@ void report_init(struct report *report, const struct options *options, struct ly
 /* Every step, after the push; `reply` NULL without a daemon. */
 void report_step(struct report *report, long step, double loss, double lr,
                  const struct lyap_client_reply *reply);
-/* The trainer follows an advice. */
-void report_advice(struct report *report, long step, const struct lyap_action *action);
+/* The trainer follows an advice; of a reduced rate, with `lr`. */
+void report_advice(struct report *report, long step, const struct lyap_action *action, double lr);
 /* Prints the summary; true when it came as expected (--expect). */
 bool report_end(struct report *report, double accuracy);
 

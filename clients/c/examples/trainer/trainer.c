@@ -26,6 +26,9 @@ enum {
 static const char *const tensor_names[TENSORS] = { "fc1.weight", "fc1.bias",   "fc2.weight",
                                                    "fc2.bias",   "fc3.weight", "fc3.bias" };
 
+/* The advised rate is the limit itself; the curvature still moves, so stay below it. */
+static const double BELOW_LIMIT = 0.8;
+
 struct job {
     struct options options;
     struct data data;
@@ -215,11 +218,11 @@ static bool follow(struct job *job, long step, const struct lyap_action *action)
     if (!job->options.is_obeying || action->kind == LYAP_ACTION_CONTINUE)
         return true;
     if (action->kind == LYAP_ACTION_REDUCE_LR && action->lr < learning_rate(job, step)) {
-        job->lr_max = action->lr;
-        report_advice(&job->report, step, action);
+        job->lr_max = BELOW_LIMIT * action->lr;
+        report_advice(&job->report, step, action, job->lr_max);
     }
     if (action->kind == LYAP_ACTION_STOP)
-        report_advice(&job->report, step, action);
+        report_advice(&job->report, step, action, 0);
     return action->kind != LYAP_ACTION_STOP;
 }
 
