@@ -14,7 +14,7 @@ enum {
     LYAP_HISTORY_ALARM_HOLD = 16, /* points for which a level alarm counts as present: one block */
     LYAP_HISTORY_SHARPNESS_AGE_MAX = 20, /* steps an accepted curvature may serve: SPEC 2.3's
                                             longest measured probe spacing */
-    LYAP_HISTORY_WARM_UP = 12            /* points; detection study: earlier events are "cold" */
+    LYAP_HISTORY_WARM_UP = 12            /* points; before them every run looks abnormal */
 };
 
 /* Columns of a finite point that the next one needs; NaN: absent. */

@@ -22,8 +22,8 @@ from .sender import Item, Limits, Sender
 log = logging.getLogger("lyapd")
 
 CLOSE_SECONDS = 5.0
-# Where torch keeps m and v of the optimizers whose update needs them.
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Where torch keeps m and v of the optimizers whose update needs them.
 _STATE = {"adam": {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
           "adamw": {"exp_avg": "exp_avg", "exp_avg_sq": "exp_avg_sq"},
           "rmsprop": {"exp_avg_sq": "square_avg"}}

@@ -26,8 +26,8 @@ enum {
 static const char *const tensor_names[TENSORS] = { "fc1.weight", "fc1.bias",   "fc2.weight",
                                                    "fc2.bias",   "fc3.weight", "fc3.bias" };
 
-/* The advised rate is the limit itself; the curvature still moves, so stay below it. */
-static const double BELOW_LIMIT = 0.8;
+/* The advised rate is the limit itself, and the curvature still moves: half of it is safe. */
+static const double BELOW_LIMIT = 0.5;
 
 struct job {
     struct options options;
