@@ -1,4 +1,4 @@
-/* address.h - the address to listen on. */
+/* address.h - the address to listen on. THREADS: pure functions. */
 #ifndef LYAP_API_ADDRESS_H
 #define LYAP_API_ADDRESS_H
 

@@ -89,8 +89,8 @@ struct api_ports {
 
     enum lyap_status (*query)(void *ctx, const struct lyap_query *query,
                               struct lyap_cursor **ret_cursor);
-    /* The published last point of a run with its tensor names; E_NOT_FOUND. Caller releases with
-     * lyap_point_release. */
+    /* The published last point of a run; E_NOT_FOUND: none is in memory, the store may know it.
+     * Caller releases with lyap_point_release. */
     enum lyap_status (*latest)(void *ctx, const char *run, struct lyap_point *ret_point);
 
     enum lyap_status (*rule_put)(void *ctx, const struct lyap_rule *rule, bool *ret_is_created,

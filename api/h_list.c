@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct lyap_query api_query_init(const struct api_request *request, enum lyap_table table)
+struct lyap_query api_query_init(enum lyap_table table)
 {
-    (void)request;
     return (struct lyap_query){ .table = table,
                                 .to_step = LYAP_STEP_MAX,
                                 .after = -1,
@@ -173,7 +172,7 @@ enum lyap_status api_find_run(const struct api_request *request, const char *run
     enum lyap_status status = api_check_run_name(run, reterr);
     if (status != LYAP_OK)
         return status;
-    struct lyap_query query = api_query_init(request, LYAP_TABLE_RUNS);
+    struct lyap_query query = api_query_init(LYAP_TABLE_RUNS);
     query.run = run;
     status = api_first_row(request, &query, keep_run, ret_run);
     return status == LYAP_E_NOT_FOUND ? lyap_error_set(reterr, status, "there is no run '%s'", run)
@@ -192,7 +191,7 @@ enum lyap_status api_last_point(const struct api_request *request, const char *r
     const enum lyap_status status = ports->latest(ports->ctx, run, ret_point);
     if (status != LYAP_E_NOT_FOUND)
         return status;
-    struct lyap_query query = api_query_init(request, LYAP_TABLE_POINTS);
+    struct lyap_query query = api_query_init(LYAP_TABLE_POINTS);
     query.run = run;
     query.is_descending = true;
     return api_first_row(request, &query, keep_point, ret_point);

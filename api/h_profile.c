@@ -123,7 +123,7 @@ enum lyap_status api_h_profile(const struct api_request *request, struct api_rep
     struct api_series series = { .ports = request->ports,
                                  .budget = request->budget,
                                  .run = request->path_args[0],
-                                 .query = api_query_init(request, LYAP_TABLE_SERIES) };
+                                 .query = api_query_init(LYAP_TABLE_SERIES) };
     enum lyap_status status = api_find_run(request, series.run, &record, reterr);
     if (status != LYAP_OK)
         return status;

@@ -12,7 +12,7 @@
 static enum lyap_status encode_rule_named(const struct api_request *request, const char *name,
                                           struct api_text *text, struct lyap_error *reterr)
 {
-    struct lyap_query query = api_query_init(request, LYAP_TABLE_RULES);
+    struct lyap_query query = api_query_init(LYAP_TABLE_RULES);
     struct lyap_cursor *cursor = NULL;
     query.rule = name;
     query.limit = LYAP_RULE_COUNT_MAX;
@@ -37,7 +37,7 @@ enum lyap_status api_h_rule_list(const struct api_request *request, struct api_r
 {
     const struct api_list list = { .name = "rules",
                                    .table = 'u',
-                                   .query = api_query_init(request, LYAP_TABLE_RULES),
+                                   .query = api_query_init(LYAP_TABLE_RULES),
                                    .encode = api_encode_rule };
     return api_list_reply(request, &list, reply, reterr);
 }
@@ -84,7 +84,7 @@ enum lyap_status api_h_alert_list(const struct api_request *request, struct api_
 {
     struct api_list list = { .name = "alerts",
                              .table = 'l',
-                             .query = api_query_init(request, LYAP_TABLE_ALERTS),
+                             .query = api_query_init(LYAP_TABLE_ALERTS),
                              .encode = api_encode_alert };
     const char *state = api_query_get(request, "state");
     const char *severity = api_query_get(request, "severity");
@@ -124,7 +124,7 @@ static enum lyap_status view_alert(void *arg, const struct lyap_record *record)
 static enum lyap_status encode_alert_by_id(const struct api_request *request, int64_t id,
                                            struct api_text *text, struct lyap_error *reterr)
 {
-    struct lyap_query query = api_query_init(request, LYAP_TABLE_ALERTS);
+    struct lyap_query query = api_query_init(LYAP_TABLE_ALERTS);
     struct alert_view view = { id, text };
     query.after = id - 1;
     const enum lyap_status status = api_first_row(request, &query, view_alert, &view);

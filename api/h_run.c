@@ -34,7 +34,7 @@ enum lyap_status api_h_run_list(const struct api_request *request, struct api_re
 {
     struct api_list list = { .name = "runs",
                              .table = 'r',
-                             .query = api_query_init(request, LYAP_TABLE_RUNS),
+                             .query = api_query_init(LYAP_TABLE_RUNS),
                              .encode = api_encode_run };
     const char *label = api_query_get(request, "label");
     list.query.state = find_state(api_query_get(request, "state"));
@@ -58,7 +58,6 @@ struct run_view {
     bool has_point;
 };
 
-/* The declaration's members stand beside the run's: the stored text is an object. */
 static void encode_declaration(struct api_text *text, const char *json)
 {
     api_json_key(text, "declaration");
@@ -86,7 +85,7 @@ enum lyap_status api_h_run_put(const struct api_request *request, struct api_rep
     char *base = NULL;
     struct api_run_put put = { 0 };
     struct api_run_put_result result = { 0 };
-    struct lyap_query query = api_query_init(request, LYAP_TABLE_RUNS);
+    struct lyap_query query = api_query_init(LYAP_TABLE_RUNS);
     query.run = run;
     enum lyap_status status = api_check_run_name(run, reterr);
     if (status == LYAP_OK)
@@ -115,11 +114,11 @@ enum lyap_status api_h_run_put(const struct api_request *request, struct api_rep
 static enum lyap_status encode_firing(const struct api_request *request, const char *run,
                                       struct api_text *text)
 {
-    struct lyap_query query = api_query_init(request, LYAP_TABLE_ALERTS);
+    struct lyap_query query = api_query_init(LYAP_TABLE_ALERTS);
     struct lyap_cursor *cursor = NULL;
     query.run = run;
     query.state = LYAP_ALERT_FIRING;
-    query.limit = LYAP_LIST_LIMIT_DEFAULT;
+    query.limit = LYAP_LIST_LIMIT_MAX; /* more than a run can have open */
     enum lyap_status status = request->ports->query(request->ports->ctx, &query, &cursor);
     if (status != LYAP_OK)
         return status;
@@ -140,7 +139,7 @@ enum lyap_status api_h_run_get(const struct api_request *request, struct api_rep
     struct api_text *text = &reply->body;
     struct run_view view = { .text = text, .has_point = true };
     struct lyap_run_record record;
-    struct lyap_query query = api_query_init(request, LYAP_TABLE_RUNS);
+    struct lyap_query query = api_query_init(LYAP_TABLE_RUNS);
     query.run = run;
     enum lyap_status status = api_find_run(request, run, &record, reterr);
     if (status == LYAP_OK)
@@ -216,7 +215,7 @@ enum lyap_status api_h_attempts(const struct api_request *request, struct api_re
 {
     struct api_list list = { .name = "attempts",
                              .table = 'a',
-                             .query = api_query_init(request, LYAP_TABLE_ATTEMPTS),
+                             .query = api_query_init(LYAP_TABLE_ATTEMPTS),
                              .encode = api_encode_attempt };
     return list_of_run(request, &list, reply, reterr);
 }
@@ -226,7 +225,7 @@ enum lyap_status api_h_events(const struct api_request *request, struct api_repl
 {
     struct api_list list = { .name = "events",
                              .table = 'e',
-                             .query = api_query_init(request, LYAP_TABLE_EVENTS),
+                             .query = api_query_init(LYAP_TABLE_EVENTS),
                              .encode = api_encode_event };
     return list_of_run(request, &list, reply, reterr);
 }
@@ -236,7 +235,7 @@ enum lyap_status api_h_tensors(const struct api_request *request, struct api_rep
 {
     struct api_list list = { .name = "tensors",
                              .table = 't',
-                             .query = api_query_init(request, LYAP_TABLE_TENSORS),
+                             .query = api_query_init(LYAP_TABLE_TENSORS),
                              .encode = api_encode_tensor };
     const char *sort = api_query_get(request, "sort");
     const struct api_range range = { 0, UINT32_MAX, 0 };

@@ -7,7 +7,7 @@
 #include "route.h"
 
 /* A query with every filter open. */
-struct lyap_query api_query_init(const struct api_request *request, enum lyap_table table);
+struct lyap_query api_query_init(enum lyap_table table);
 
 /* A list: rows in slices, `{"<name>":[...],"cursor":...,"more":...}`. */
 struct api_list {

@@ -79,6 +79,10 @@ enum lyap_status lyap_attempt_open(struct lyap_engine *engine, struct lyap_run *
     lyap_alerts_free(run->alert_state);
     run->alert_state = alerts;
     lyap_ranks_finish_all(run, &engine->finished);
+    /* Of a push in the same batch: no predecessor crosses attempts. */
+    lyap_registry_lock(engine->registry);
+    lyap_run_generation_drop(run);
+    lyap_registry_unlock(engine->registry);
     next_attempt(run, key, now_ns);
     status = lyap_engine_touch(engine, run);
     return status == LYAP_OK ? mark_attempt(engine, run) : status;

@@ -128,8 +128,11 @@ static void publish(struct lyap_engine *engine, struct lyap_run *run)
     lyap_alert_list_free(run->alerts, run->alert_count);
     run->alerts = alerts;
     run->alert_count = count;
-    if (run->attempt != run->record.attempt)
+    if (run->attempt != run->record.attempt) {
         lyap_run_forget(engine->registry, run);
+        lyap_free(run->closed); /* steps of the attempt that ended */
+        run->closed = NULL;
+    }
     run->attempt = run->record.attempt;
     run->last_step = run->record.last_step;
     run->is_ended = run->record.state == LYAP_STATE_ENDED;
@@ -204,8 +207,9 @@ static void batch_rollback(struct lyap_engine *engine, enum lyap_status status)
     if (engine->is_batch_open)
         engine->store->ops->rollback(engine->store);
     engine->is_batch_open = false;
-    if (engine->are_rules_changed && lyap_rules_load(engine) != LYAP_OK)
-        lyap_log(LYAP_LOG_ERROR, "rules-not-read", "status=%s", lyap_status_slug(status));
+    const enum lyap_status read = engine->are_rules_changed ? lyap_rules_load(engine) : LYAP_OK;
+    if (read != LYAP_OK)
+        lyap_log(LYAP_LOG_ERROR, "rules-not-read", "status=%s", lyap_status_slug(read));
 }
 
 /* The waiting part becomes a predecessor for the rank's next step, which may come before this one
@@ -215,11 +219,13 @@ static void note_ahead(struct lyap_engine *engine, struct api_ticket *ticket)
     if (!ticket->memory)
         return;
     lyap_registry_lock(engine->registry);
-    if (ticket->snapshot.step <= ticket->run->last_step) { /* complete in the same batch */
+    struct lyap_run *run = ticket->run;
+    /* Complete, or of an attempt that ended, in the same batch. */
+    if (ticket->snapshot.step <= run->last_step || ticket->attempt != run->attempt) {
         lyap_registry_unlock(engine->registry);
         return;
     }
-    struct lyap_rank *rank = &ticket->run->ranks[ticket->snapshot.rank];
+    struct lyap_rank *rank = &run->ranks[ticket->snapshot.rank];
     struct lyap_shared_memory *old = rank->ahead;
     rank->ahead = lyap_shared_memory_ref(ticket->memory);
     lyap_rank_drop(rank, old);

@@ -317,6 +317,7 @@ enum lyap_status lyap_command_alert_ack(struct lyap_engine *engine, void *id,
 {
     struct lyap_alert alert;
     const int64_t alert_id = *(const int64_t *)id;
+    const bool was_batch_open = engine->is_batch_open;
     enum lyap_status status = find_alert(engine, alert_id, &alert);
     if (status == LYAP_E_NOT_FOUND)
         return lyap_error_set(reterr, status, "there is no alert %lld", (long long)alert_id);
@@ -330,6 +331,10 @@ enum lyap_status lyap_command_alert_ack(struct lyap_engine *engine, void *id,
     /* An open alert may have changed in this very batch: the one in memory is stored. */
     struct lyap_alert *open =
         status == LYAP_OK ? lyap_alerts_find(run->alert_state, alert_id) : NULL;
+    /* Stored as open, gone from memory: this batch resolves it, and would be overwritten. */
+    if (status == LYAP_OK && !open && was_batch_open && alert.state != LYAP_ALERT_RESOLVED)
+        status = lyap_error_set(reterr, LYAP_E_BUSY, "alert %lld is being resolved",
+                                (long long)alert_id);
     struct lyap_alert *acked = open ? open : &alert;
     acked->acked_ns = acked->acked_ns ? acked->acked_ns : now_ns;
     if (status == LYAP_OK)

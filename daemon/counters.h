@@ -27,7 +27,7 @@
     X(alerts_dropped, "lyapd_alerts_dropped_total",                                                \
       "Alerts not opened because the run had too many open ones.")                                 \
     X(runs_loaded, "lyapd_runs_loaded_total", "Runs read back from the store.")                    \
-    X(points_pruned, "lyapd_prune_passes_total", "Passes of the retention by age and size.")
+    X(prune_passes, "lyapd_prune_passes_total", "Passes of the retention by age and size.")
 
 struct lyap_counters {
 #define LYAP_COUNTER_FIELD(field, name, help) _Atomic uint64_t field;

@@ -169,13 +169,10 @@ void lyap_daemon_wait(struct lyap_daemon *daemon)
 {
     const uint64_t interval_us = lyap_notify_interval_us();
     const int timeout_ms = interval_us ? (int)(interval_us / 1000) : -1;
-    int64_t alive_ns = lyap_clock_ns();
     for (;;) {
         const int got = signal_wait(timeout_ms);
-        if (interval_us && lyap_clock_ns() - alive_ns >= (int64_t)interval_us * 1000) {
-            alive_ns = lyap_clock_ns();
-            lyap_notify_alive();
-        }
+        if (interval_us)
+            lyap_notify_alive(); /* after a signal too: the wait starts anew */
         if (got == SIGHUP)
             reload(daemon);
         if (got != SIGTERM && got != SIGINT)

@@ -126,8 +126,8 @@ void lyap_batch_tick(struct lyap_engine *engine);
 void lyap_batch_save(struct lyap_engine *engine);
 LYAP_MUST_CHECK enum lyap_status lyap_batch_commit(struct lyap_engine *engine);
 
-/* step.c. One complete snapshot -> point, rows, alerts, events of the open batch.
- * `tickets` are those of its ranks (entries may be NULL), `partial` their sum. */
+/* step.c. One complete snapshot -> point, rows, alerts, events of the open batch. `partial` is the
+ * sum over its ranks. */
 struct lyap_step {
     struct lyap_run *run;
     const struct lyap_snapshot *snapshot;
@@ -171,10 +171,6 @@ LYAP_MUST_CHECK enum lyap_status lyap_run_save_windows(struct lyap_engine *engin
 LYAP_MUST_CHECK enum lyap_status lyap_point_load(struct lyap_engine *engine, const char *run,
                                                  uint32_t attempt, int64_t step,
                                                  struct lyap_point *ret_point);
-
-/* Newest stored point of the current attempt; E_NOT_FOUND. Any thread. */
-LYAP_MUST_CHECK enum lyap_status lyap_point_load_last(struct lyap_engine *engine, const char *run,
-                                                      struct lyap_point *ret_point);
 
 /* attempts.c */
 LYAP_MUST_CHECK enum lyap_status lyap_attempt_open(struct lyap_engine *engine, struct lyap_run *run,

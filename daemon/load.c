@@ -487,18 +487,6 @@ enum lyap_status lyap_point_load(struct lyap_engine *engine, const char *run, ui
     return status == LYAP_OK ? LYAP_E_NOT_FOUND : status;
 }
 
-enum lyap_status lyap_point_load_last(struct lyap_engine *engine, const char *run,
-                                      struct lyap_point *ret_point)
-{
-    struct lyap_query query = query_of(LYAP_TABLE_POINTS, run);
-    query.is_descending = true;
-    query.limit = 1;
-    const enum lyap_status status = each(engine, query, on_step_point, ret_point);
-    if (status == LYAP_E_EXISTS)
-        return LYAP_OK;
-    return status == LYAP_OK ? LYAP_E_NOT_FOUND : status;
-}
-
 /* ---- rules, watched runs ---- */
 
 static enum lyap_status on_rule(void *arg, const struct lyap_record *record)
@@ -535,11 +523,18 @@ static enum lyap_status put_default(struct lyap_engine *engine, const struct lya
 
 enum lyap_status lyap_rules_load(struct lyap_engine *engine)
 {
-    lyap_rules_release(&engine->rules);
+    struct lyap_rules before = engine->rules;
+    engine->rules = (struct lyap_rules)LYAP_RULES_NULL;
     enum lyap_status status = each(engine, query_of(LYAP_TABLE_RULES, NULL), on_rule, engine);
     for (uint32_t i = 0; status == LYAP_OK && i < lyap_rules_default_count(); i++)
         status = put_default(engine, lyap_rules_default(i));
-    return status;
+    if (status != LYAP_OK) { /* better those that were in force than a part of them */
+        lyap_rules_release(&engine->rules);
+        engine->rules = before;
+        return status;
+    }
+    lyap_rules_release(&before);
+    return LYAP_OK;
 }
 
 struct watched {
@@ -571,6 +566,8 @@ enum lyap_status lyap_runs_load_watched(struct lyap_engine *engine)
     for (uint32_t i = 0; status == LYAP_OK && i < watched.count; i++) {
         struct lyap_run *run;
         status = lyap_run_load(engine, watched.names[i], &run);
+        if (!lyap_status_is_fault(status))
+            status = LYAP_OK; /* one unreadable run does not keep the daemon from starting */
     }
     lyap_free(watched.names);
     return status;

@@ -117,11 +117,10 @@ static enum lyap_status latest(void *ctx, const char *run, struct lyap_point *re
     enum lyap_status status = LYAP_E_NOT_FOUND;
     lyap_registry_lock(engine->registry);
     const struct lyap_run *present = lyap_registry_find(engine->registry, run);
-    const bool is_present = present != NULL;
     if (present && present->has_point)
         status = lyap_point_copy(&present->point, ret_point);
     lyap_registry_unlock(engine->registry);
-    return is_present ? status : lyap_point_load_last(engine, run, ret_point);
+    return status;
 }
 
 static enum lyap_status rule_put(void *ctx, const struct lyap_rule *rule, bool *ret_is_created,

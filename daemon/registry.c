@@ -102,7 +102,7 @@ static void charge_drop(struct lyap_registry *registry, struct lyap_run *run)
     run->charged_bytes = 0;
 }
 
-/* True when it was the last reference; the caller frees the run without the lock. */
+/* True when it was the last reference: the caller frees the run. */
 static bool run_unref_locked(struct lyap_run *run)
 {
     assert(run->refs > 0);

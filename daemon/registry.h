@@ -139,6 +139,6 @@ void lyap_run_close_step(struct lyap_run *run, const struct lyap_closed_step *cl
 LYAP_MUST_CHECK enum lyap_status lyap_run_new(const char *name, struct lyap_run **ret_run);
 struct lyap_run *lyap_run_ref(struct lyap_registry *registry, struct lyap_run *run);
 void lyap_run_unref(struct lyap_registry *registry, struct lyap_run *run);
-void lyap_run_free(struct lyap_run *run); /* one that never was in the table */
+void lyap_run_free(struct lyap_run *run); /* in no table, without references; NULL: nothing */
 
 #endif

@@ -143,25 +143,21 @@ static void unload(struct lyap_engine *engine, struct lyap_run *run)
 }
 
 /* Saves the windows of an idle run; at a later tick, when they are committed, drops what is heavy;
- * and the run itself when no rule waits for it to be silent. True: the run is gone. */
-static bool evict(struct lyap_engine *engine, struct lyap_run *run, enum lyap_status *ret_status)
+ * and the run itself when no rule waits for it to be silent. */
+static enum lyap_status evict(struct lyap_engine *engine, struct lyap_run *run)
 {
-    *ret_status = LYAP_OK;
     if (!is_unused(engine, run))
-        return false;
-    if (run->profile && run->saved_step != run->record.last_step && run->record.last_step >= 0) {
-        *ret_status = lyap_run_save_windows(engine, run);
-        return false;
-    }
+        return LYAP_OK;
+    if (run->profile && run->saved_step != run->record.last_step && run->record.last_step >= 0)
+        return lyap_run_save_windows(engine, run);
     unload(engine, run);
     if (is_watched(engine, run, INFINITY) && run->committed_id)
-        return false;
+        return LYAP_OK;
     lyap_registry_lock(engine->registry);
-    const bool is_gone = run->refs == 1;
-    if (is_gone)
+    if (run->refs == 1)
         lyap_registry_remove(engine->registry, run);
     lyap_registry_unlock(engine->registry);
-    return is_gone;
+    return LYAP_OK;
 }
 
 /* ---- the tick ---- */
@@ -187,15 +183,15 @@ static enum lyap_status prune(struct lyap_engine *engine, const struct lyap_limi
     enum lyap_status status = lyap_engine_begin(engine);
     if (status == LYAP_OK)
         status = engine->store->ops->prune(engine->store, before_ns, limits->prune_bytes, &is_more);
-    lyap_count(&engine->counters->points_pruned);
+    lyap_count(&engine->counters->prune_passes);
     if (!is_more)
         engine->next_prune_ns = now_ns + PRUNE_EVERY_S * second_ns;
     return status;
 }
 
-/* One run; true when it is gone. */
-static bool tick_run(struct lyap_engine *engine, struct lyap_run *run, double silence,
-                     int64_t now_ns, enum lyap_status *ret_status)
+/* One run, which may be gone afterwards. */
+static enum lyap_status tick_run(struct lyap_engine *engine, struct lyap_run *run, double silence,
+                                 int64_t now_ns)
 {
     const struct lyap_limits limits = lyap_engine_limits(engine);
     enum lyap_status status = close_late(engine, run, now_ns);
@@ -203,11 +199,9 @@ static bool tick_run(struct lyap_engine *engine, struct lyap_run *run, double si
         status = watch_silence(engine, run);
     if (status == LYAP_OK && now_ns >= engine->next_save_ns)
         status = lyap_run_save_windows(engine, run);
-    bool is_gone = false;
     if (status == LYAP_OK && run->idle_ns > (int64_t)limits.idle_evict_s * second_ns)
-        is_gone = evict(engine, run, &status);
-    *ret_status = status;
-    return is_gone;
+        status = evict(engine, run);
+    return status;
 }
 
 enum lyap_status lyap_engine_tick(struct lyap_engine *engine, int64_t now_ns)
@@ -220,7 +214,7 @@ enum lyap_status lyap_engine_tick(struct lyap_engine *engine, int64_t now_ns)
     struct lyap_run *run = lyap_registry_next(engine->registry, NULL);
     while (run && status == LYAP_OK) {
         struct lyap_run *next = lyap_registry_next(engine->registry, run);
-        (void)tick_run(engine, run, silence, now_ns, &status);
+        status = tick_run(engine, run, silence, now_ns);
         run = next;
     }
     if (now_ns >= engine->next_save_ns)

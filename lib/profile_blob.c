@@ -219,7 +219,7 @@ enum lyap_status lyap_profile_load(struct lyap_profile *profile, const void *byt
     for (unsigned i = 0; i < sizeof live.batch_id; i++)
         live.batch_id[i] = (char)get_word(&r);
     live.batch_id[sizeof live.batch_id - 1] = '\0';
-    if (r.is_short || k > length / 8 || function >= LYAP_FUNCTION_COUNT)
+    if (r.is_short || k > LYAP_SKETCH_SIZE || function >= LYAP_FUNCTION_COUNT)
         goto out;
     live.size = (uint32_t)k;
     status = get_pairs(&r, LYAP_ACTIVE_PAIRS, live.size, &active);

@@ -75,6 +75,40 @@ class Races(DaemonCase):
         steps = self.daemon.get("/v1/runs/w/profile?metric=loss").json["step"]
         self.assertEqual(steps, [5, 6, 7])
 
+    def test_an_attempt_opened_right_behind_a_push_starts_without_predecessor(self):
+        """The push and the new attempt meet in one commit: the engine is busy with other lines."""
+        lines = [{"step": k, "loss": 1.0} for k in range(4000)]
+        for i in range(6):
+            q, run = Quadratic(), "meet%d" % i
+            self.ok(self.daemon.push_json(run, q.snapshot()))
+            work = [
+                (0.0, self.daemon.push_ndjson, "busy%d" % i, lines),
+                (0.05 * (i + 1), self.daemon.push_json, run, q.advance().snapshot()),
+                (0.01, self.daemon.put, "/v1/runs/" + run, {"attempt": "new", "attempt_key": "k"}),
+            ]
+            threads = []
+            for delay, action, *arguments in work:
+                time.sleep(delay)
+                threads.append(threading.Thread(target=action, args=arguments))
+                threads[-1].start()
+            for thread in threads:
+                thread.join()
+            first = self.ok(self.daemon.push_json(run, q.advance(3).snapshot()))
+            self.assertEqual(first["attempt"], 2)
+            self.assertEqual(first["metrics"]["update_norm"]["reason"], "no-previous-snapshot")
+
+    def test_a_step_closed_in_an_attempt_says_nothing_of_the_next(self):
+        q = Quadratic()
+        self.ok(self.daemon.put("/v1/runs/c", DECLARED), 201)
+        self.ok(self.daemon.push_tensors("c", *shard_of(q, 0, 2)), 202)
+        self.eventually(lambda: self.daemon.get("/v1/runs/c").json["last_step"] == 0)
+        self.refused(self.daemon.push_tensors("c", *shard_of(q, 1, 2)), 409, "step-closed")
+        self.ok(self.daemon.put("/v1/runs/c", {"attempt": "new", "attempt_key": "k"}))
+        self.ok(self.daemon.push_tensors("c", *shard_of(q, 0, 2)), 202)
+        self.ok(self.daemon.push_tensors("c", *shard_of(q, 1, 2)))
+        again = self.ok(self.daemon.push_tensors("c", *shard_of(q, 1, 2)))
+        self.assertEqual(again["status"], "duplicate")
+
     def test_a_replaced_line_and_those_behind_it_are_refused(self):
         q = Quadratic()
         first, second = (json.dumps(x).encode() + b"\n" for x in (q.snapshot(), q.advance().snapshot()))
