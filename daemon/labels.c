@@ -35,8 +35,11 @@ enum lyap_status lyap_labels_parse(const char *json, struct lyap_labels *ret)
     labels.items = lyap_alloc_array(LYAP_LABEL_COUNT_MAX, sizeof *labels.items);
     if (!labels.items)
         status = LYAP_E_NOMEM;
-    json_object_foreach(object, key, value) if (status == LYAP_OK) status =
-        item_add(&labels, key, value);
+    json_object_foreach(object, key, value)
+    {
+        if (status == LYAP_OK)
+            status = item_add(&labels, key, value);
+    }
 out:
     json_decref(object);
     if (status == LYAP_OK)

@@ -55,6 +55,15 @@ class Restart(DaemonCase):
         # Sums over the last steps that include the one that was lost, and nothing else.
         self.assertLessEqual(differ, {"edge_ratio", "net_work_sum", "instability_rules"}, differ)
 
+    def test_windows_without_sketches_are_read_back(self):
+        """The tensors came once and are not those of the last point."""
+        self.ok(self.daemon.push_json("w", Quadratic().snapshot()))
+        self.ok(self.daemon.push_json("w", {"step": 1, "loss": 0.5}))
+        self.assertEqual(self.daemon.stop(), 0)
+        self.daemon.start()
+        self.ok(self.daemon.push_json("w", {"step": 2, "loss": 0.5}))
+        self.assertNotIn("windows-not-read", self.daemon.log())
+
     def test_without_saved_windows_the_first_point_lacks_differences(self):
         q = Quadratic()
         for _ in range(3):
