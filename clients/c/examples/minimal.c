@@ -49,6 +49,7 @@ int main(int argc, char **argv)
                                                .arrays = arrays,
                                                .array_count = 2 };
         struct lyap_client_reply reply;
+        err = (struct lyap_error)LYAP_ERROR_NULL; /* it keeps the first error it is given */
         if (lyap_client_push(client, &push, &reply, &err) == LYAP_OK)
             printf("step %d: loss %.4g, %s, advice: %s\n", step, loss,
                    lyap_run_state_name(reply.point.state),

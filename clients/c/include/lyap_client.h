@@ -2,6 +2,7 @@
  * (docs/c-client.md). A call never blocks longer than its deadline, never ends the process and
  * never changes the arrays it is given; a push that failed may be forgotten or sent again: the
  * daemon recognises repetitions. Arrays are streamed from the caller's memory, nothing is copied.
+ * `reterr` may be NULL; it keeps the first error it is given, so reset it before the next call.
  * THREADS: one client has one owner at a time; different clients are independent. */
 #ifndef LYAP_CLIENT_H
 #define LYAP_CLIENT_H
