@@ -157,7 +157,7 @@ static enum lyap_status shards_read(struct lyap_json *json, struct shards *shard
     char *key = NULL;
     enum lyap_status status = lyap_json_open(json, '{');
     while (status == LYAP_OK) {
-        struct lyap_shard *shard;
+        struct lyap_shard *shard = NULL;
         status = lyap_json_key(json, &key);
         if (status || !key)
             break;
@@ -322,7 +322,7 @@ enum lyap_status lyap_metadata_merge_shards(struct lyap_snapshot *snapshot,
     if (!lyap_snapshot_has(other, LYAP_META_SHARD))
         return LYAP_OK;
     for (uint32_t i = 0; i < other->shard_count; i++) {
-        struct lyap_shard *shard;
+        struct lyap_shard *shard = NULL;
         const enum lyap_status status =
             shards_append(&copy, other->shards[i].tensor, &shard, reterr);
         if (status) {
