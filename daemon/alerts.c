@@ -355,11 +355,13 @@ static bool is_due(const struct lyap_rule_entry *entry, const struct lyap_alert_
            lyap_labels_match(&entry->selector, input->labels);
 }
 
-/* The rule of an open alert went, was switched off, or looks at something else by now. */
-static bool is_orphan(const struct slot *slot, const struct lyap_rules *rules)
+/* The rule of an open alert went, was switched off, or looks at something else or at other runs by
+ * now. */
+static bool is_orphan(const struct slot *slot, const struct lyap_rules *rules,
+                      const struct lyap_labels *labels)
 {
     const struct lyap_rule_entry *entry = lyap_rules_find(rules, slot->alert.rule);
-    if (!entry || !entry->rule.is_enabled)
+    if (!entry || !entry->rule.is_enabled || !lyap_labels_match(&entry->selector, labels))
         return true;
     if (entry->kind != LYAP_RULE_TENSOR_METRIC || !slot->tensor)
         return (entry->kind == LYAP_RULE_TENSOR_METRIC) != (slot->tensor != NULL);
@@ -367,14 +369,14 @@ static bool is_orphan(const struct slot *slot, const struct lyap_rules *rules)
 }
 
 static enum lyap_status resolve_orphans(struct lyap_alerts *alerts, const struct lyap_rules *rules,
-                                        const struct lyap_point *point,
+                                        const struct lyap_alert_input *input,
                                         const struct lyap_alert_sink *sink)
 {
     enum lyap_status status = LYAP_OK;
     for (uint32_t i = alerts->count; status == LYAP_OK && i-- > 0;)
-        if (is_orphan(&alerts->slots[i], rules))
-            status = slot_resolve(alerts, &alerts->slots[i], "rule-deleted", point->step,
-                                  point->time_ns, sink);
+        if (is_orphan(&alerts->slots[i], rules, input->labels))
+            status = slot_resolve(alerts, &alerts->slots[i], "rule-deleted", input->point->step,
+                                  input->point->time_ns, sink);
     return status;
 }
 
@@ -382,7 +384,7 @@ enum lyap_status lyap_alerts_step(struct lyap_alerts *alerts, const struct lyap_
                                   const struct lyap_alert_input *input,
                                   const struct lyap_alert_sink *sink)
 {
-    enum lyap_status status = resolve_orphans(alerts, rules, input->point, sink);
+    enum lyap_status status = resolve_orphans(alerts, rules, input, sink);
     for (uint32_t i = 0; status == LYAP_OK && i < rules->count; i++) {
         const struct lyap_rule_entry *entry = &rules->entries[i];
         if (!is_due(entry, input) || entry->kind == LYAP_RULE_SILENT_SECONDS)

@@ -51,8 +51,8 @@ void lyap_alerts_replay_begin(struct lyap_alerts *alerts, const struct lyap_rule
 void lyap_alerts_replay(struct lyap_alerts *alerts, const struct lyap_rules *rules,
                         const struct lyap_point *point);
 
-/* Evaluates every rule but silent_seconds; open alerts whose rule went resolve. E_NOMEM and the
- * sink's. */
+/* Evaluates every rule but silent_seconds; open alerts whose rule went, or no longer selects the
+ * run, resolve. E_NOMEM and the sink's. */
 LYAP_MUST_CHECK enum lyap_status lyap_alerts_step(struct lyap_alerts *alerts,
                                                   const struct lyap_rules *rules,
                                                   const struct lyap_alert_input *input,

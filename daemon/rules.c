@@ -291,7 +291,7 @@ void lyap_rules_markdown(struct lyap_buffer *text)
         "`PUT /v1/rules/{name}` makes a rule or replaces one of these. `DELETE` of a replaced "
         "default brings the default\nback, `DELETE` of a default as it came switches it off "
         "(`\"enabled\":true` by PUT switches it on again), `DELETE` of\nany other rule removes it. "
-        "Open alerts of a rule that went resolve.\n\n"
+        "Open alerts of a rule that went, or no longer selects the run, resolve.\n\n"
         "| rule | fires when | for | clears at | after | severity | action | source |\n"
         "|---|---|---|---|---|---|---|---|\n");
     for (unsigned i = 0; i < DEFAULT_COUNT; i++) {

@@ -42,6 +42,19 @@ class Rules(DaemonCase):
         self.assertIn("rule-deleted", alerts[0]["summary"])
         self.assertEqual(self.daemon.request("DELETE", "/v1/rules/mine").status, 404)
 
+    def test_an_alert_ends_when_its_rule_no_longer_selects_the_run(self):
+        rule = {"metric": "loss", "comparison": ">", "threshold": 5, "runs": {"team": "x"}}
+        self.ok(self.daemon.put("/v1/rules/mine", rule), 201)
+        self.ok(self.daemon.put("/v1/runs/r", {"labels": {"team": "x"}}), 201)
+        self.assertEqual(self.mine({"step": 0, "loss": 6}), ["firing"])
+        self.ok(self.daemon.put("/v1/runs/r", {"labels": {"team": "y"}}))
+        self.assertEqual(self.mine({"step": 1, "loss": 6}), [])
+
+    def mine(self, document):
+        """States of the alerts of rule `mine` in the answer to a push."""
+        answer = self.ok(self.daemon.push_json("r", document))
+        return [a["state"] for a in answer["alerts"] if a["rule"] == "mine"]
+
     def test_a_default_is_replaced_restored_and_switched_off(self):
         path = "/v1/rules/nonfinite"
         replaced = {"metric": "nonfinite", "comparison": ">", "threshold": 10, "severity": "info"}
