@@ -130,7 +130,8 @@ static void publish(struct lyap_engine *engine, struct lyap_run *run)
     run->alert_count = count;
     if (run->attempt != run->record.attempt) {
         lyap_run_forget(engine->registry, run);
-        lyap_free(run->closed); /* steps of the attempt that ended */
+        run->retention = LYAP_RETENTION_AUTO; /* chosen anew, with what was declared since */
+        lyap_free(run->closed);               /* steps of the attempt that ended */
         run->closed = NULL;
     }
     run->attempt = run->record.attempt;

@@ -88,6 +88,15 @@ class Attempts(DaemonCase):
         self.assertEqual(first["step"], [1, 2, 3, 4, 5])
         self.assertEqual(self.ok(self.daemon.get("/v1/runs/a/profile?metric=loss"))["step"], [2])
 
+    def test_a_new_attempt_takes_the_retention_that_was_declared_since(self):
+        q = Quadratic()
+        self.ok(self.daemon.put("/v1/runs/a", {"retention": "sketch"}), 201)
+        self.ok(self.daemon.push_json("a", q.snapshot()))
+        again = {"retention": "exact", "attempt": "new", "attempt_key": "k"}
+        self.assertEqual(self.ok(self.daemon.put("/v1/runs/a", again))["retention"], "sketch")
+        self.ok(self.daemon.push_json("a", q.snapshot()))
+        self.assertEqual(self.ok(self.daemon.get("/v1/runs/a"))["retention"], "exact")
+
     def test_alerts_end_with_the_attempt(self):
         q = Quadratic()
         self.ok(self.daemon.push_json("a", dict(q.snapshot(), loss="NaN")))
