@@ -381,6 +381,26 @@ class NeverHurts(Base):
         self.assertLess(time.perf_counter() - started, 2.0)
         monitor.step(0.0)  # after close: ignored
 
+    def test_only_a_job_that_comes_to_its_end_says_so(self):
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        with self.watch(optimizer, run="over") as monitor:
+            self.train(monitor, optimizer, 2)
+        with self.assertRaises(ZeroDivisionError):
+            with self.watch(optimizer, run="crashed") as monitor:
+                self.train(monitor, optimizer, 2)
+                raise ZeroDivisionError
+        script = ("import sys, torch; sys.path.insert(0, %r); import lyapd\n"
+                  "w = torch.nn.Linear(2, 1); o = torch.optim.SGD(w.parameters(), lr=.1)\n"
+                  "m = lyapd.watch(w, o, url=%r, run=sys.argv[1])\n"
+                  "w(torch.ones(1, 2)).sum().backward(); m.step(1.0); o.step(); m.flush()\n"
+                  "sys.argv[1] == 'left' or 1 / 0\n")
+        client = os.path.dirname(os.path.dirname(lyapd.__file__))
+        for run in ("left", "died"):
+            subprocess.run([sys.executable, "-c", script % (client, self.daemon.url), run],
+                           stderr=subprocess.DEVNULL, timeout=120)
+        ended = {r.path.rsplit("/", 1)[-1] for r in self.daemon.puts if r.json().get("ended")}
+        self.assertEqual(ended, {"over", "left"})
+
     def test_wait_ends_with_its_time_out(self):
         self.daemon.answer = lambda request: "hang" if request.is_push else None
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)

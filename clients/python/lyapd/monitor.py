@@ -7,6 +7,7 @@ import math
 import numbers
 import os
 import re
+import sys
 import time
 import weakref
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
@@ -99,8 +100,8 @@ class Monitor:
 
         def at_exit():
             monitor = reference()
-            if monitor is not None:
-                monitor.close()
+            if monitor is not None:  # a job that an exception killed is silent, not over
+                monitor._close(CLOSE_SECONDS, is_over=not hasattr(sys, "last_type"))
         self._at_exit = at_exit
         atexit.register(at_exit)
 
@@ -232,10 +233,14 @@ class Monitor:
             self.probed_at = None
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
-        """Sends what is queued, at most for `timeout` seconds, and ends the run."""
+        """Sends what is queued, at most for `timeout` seconds, and ends the run. A job that leaves
+        by an exception does not end its run: the daemon then reports it as silent."""
+        self._close(timeout, is_over=True)
+
+    def _close(self, timeout: float, is_over: bool) -> None:
         if self._sender is None or self._pid != os.getpid():
             return
-        self._sender.close(timeout)
+        self._sender.close(timeout, is_over)
         atexit.unregister(self._at_exit)
 
     def flush(self, timeout: float = CLOSE_SECONDS) -> bool:
@@ -247,8 +252,8 @@ class Monitor:
     def __enter__(self) -> "Monitor":
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, *rest: Any) -> None:
+        self._close(CLOSE_SECONDS, is_over=kind is None)
 
     # ---- a snapshot ----
 

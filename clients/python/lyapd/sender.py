@@ -85,6 +85,7 @@ class Sender:
         self._retry_at = 0.0
         self._backoff = BACKOFF_FIRST_S
         self._deadline: Optional[float] = None  # of close
+        self._is_over = True                    # what close says of the run
         self._pid = os.getpid()
 
         self.dropped = 0          # snapshots that made room for newer ones
@@ -147,10 +148,12 @@ class Sender:
                 self._condition.wait(min(left, 0.05))
         return True
 
-    def close(self, timeout: float) -> None:
+    def close(self, timeout: float, is_over: bool = True) -> None:
+        """Sends what is queued, at most for `timeout` seconds; `is_over` says that the run has ended."""
         if self._pid != os.getpid() or self._deadline is not None:
             return
         with self._condition:
+            self._is_over = is_over
             self._deadline = time.monotonic() + timeout
             self._retry_at = 0.0  # one more try at once, even when the daemon was away
             self._condition.notify_all()
@@ -368,11 +371,12 @@ class Sender:
         item.finish()
 
     def _finish(self) -> None:
-        """Closing: what is left goes to disk, and the daemon hears that the run is over."""
+        """Closing: what is left goes to disk, and the daemon hears that the run is over, if it is."""
         if self._spool_root and not self.is_stale:
             self._spill()
         is_all_sent = not self._queue and not (self._spool and len(self._spool))
-        if self._rank == 0 and not self.is_stale and is_all_sent and not self.is_down:
+        if (self._is_over and self._rank == 0 and not self.is_stale and is_all_sent
+                and not self.is_down):
             try:
                 self._http.request("PUT", http.run_path(self._run),
                                    body=http.json_body({"ended": True}), timeout=2.0)
