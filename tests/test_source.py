@@ -104,7 +104,7 @@ class Source(unittest.TestCase):
 
     def test_local_path_is_noticed(self):
         self.assertTrue(LOCAL_PATH.search('open("/wo' 'rk/x")'))
-        self.assertFalse(LOCAL_PATH.search("schema/work/x"))
+        self.assertFalse(LOCAL_PATH.search("schema/wo" "rk/x"))
 
     def test_text_is_clean(self):
         faults = []
