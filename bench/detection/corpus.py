@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Real trainings with ground truth, as streams of snapshots (README.md).
+
+    corpus.py list                          families, one a line, with what they are
+    corpus.py truth FAMILY SEED             label and events of one run, JSON
+    corpus.py export FAMILY SEED FILE|-     the stream of one run, binary
+"""
+import json
+import signal
+import struct
+import sys
+
+import numpy as np
+
+from families import FAMILIES, ORIGINAL
+from training import Run
+
+MAGIC = b"LYC1"
+UPDATED, SKIPPED = 1, 2
+# Seeds below are for design; from it on they are for tests and trained once the score is frozen.
+TEST_SEED = 1000
+
+
+def truth(family, seed):
+    run = Run(family, seed)
+    steps = sum(1 for _ in run)
+    return dict(run.truth, steps=steps)
+
+
+def stream(family, seed, out):
+    """Writes the run to the binary file `out`; returns its truth."""
+    run = Run(family, seed)
+    header = json.dumps(run.header()).encode()
+    out.write(MAGIC + struct.pack("<I", len(header)) + header)
+    steps = 0
+    for s in run:
+        flags = (UPDATED if s.updated else 0) | (SKIPPED if s.skipped else 0)
+        out.write(struct.pack("<IIII", s.t, flags, s.updates, 0))
+        out.write(struct.pack("<dd", s.loss, s.lr))
+        for arrays in (s.params, s.grads, *s.state):
+            for a in arrays.values():
+                out.write(np.asarray(a, "<f4").tobytes())
+        steps += 1
+    return dict(run.truth, steps=steps)
+
+
+def main(arguments):
+    if arguments[:1] == ["list"] and len(arguments) == 1:
+        for name, function in FAMILIES.items():
+            kind = "original" if name in ORIGINAL else "added"
+            print("%-18s %-8s %s" % (name, kind, function.__doc__.split("\n")[0]))
+        return 0
+    if arguments[:1] == ["truth"] and len(arguments) == 3:
+        print(json.dumps(truth(arguments[1], int(arguments[2]))))
+        return 0
+    if arguments[:1] == ["export"] and len(arguments) == 4:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if arguments[3] == "-":
+            stream(arguments[1], int(arguments[2]), sys.stdout.buffer)
+        else:
+            with open(arguments[3], "wb") as out:
+                stream(arguments[1], int(arguments[2]), out)
+        return 0
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,8 @@
+"""The families of the corpus: name -> function(spec, r, seed) that fills a training.Spec.
+
+Names begin with u (unstable by design) or s (stable by design); the label decides, not the name.
+"""
+import classic
+
+FAMILIES = dict(classic.FAMILIES)
+ORIGINAL = list(classic.FAMILIES)
