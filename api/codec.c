@@ -233,6 +233,7 @@ void api_encode_rule(struct api_text *text, const struct lyap_record *record)
     member_string(text, "severity", lyap_severity_name(rule->severity));
     member_string(text, "action", lyap_action_name(rule->action));
     member_raw(text, "runs", rule->runs_json);
+    member_raw(text, "notify", rule->notify_json);
     member_string(text, "source", rule->source);
     api_json_close(text, '}');
 }
@@ -242,8 +243,8 @@ void api_encode_alert(struct api_text *text, const struct lyap_record *record)
     const struct lyap_alert *alert = &record->u.alert;
     api_json_open(text, '{');
     member_int(text, "id", alert->id);
-    member_string(text, "run", alert->run);
-    member_int(text, "attempt", alert->attempt);
+    member_string(text, "run", alert->run[0] ? alert->run : NULL);
+    member_step(text, "attempt", alert->attempt > 0 ? (int64_t)alert->attempt : -1);
     member_string(text, "rule", alert->rule);
     member_int(text, "rule_version", alert->rule_version);
     member_string(text, "tensor", alert->tensor);
@@ -253,6 +254,7 @@ void api_encode_alert(struct api_text *text, const struct lyap_record *record)
     member_step(text, "firing_step", alert->firing_step);
     member_step(text, "resolved_step", alert->resolved_step);
     member_time(text, "updated", alert->updated_ns);
+    member_time(text, "fired", alert->firing_ns);
     member_time(text, "acked", alert->acked_ns);
     member_number(text, "value", alert->value);
     member_number(text, "threshold", alert->threshold);

@@ -143,16 +143,27 @@ static enum lyap_status set_runs(void *target, const char *key, const json_t *va
     return status;
 }
 
-/* Receivers are configured data; a name that no receiver has is an error, and today none exists. */
+/* Whether the receivers exist the engine says, which has them. */
 static enum lyap_status set_notify(void *target, const char *key, const json_t *value,
                                    struct lyap_error *reterr)
 {
-    (void)target;
-    if (json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0))
+    struct lyap_rule *rule = target;
+    size_t i;
+    const json_t *item;
+    if (json_is_null(value))
         return LYAP_OK;
-    const char *name = json_string_value(json_array_get(value, 0));
-    return lyap_error_set(reterr, LYAP_E_INVALID, "field '%s': there is no receiver '%.64s'", key,
-                          name ? name : "");
+    if (!json_is_array(value) || json_array_size(value) > LYAP_NOTIFY_COUNT_MAX)
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "field '%s' must be null or at most %d names of receivers", key,
+                              LYAP_NOTIFY_COUNT_MAX);
+    json_array_foreach(value, i, item) if (
+        !json_is_string(item) ||
+        !lyap_rule_name_is_valid(json_string_value(
+            item))) return lyap_error_set(reterr, LYAP_E_INVALID,
+                                          "field '%s': entry %zu is not the name of a receiver",
+                                          key, i);
+    rule->notify_json = json_dumps(value, JSON_COMPACT);
+    return rule->notify_json ? LYAP_OK : LYAP_E_NOMEM;
 }
 
 static enum lyap_status ignore(void *target, const char *key, const json_t *value,
@@ -238,5 +249,6 @@ enum lyap_status api_decode_rule(const char *name, const char *json, size_t leng
 void api_rule_release(struct lyap_rule *rule)
 {
     free((void *)(uintptr_t)rule->runs_json);
-    rule->runs_json = NULL;
+    free((void *)(uintptr_t)rule->notify_json);
+    rule->runs_json = rule->notify_json = NULL;
 }

@@ -288,6 +288,7 @@ static enum lyap_status on_meet(struct lyap_alerts *alerts, struct slot *slot,
     if (fires) {
         slot->alert.state = LYAP_ALERT_FIRING;
         slot->alert.firing_step = cause->input->point->step;
+        slot->alert.firing_ns = cause->input->point->time_ns;
         if (!note_fired(alerts, rule->name))
             return LYAP_E_NOMEM;
     }

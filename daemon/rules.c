@@ -85,7 +85,8 @@ bool lyap_rules_same(const struct lyap_rule *a, const struct lyap_rule *b)
            same_number(a->clear, b->clear) && a->for_steps == b->for_steps &&
            a->clear_steps == b->clear_steps && a->is_once == b->is_once &&
            a->min_points == b->min_points && a->severity == b->severity && a->action == b->action &&
-           same_text(a->runs_json, b->runs_json) && same_text(a->source, b->source);
+           same_text(a->runs_json, b->runs_json) && same_text(a->source, b->source) &&
+           same_text(a->notify_json, b->notify_json);
 }
 
 /* Kind and metric of a rule; E_UNKNOWN_FIELD. */
@@ -147,6 +148,7 @@ static void entry_release(struct lyap_rule_entry *entry)
 {
     lyap_free((char *)entry->rule.runs_json);
     lyap_free((char *)entry->rule.source);
+    lyap_free((char *)entry->rule.notify_json);
     lyap_labels_release(&entry->selector);
 }
 
@@ -154,7 +156,7 @@ static enum lyap_status entry_build(const struct lyap_rule *rule, struct lyap_ru
                                     struct lyap_error *reterr)
 {
     struct lyap_rule_entry entry = { .rule = *rule };
-    entry.rule.runs_json = entry.rule.source = NULL;
+    entry.rule.runs_json = entry.rule.source = entry.rule.notify_json = NULL;
     enum lyap_status status = lyap_rules_check(rule, reterr);
     if (status == LYAP_OK)
         status = rule_resolve(rule, &entry, reterr);
@@ -166,6 +168,9 @@ static enum lyap_status entry_build(const struct lyap_rule *rule, struct lyap_ru
         !(entry.rule.runs_json = lyap_alloc_string(rule->runs_json)))
         status = LYAP_E_NOMEM;
     if (status == LYAP_OK && rule->source && !(entry.rule.source = lyap_alloc_string(rule->source)))
+        status = LYAP_E_NOMEM;
+    if (status == LYAP_OK && rule->notify_json &&
+        !(entry.rule.notify_json = lyap_alloc_string(rule->notify_json)))
         status = LYAP_E_NOMEM;
     if (status == LYAP_OK)
         *ret = entry;

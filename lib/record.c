@@ -13,6 +13,11 @@ static const char *const events[LYAP_EVENT_COUNT] = {
 static const char *const comparisons[] = { ">", ">=", "<", "<=" };
 static const char *const severities[] = { "info", "warning", "critical" };
 static const char *const alert_states[] = { "pending", "firing", "resolved" };
+#define ROW(name, wire) wire,
+static const char *const receiver_types[] = { LYAP_RECEIVER_TYPE_TABLE(ROW) };
+static const char *const receiver_formats[] = { LYAP_RECEIVER_FORMAT_TABLE(ROW) };
+static const char *const delivery_states[] = { LYAP_DELIVERY_STATE_TABLE(ROW) };
+#undef ROW
 
 const char *lyap_event_name(enum lyap_event_kind kind)
 {
@@ -58,6 +63,48 @@ bool lyap_alert_state_parse(const char *name, enum lyap_alert_state *ret_state)
     if (i < 0)
         return false;
     *ret_state = (enum lyap_alert_state)i;
+    return true;
+}
+
+const char *lyap_receiver_type_name(enum lyap_receiver_type type)
+{
+    return receiver_types[type];
+}
+
+bool lyap_receiver_type_parse(const char *name, enum lyap_receiver_type *ret_type)
+{
+    const int i = LYAP_NAMES_FIND(receiver_types, name);
+    if (i < 0)
+        return false;
+    *ret_type = (enum lyap_receiver_type)i;
+    return true;
+}
+
+const char *lyap_receiver_format_name(enum lyap_receiver_format format)
+{
+    return receiver_formats[format];
+}
+
+bool lyap_receiver_format_parse(const char *name, enum lyap_receiver_format *ret_format)
+{
+    const int i = LYAP_NAMES_FIND(receiver_formats, name);
+    if (i < 0)
+        return false;
+    *ret_format = (enum lyap_receiver_format)i;
+    return true;
+}
+
+const char *lyap_delivery_state_name(enum lyap_delivery_state state)
+{
+    return delivery_states[state];
+}
+
+bool lyap_delivery_state_parse(const char *name, enum lyap_delivery_state *ret_state)
+{
+    const int i = LYAP_NAMES_FIND(delivery_states, name);
+    if (i < 0)
+        return false;
+    *ret_state = (enum lyap_delivery_state)i;
     return true;
 }
 

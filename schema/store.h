@@ -47,7 +47,31 @@ struct lyap_store_ops {
     enum lyap_status (*put_rule)(struct lyap_store *store, const struct lyap_rule *rule);
     enum lyap_status (*delete_rule)(struct lyap_store *store, const char *name);
     enum lyap_status (*put_alert)(struct lyap_store *store,
-                                  struct lyap_alert *alert); /* id as put_run */
+                                  struct lyap_alert *alert); /* id as put_run; run_id 0: none */
+    enum lyap_status (*put_receiver)(struct lyap_store *store,
+                                     const struct lyap_receiver *receiver);
+    enum lyap_status (*delete_receiver)(struct lyap_store *store, const char *name);
+    /* Into the outbox; once per alert, receiver, kind and sequence: again it is OK and nothing
+     * happens. *ret_id 0 then. E_NOT_FOUND: the alert. */
+    enum lyap_status (*put_delivery)(struct lyap_store *store, const struct lyap_delivery *delivery,
+                                     int64_t *ret_id);
+    /* The alert resolved: a delivery of kind RESOLVED to every receiver that has one of kind
+     * FIRING; what repeats is done. *ret_count of them. */
+    enum lyap_status (*resolve_deliveries)(struct lyap_store *store, int64_t alert_id,
+                                           const char *payload_json, int64_t now_ns,
+                                           uint32_t *ret_count);
+    /* State, attempts, next_ns, delivered_ns and error after an attempt; REPEATING becomes
+     * DELIVERED when the alert has resolved meanwhile. E_NOT_FOUND: it is gone. */
+    enum lyap_status (*update_delivery)(struct lyap_store *store,
+                                        const struct lyap_delivery *delivery);
+    /* What waits for a receiver that is no more fails with `error`. */
+    enum lyap_status (*fail_deliveries)(struct lyap_store *store, const char *receiver,
+                                        const char *error);
+    /* Those that are finished, older than this, and not of an open alert; a bounded number. */
+    enum lyap_status (*prune_deliveries)(struct lyap_store *store, int64_t before_ns);
+    /* Rows that wait, and the time of the oldest of them (0: none); the open batch included. */
+    enum lyap_status (*count_deliveries)(struct lyap_store *store, uint64_t *ret_waiting,
+                                         int64_t *ret_oldest_ns);
     /* Sketch windows of a profile; NULL deletes. */
     enum lyap_status (*put_profile)(struct lyap_store *store, int64_t run_id, uint32_t attempt,
                                     int64_t step, const void *bytes, uint64_t length);

@@ -331,13 +331,14 @@ CREATE TABLE rules (
     severity TEXT NOT NULL,
     action TEXT NOT NULL,
     runs TEXT, -- label selector, JSON object; NULL: every run
-    source TEXT
+    source TEXT,
+    notify TEXT -- names of receivers, JSON array; NULL: every receiver that matches
 );
 
 CREATE TABLE alerts (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    run_id INTEGER NOT NULL REFERENCES runs(id) ON DELETE CASCADE,
-    attempt INTEGER NOT NULL,
+    run_id INTEGER REFERENCES runs(id) ON DELETE CASCADE, -- NULL: the daemon itself
+    attempt INTEGER NOT NULL, -- 0: the daemon itself
     rule TEXT NOT NULL, -- a name: alerts outlive their rule
     rule_version INTEGER NOT NULL,
     tensor TEXT, -- NULL: the point's metric
@@ -347,6 +348,7 @@ CREATE TABLE alerts (
     firing_step INTEGER,
     resolved_step INTEGER,
     updated_ns INTEGER NOT NULL,
+    firing_ns INTEGER, -- NULL: not reached
     acked_ns INTEGER, -- NULL: not acknowledged
     value REAL, -- NULL: NaN
     threshold REAL, -- NULL: NaN
@@ -355,6 +357,39 @@ CREATE TABLE alerts (
 );
 CREATE INDEX alerts_by_run ON alerts(run_id, id);
 CREATE INDEX alerts_by_state ON alerts(state, id);
+
+-- Where notifications of alerts go (docs/delivery.md).
+CREATE TABLE receivers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL,
+    format TEXT NOT NULL, -- of a webhook's body
+    target TEXT NOT NULL, -- URL, or address of sendmail; may hold a secret
+    secret TEXT, -- key of the signature; NULL: not signed
+    min_severity TEXT NOT NULL,
+    labels TEXT, -- label selector of runs, JSON object; NULL: every run
+    is_from_file INTEGER NOT NULL -- of receivers_file
+);
+
+-- The outbox: one row per alert, receiver and state told, written in the transaction that changes
+-- the alert. Rows that are finished go some time after their alert is resolved.
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    alert_id INTEGER NOT NULL REFERENCES alerts(id) ON DELETE CASCADE,
+    receiver TEXT NOT NULL, -- a name: deliveries outlive their receiver
+    kind TEXT NOT NULL, -- firing, resolved
+    sequence INTEGER NOT NULL, -- 0, then the number of the reminder
+    state TEXT NOT NULL, -- waiting, repeating, delivered, failed
+    attempts INTEGER NOT NULL, -- since it was due
+    created_ns INTEGER NOT NULL,
+    next_ns INTEGER, -- NULL: no further attempt
+    delivered_ns INTEGER, -- last success; NULL: none
+    error TEXT, -- of the last attempt; NULL: none or a success
+    payload TEXT NOT NULL, -- JSON: the alert as it was then, run and action
+    UNIQUE (alert_id, receiver, kind, sequence)
+);
+CREATE INDEX deliveries_due ON deliveries(receiver, next_ns, id) WHERE next_ns IS NOT NULL;
+CREATE INDEX deliveries_finished ON deliveries(created_ns) WHERE next_ns IS NULL;
 
 -- Sketch windows of an attempt, for the daemon alone.
 CREATE TABLE profiles (
@@ -380,8 +415,8 @@ CREATE VIEW tensor_points_named AS
 CREATE VIEW alerts_named AS
     SELECT r.name AS run, strftime('%Y-%m-%dT%H:%M:%fZ', a.updated_ns / 1e9, 'unixepoch') AS updated,
         a.*
-    FROM alerts a JOIN runs r ON r.id = a.run_id
-    WHERE r.name IS NOT NULL;
+    FROM alerts a LEFT JOIN runs r ON r.id = a.run_id
+    WHERE a.run_id IS NULL OR r.name IS NOT NULL;
 CREATE VIEW events_named AS
     SELECT r.name AS run, strftime('%Y-%m-%dT%H:%M:%fZ', e.time_ns / 1e9, 'unixepoch') AS time, e.*
     FROM events e JOIN runs r ON r.id = e.run_id

@@ -134,6 +134,7 @@ static void decode_rule(struct lyap_row *row, struct lyap_record *ret_record)
     rule->action = lyap_word_action(lyap_row_text(row));
     rule->runs_json = lyap_row_text(row);
     rule->source = lyap_row_text(row);
+    rule->notify_json = lyap_row_text(row);
 }
 
 static void decode_alert(struct lyap_row *row, struct lyap_record *ret_record)
@@ -152,11 +153,43 @@ static void decode_alert(struct lyap_row *row, struct lyap_record *ret_record)
     alert->firing_step = lyap_row_step(row);
     alert->resolved_step = lyap_row_step(row);
     alert->updated_ns = lyap_row_int(row);
-    alert->acked_ns = lyap_row_int(row); /* NULL reads as 0 */
+    alert->firing_ns = lyap_row_int(row); /* NULL reads as 0, also of run_id */
+    alert->acked_ns = lyap_row_int(row);
     alert->value = lyap_row_double(row);
     alert->threshold = lyap_row_double(row);
     alert->summary = lyap_row_text(row);
     alert->evidence_json = lyap_row_text(row);
+}
+
+static void decode_receiver(struct lyap_row *row, struct lyap_record *ret_record)
+{
+    struct lyap_receiver *receiver = &ret_record->u.receiver;
+    ret_record->key = lyap_row_int(row);
+    lyap_row_copy(row, receiver->name, sizeof receiver->name);
+    receiver->type = lyap_word_receiver_type(lyap_row_text(row));
+    receiver->format = lyap_word_receiver_format(lyap_row_text(row));
+    receiver->target = lyap_row_text(row);
+    receiver->secret = lyap_row_text(row);
+    receiver->min_severity = lyap_word_severity(lyap_row_text(row));
+    receiver->labels_json = lyap_row_text(row);
+    receiver->is_from_file = lyap_row_int(row) != 0;
+}
+
+static void decode_delivery(struct lyap_row *row, struct lyap_record *ret_record)
+{
+    struct lyap_delivery *delivery = &ret_record->u.delivery;
+    ret_record->key = delivery->id = lyap_row_int(row);
+    delivery->alert_id = lyap_row_int(row);
+    lyap_row_copy(row, delivery->receiver, sizeof delivery->receiver);
+    delivery->kind = lyap_word_alert_state(lyap_row_text(row));
+    delivery->sequence = (uint32_t)lyap_row_int(row);
+    delivery->state = lyap_word_delivery_state(lyap_row_text(row));
+    delivery->attempts = (uint32_t)lyap_row_int(row);
+    delivery->created_ns = lyap_row_int(row);
+    delivery->next_ns = lyap_row_int(row); /* NULL reads as 0 */
+    delivery->delivered_ns = lyap_row_int(row);
+    lyap_row_copy(row, delivery->error, sizeof delivery->error);
+    delivery->payload_json = lyap_row_text(row);
 }
 
 void lyap_decode(struct lyap_rows *rows, struct lyap_record *ret_record)
@@ -184,6 +217,12 @@ void lyap_decode(struct lyap_rows *rows, struct lyap_record *ret_record)
         break;
     case LYAP_TABLE_ALERTS:
         decode_alert(&row, ret_record);
+        break;
+    case LYAP_TABLE_RECEIVERS:
+        decode_receiver(&row, ret_record);
+        break;
+    case LYAP_TABLE_DELIVERIES:
+        decode_delivery(&row, ret_record);
         break;
     case LYAP_TABLE_SERIES: /* series.c makes its own rows */
         assert(0);

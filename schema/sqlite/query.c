@@ -112,16 +112,51 @@ static void open_alerts(struct lyap_rows *rows, const struct lyap_query *query,
     lyap_bind_int(&rows->bind, query->attempt);
 }
 
+static void open_receivers(struct lyap_rows *rows, const struct lyap_query *query,
+                           const struct lyap_query_target *target)
+{
+    (void)target;
+    open_page(rows, query, LYAP_SQL_RECEIVERS);
+}
+
+static void open_due(struct lyap_rows *rows, const struct lyap_query *query)
+{
+    open_statement(rows, LYAP_SQL_DUE_DELIVERIES);
+    lyap_bind_copy(&rows->bind, query->receiver);
+    lyap_bind_int(&rows->bind, lyap_query_limit(query));
+}
+
+static void open_deliveries(struct lyap_rows *rows, const struct lyap_query *query,
+                            const struct lyap_query_target *target)
+{
+    const char *state =
+        query->state < 0 ? NULL : lyap_delivery_state_name((enum lyap_delivery_state)query->state);
+    (void)target;
+    if (query->is_due_first) {
+        open_due(rows, query);
+        return;
+    }
+    open_page(rows, query, query->alert ? LYAP_SQL_ALERT_DELIVERIES : LYAP_SQL_DELIVERIES);
+    lyap_bind_text(&rows->bind, state);
+    lyap_bind_copy(&rows->bind, query->receiver);
+    lyap_bind_int(&rows->bind, query->alert);
+}
+
 static const struct {
     void (*open)(struct lyap_rows *rows, const struct lyap_query *query,
                  const struct lyap_query_target *target);
     bool is_run_bound;
 } tables[] = {
-    [LYAP_TABLE_RUNS] = { open_runs, false },      [LYAP_TABLE_POINTS] = { open_points, true },
+    [LYAP_TABLE_RUNS] = { open_runs, false },
+    [LYAP_TABLE_POINTS] = { open_points, true },
     [LYAP_TABLE_SERIES] = { NULL, true }, /* series.c: several statements */
-    [LYAP_TABLE_TENSORS] = { open_tensors, true }, [LYAP_TABLE_ATTEMPTS] = { open_attempts, true },
-    [LYAP_TABLE_EVENTS] = { open_events, false },  [LYAP_TABLE_RULES] = { open_rules, false },
+    [LYAP_TABLE_TENSORS] = { open_tensors, true },
+    [LYAP_TABLE_ATTEMPTS] = { open_attempts, true },
+    [LYAP_TABLE_EVENTS] = { open_events, false },
+    [LYAP_TABLE_RULES] = { open_rules, false },
     [LYAP_TABLE_ALERTS] = { open_alerts, false },
+    [LYAP_TABLE_RECEIVERS] = { open_receivers, false },
+    [LYAP_TABLE_DELIVERIES] = { open_deliveries, false },
 };
 
 static enum lyap_status find_target(struct lyap_rows *rows, const struct lyap_query *query,

@@ -119,6 +119,11 @@ void lyap_bind_step(struct lyap_bind *bind, int64_t step)
         lyap_bind_int(bind, step);
 }
 
+void lyap_bind_nonzero(struct lyap_bind *bind, int64_t value)
+{
+    lyap_bind_step(bind, value == 0 ? -1 : value);
+}
+
 void lyap_bind_double(struct lyap_bind *bind, double value)
 {
     if (isnan(value))

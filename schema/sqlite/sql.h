@@ -35,6 +35,8 @@ struct lyap_bind lyap_bind(struct lyap_sql *sql, enum lyap_sql_id id);
 void lyap_bind_int(struct lyap_bind *bind, int64_t value);
 /* Negative: NULL. */
 void lyap_bind_step(struct lyap_bind *bind, int64_t step);
+/* Of ids and times 0 means none: NULL. */
+void lyap_bind_nonzero(struct lyap_bind *bind, int64_t value);
 /* NaN: NULL. */
 void lyap_bind_double(struct lyap_bind *bind, double value);
 /* NULL: NULL. */

@@ -67,23 +67,33 @@
     " AND (?4 = 0 OR e.attempt = ?4) AND "
 #define RULE_COLUMNS                                                                               \
     "name, version, is_enabled, is_builtin, metric, tensor_pattern, comparison, threshold, "       \
-    "clear, for_steps, clear_steps, is_once, min_points, severity, action, runs, source"
+    "clear, for_steps, clear_steps, is_once, min_points, severity, action, runs, source, "         \
+    "notify"
 #define ALERT_COLUMNS                                                                              \
     "run_id, attempt, rule, rule_version, tensor, state, severity, pending_step, firing_step, "    \
-    "resolved_step, updated_ns, acked_ns, value, threshold, summary, evidence"
+    "resolved_step, updated_ns, firing_ns, acked_ns, value, threshold, summary, evidence"
 #define ALERT_HEAD                                                                                 \
     "SELECT a.id, r.name, a.run_id, a.attempt, a.rule, a.rule_version, a.tensor, a.state, "        \
-    "a.severity, a.pending_step, a.firing_step, a.resolved_step, a.updated_ns, a.acked_ns, "       \
-    "a.value, a.threshold, a.summary, a.evidence FROM alerts a"
-/* CROSS JOIN keeps the order of the tables: alerts by the key of the page, then their run. */
+    "a.severity, a.pending_step, a.firing_step, a.resolved_step, a.updated_ns, a.firing_ns, "      \
+    "a.acked_ns, a.value, a.threshold, a.summary, a.evidence FROM alerts a"
+/* A left join keeps the order of the tables: alerts by the key of the page, then their run. Those
+ * of the daemon itself have none. */
 #define ALERT_FILTER                                                                               \
-    " CROSS JOIN runs r ON r.id = a.run_id WHERE r.name IS NOT NULL"                               \
+    " LEFT JOIN runs r ON r.id = a.run_id WHERE (a.run_id IS NULL OR r.name IS NOT NULL)"          \
     " AND (?3 IS NULL OR a.state = ?3)"                                                            \
     " AND (?4 IS NULL OR a.severity = ?4) AND (?5 IS NULL OR a.rule = ?5)"                         \
     " AND (?7 = 0 OR a.attempt = ?7) AND "
+#define RECEIVER_COLUMNS "name, type, format, target, secret, min_severity, labels, is_from_file"
+#define DELIVERY_COLUMNS                                                                           \
+    "alert_id, receiver, kind, sequence, state, attempts, created_ns, next_ns, delivered_ns, "     \
+    "error, payload"
+#define DELIVERY_FILTER                                                                            \
+    " WHERE (?3 IS NULL OR state = ?3) AND (?4 IS NULL OR receiver = ?4)"                          \
+    " AND (?5 = 0 OR alert_id = ?5) AND "
 
-#define PURGE_ROWS_MAX 20000 /* about 100 ms of deleting */
-#define VACUUM_PAGES   512   /* 2 MiB given back per call */
+#define PURGE_ROWS_MAX       20000 /* about 100 ms of deleting */
+#define PRUNE_DELIVERIES_MAX 1000  /* per call */
+#define VACUUM_PAGES         512   /* 2 MiB given back per call */
 #define PURGE(table)                                                                               \
     "DELETE FROM " table " WHERE id IN (SELECT id FROM " table                                     \
     " WHERE run_id = ?1 LIMIT " STRING(PURGE_ROWS_MAX) ")"
@@ -133,6 +143,16 @@ static const char *const texts[LYAP_SQL_COUNT] = {
          "a.id", ""),
     BOTH(RUN_ALERTS, ALERT_HEAD " INDEXED BY alerts_by_run" ALERT_FILTER "a.run_id = ?6 AND ",
          "a.id", ""),
+    BOTH(RECEIVERS, "SELECT id, " RECEIVER_COLUMNS " FROM receivers WHERE ", "id", ""),
+    BOTH(DELIVERIES, "SELECT id, " DELIVERY_COLUMNS " FROM deliveries" DELIVERY_FILTER, "id", ""),
+    BOTH(ALERT_DELIVERIES,
+         "SELECT id, " DELIVERY_COLUMNS " FROM deliveries" DELIVERY_FILTER "alert_id = ?5 AND ",
+         "id", ""),
+    [LYAP_SQL_DUE_DELIVERIES] =
+        "SELECT id, " DELIVERY_COLUMNS " FROM deliveries d INDEXED BY deliveries_due"
+        " WHERE d.receiver = ?1 AND d.next_ns IS NOT NULL AND NOT EXISTS (SELECT 1"
+        " FROM deliveries e WHERE e.alert_id = d.alert_id AND e.receiver = d.receiver"
+        " AND e.id < d.id AND e.state = 'waiting') ORDER BY d.next_ns, d.id LIMIT ?2",
 
     [LYAP_SQL_BEGIN] = "BEGIN IMMEDIATE",
     [LYAP_SQL_COMMIT] = "COMMIT",
@@ -172,7 +192,7 @@ static const char *const texts[LYAP_SQL_COUNT] = {
     [LYAP_SQL_PUT_EVENT] = "INSERT INTO events(run_id, attempt, step, time_ns, kind, detail)"
                            " VALUES(?,?,?,?,?,?)",
     [LYAP_SQL_PUT_RULE] =
-        "INSERT INTO rules(" RULE_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+        "INSERT INTO rules(" RULE_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT(name) DO UPDATE SET version = excluded.version, "
         "is_enabled = excluded.is_enabled, is_builtin = excluded.is_builtin, "
         "metric = excluded.metric, tensor_pattern = excluded.tensor_pattern, "
@@ -180,15 +200,51 @@ static const char *const texts[LYAP_SQL_COUNT] = {
         "clear = excluded.clear, for_steps = excluded.for_steps, "
         "clear_steps = excluded.clear_steps, is_once = excluded.is_once, "
         "min_points = excluded.min_points, severity = excluded.severity, "
-        "action = excluded.action, runs = excluded.runs, source = excluded.source",
+        "action = excluded.action, runs = excluded.runs, source = excluded.source, "
+        "notify = excluded.notify",
     [LYAP_SQL_DELETE_RULE] = "DELETE FROM rules WHERE name = ?1",
     [LYAP_SQL_INSERT_ALERT] =
-        "INSERT INTO alerts(" ALERT_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO alerts(" ALERT_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [LYAP_SQL_UPDATE_ALERT] =
         "UPDATE alerts SET run_id = ?, attempt = ?, rule = ?, rule_version = ?, tensor = ?, "
         "state = ?, severity = ?, pending_step = ?, firing_step = ?, resolved_step = ?, "
-        "updated_ns = ?, acked_ns = ?, value = ?, threshold = ?, summary = ?, evidence = ?"
+        "updated_ns = ?, firing_ns = ?, acked_ns = ?, value = ?, threshold = ?, summary = ?, "
+        "evidence = ? WHERE id = ?",
+    [LYAP_SQL_PUT_RECEIVER] =
+        "INSERT INTO receivers(" RECEIVER_COLUMNS ") VALUES(?,?,?,?,?,?,?,?)"
+        " ON CONFLICT(name) DO UPDATE SET type = excluded.type, format = excluded.format, "
+        "target = excluded.target, secret = excluded.secret, "
+        "min_severity = excluded.min_severity, labels = excluded.labels, "
+        "is_from_file = excluded.is_from_file",
+    [LYAP_SQL_DELETE_RECEIVER] = "DELETE FROM receivers WHERE name = ?1",
+    [LYAP_SQL_PUT_DELIVERY] =
+        "INSERT INTO deliveries(" DELIVERY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?)"
+        " ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
+    [LYAP_SQL_RESOLVE_REPEATING] = "UPDATE deliveries SET state = 'delivered', next_ns = NULL"
+                                   " WHERE alert_id = ?1 AND state = 'repeating'",
+    [LYAP_SQL_RESOLVE_DELIVERIES] =
+        "INSERT INTO deliveries(" DELIVERY_COLUMNS ")"
+        " SELECT DISTINCT alert_id, receiver, 'resolved', 0, 'waiting', 0, ?3, ?3, NULL, NULL, ?2"
+        " FROM deliveries WHERE alert_id = ?1 AND kind = 'firing'"
+        " ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
+    [LYAP_SQL_UPDATE_DELIVERY] =
+        "UPDATE deliveries SET state = ?, next_ns = ?, attempts = ?, delivered_ns = ?, error = ?"
         " WHERE id = ?",
+    [LYAP_SQL_END_REPEATING] =
+        "UPDATE deliveries SET state = 'delivered', next_ns = NULL WHERE id = ?1"
+        " AND EXISTS (SELECT 1 FROM deliveries e WHERE e.alert_id = deliveries.alert_id"
+        " AND e.receiver = deliveries.receiver AND e.kind = 'resolved')",
+    [LYAP_SQL_FAIL_DELIVERIES] = "UPDATE deliveries SET next_ns = NULL, error = ?2, state ="
+                                 " CASE state WHEN 'waiting' THEN 'failed' ELSE 'delivered' END"
+                                 " WHERE receiver = ?1 AND next_ns IS NOT NULL",
+    [LYAP_SQL_PRUNE_DELIVERIES] =
+        "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d"
+        " JOIN alerts a ON a.id = d.alert_id WHERE d.next_ns IS NULL AND d.created_ns < ?1"
+        " AND a.state = 'resolved' AND NOT EXISTS (SELECT 1 FROM deliveries e"
+        " WHERE e.alert_id = d.alert_id AND e.next_ns IS NOT NULL) LIMIT " STRING(
+            PRUNE_DELIVERIES_MAX) ")",
+    [LYAP_SQL_COUNT_DELIVERIES] = "SELECT count(*), min(created_ns) FROM deliveries"
+                                  " WHERE next_ns IS NOT NULL AND state = 'waiting'",
     [LYAP_SQL_PUT_PROFILE] = "INSERT OR REPLACE INTO profiles(run_id, attempt, step, bytes)"
                              " VALUES(?,?,?,?)",
     [LYAP_SQL_DELETE_PROFILE] = "DELETE FROM profiles WHERE run_id = ?1 AND attempt = ?2",
@@ -215,6 +271,9 @@ static const char *const texts[LYAP_SQL_COUNT] = {
     [LYAP_SQL_PURGE_ROLLUPS] = PURGE("rollups"),
     [LYAP_SQL_PURGE_ANNOTATIONS] = PURGE("annotations"),
     [LYAP_SQL_PURGE_EVENTS] = PURGE("events"),
+    [LYAP_SQL_PURGE_DELIVERIES] = "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM alerts a"
+                                  " JOIN deliveries d ON d.alert_id = a.id WHERE a.run_id = ?1"
+                                  " LIMIT " STRING(PURGE_ROWS_MAX) ")",
     [LYAP_SQL_PURGE_ALERTS] = PURGE("alerts"),
     [LYAP_SQL_PURGE_PROFILES] = "DELETE FROM profiles WHERE run_id = ?1",
     [LYAP_SQL_PURGE_TENSORS] = "DELETE FROM tensors WHERE (run_id, attempt, tensor) IN"

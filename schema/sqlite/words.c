@@ -29,5 +29,11 @@ DEFINE_WORD(lyap_word_retention, enum lyap_retention, LYAP_RETENTION_SKETCH + 1,
             lyap_retention_word)
 DEFINE_WORD(lyap_word_comparison, enum lyap_comparison, LYAP_CMP_LE + 1, lyap_comparison_name)
 DEFINE_WORD(lyap_word_severity, enum lyap_severity, LYAP_SEVERITY_CRITICAL + 1, lyap_severity_name)
+DEFINE_WORD(lyap_word_receiver_type, enum lyap_receiver_type, LYAP_RECEIVER_TYPE_COUNT,
+            lyap_receiver_type_name)
+DEFINE_WORD(lyap_word_receiver_format, enum lyap_receiver_format, LYAP_FORMAT_COUNT,
+            lyap_receiver_format_name)
+DEFINE_WORD(lyap_word_delivery_state, enum lyap_delivery_state, LYAP_DELIVERY_STATE_COUNT,
+            lyap_delivery_state_name)
 DEFINE_WORD(lyap_word_alert_state, enum lyap_alert_state, LYAP_ALERT_RESOLVED + 1,
             lyap_alert_state_name)

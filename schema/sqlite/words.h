@@ -13,6 +13,9 @@ enum lyap_retention lyap_word_retention(const char *word);
 enum lyap_comparison lyap_word_comparison(const char *word);
 enum lyap_severity lyap_word_severity(const char *word);
 enum lyap_alert_state lyap_word_alert_state(const char *word);
+enum lyap_receiver_type lyap_word_receiver_type(const char *word);
+enum lyap_receiver_format lyap_word_receiver_format(const char *word);
+enum lyap_delivery_state lyap_word_delivery_state(const char *word);
 const char *lyap_retention_word(enum lyap_retention retention);
 
 #endif

@@ -41,6 +41,7 @@ enum lyap_status lyap_writer_put_rule(struct lyap_store *store, const struct lya
     lyap_bind_text(&bind, lyap_action_name(rule->action));
     lyap_bind_text(&bind, rule->runs_json);
     lyap_bind_text(&bind, rule->source);
+    lyap_bind_text(&bind, rule->notify_json);
     return lyap_sql_run(&bind, lyap_writer_call(writer));
 }
 
@@ -65,7 +66,7 @@ enum lyap_status lyap_writer_put_alert(struct lyap_store *store, struct lyap_ale
     const bool is_new = alert->id == 0;
     struct lyap_bind bind =
         lyap_bind(&writer->sql, is_new ? LYAP_SQL_INSERT_ALERT : LYAP_SQL_UPDATE_ALERT);
-    lyap_bind_int(&bind, alert->run_id);
+    lyap_bind_nonzero(&bind, alert->run_id);
     lyap_bind_int(&bind, alert->attempt);
     lyap_bind_text(&bind, alert->rule);
     lyap_bind_int(&bind, alert->rule_version);
@@ -76,7 +77,8 @@ enum lyap_status lyap_writer_put_alert(struct lyap_store *store, struct lyap_ale
     lyap_bind_step(&bind, alert->firing_step);
     lyap_bind_step(&bind, alert->resolved_step);
     lyap_bind_int(&bind, alert->updated_ns);
-    lyap_bind_step(&bind, alert->acked_ns == 0 ? -1 : alert->acked_ns);
+    lyap_bind_nonzero(&bind, alert->firing_ns);
+    lyap_bind_nonzero(&bind, alert->acked_ns);
     lyap_bind_double(&bind, alert->value);
     lyap_bind_double(&bind, alert->threshold);
     lyap_bind_text(&bind, alert->summary ? alert->summary : "");

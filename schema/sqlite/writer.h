@@ -65,6 +65,21 @@ enum lyap_status lyap_writer_put_event(struct lyap_store *store,
 enum lyap_status lyap_writer_put_rule(struct lyap_store *store, const struct lyap_rule *rule);
 enum lyap_status lyap_writer_delete_rule(struct lyap_store *store, const char *name);
 enum lyap_status lyap_writer_put_alert(struct lyap_store *store, struct lyap_alert *alert);
+enum lyap_status lyap_writer_put_receiver(struct lyap_store *store,
+                                          const struct lyap_receiver *receiver);
+enum lyap_status lyap_writer_delete_receiver(struct lyap_store *store, const char *name);
+enum lyap_status lyap_writer_put_delivery(struct lyap_store *store,
+                                          const struct lyap_delivery *delivery, int64_t *ret_id);
+enum lyap_status lyap_writer_resolve_deliveries(struct lyap_store *store, int64_t alert_id,
+                                                const char *payload_json, int64_t now_ns,
+                                                uint32_t *ret_count);
+enum lyap_status lyap_writer_update_delivery(struct lyap_store *store,
+                                             const struct lyap_delivery *delivery);
+enum lyap_status lyap_writer_fail_deliveries(struct lyap_store *store, const char *receiver,
+                                             const char *error);
+enum lyap_status lyap_writer_prune_deliveries(struct lyap_store *store, int64_t before_ns);
+enum lyap_status lyap_writer_count_deliveries(struct lyap_store *store, uint64_t *ret_waiting,
+                                              int64_t *ret_oldest_ns);
 enum lyap_status lyap_writer_put_profile(struct lyap_store *store, int64_t run_id, uint32_t attempt,
                                          int64_t step, const void *bytes, uint64_t length);
 enum lyap_status lyap_writer_get_profile(struct lyap_store *store, int64_t run_id, uint32_t attempt,

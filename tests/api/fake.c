@@ -145,6 +145,7 @@ static enum lyap_status rule_put(void *ctx, const struct lyap_rule *rule, bool *
         *stored = *rule;
         stored->version = version;
         stored->runs_json = rule->runs_json ? strdup(rule->runs_json) : NULL;
+        stored->notify_json = NULL;
     }
     fake_unlock(fake);
     return stored ? LYAP_OK : lyap_error_set(reterr, LYAP_E_LIMIT, "too many rules");

@@ -306,6 +306,9 @@ enum lyap_status fake_query(void *ctx, const struct lyap_query *query,
     case LYAP_TABLE_ALERTS:
         alert_rows(fake, query, cursor);
         break;
+    case LYAP_TABLE_RECEIVERS:
+    case LYAP_TABLE_DELIVERIES:
+        break;
     }
     fake_unlock(fake);
     *ret_cursor = &cursor->base;

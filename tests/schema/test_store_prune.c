@@ -164,6 +164,13 @@ START_TEST(a_deleted_run_is_gone_at_once_and_its_rows_soon)
     STORE_OK(store, store->ops->put_event(store, &event));
     struct lyap_alert alert = { .run_id = run.id, .attempt = 1, .rule = "r" };
     STORE_OK(store, store->ops->put_alert(store, &alert));
+    struct lyap_delivery delivery = { .alert_id = alert.id,
+                                      .receiver = "ops",
+                                      .kind = LYAP_ALERT_FIRING,
+                                      .next_ns = 1,
+                                      .payload_json = "{}" };
+    int64_t delivery_id = 0;
+    STORE_OK(store, store->ops->put_delivery(store, &delivery, &delivery_id));
     STORE_OK(store, store->ops->put_profile(store, run.id, 1, 3, "x", 1));
     STORE_OK(store, store->ops->delete_run(store, run.id));
     ck_assert_int_eq(store->ops->delete_run(store, run.id), LYAP_E_NOT_FOUND);
@@ -189,6 +196,7 @@ START_TEST(a_deleted_run_is_gone_at_once_and_its_rows_soon)
                        strcmp(tables[i], "runs") == 0 ? "id" : "run_id", (long long)run.id);
         ck_assert_msg(test_sql_int(test.path, sql) == 0, "%s", tables[i]);
     }
+    ck_assert_int_eq(test_sql_int(test.path, "SELECT count(*) FROM deliveries"), 0);
     query = test_query(LYAP_TABLE_POINTS, "run-1");
     ck_assert_uint_eq(test_count(store, &query), 10);
 }

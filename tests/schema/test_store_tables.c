@@ -340,7 +340,8 @@ START_TEST(rules_are_replaced_by_name)
                               .min_points = 7,
                               .severity = LYAP_SEVERITY_CRITICAL,
                               .action = LYAP_ACTION_STOP,
-                              .runs_json = "{\"team\":\"a\"}" };
+                              .runs_json = "{\"team\":\"a\"}",
+                              .notify_json = "[\"ops\"]" };
     test_begin(store);
     STORE_OK(store, store->ops->put_rule(store, &rule));
     rule.version = 2;
@@ -368,6 +369,7 @@ START_TEST(rules_are_replaced_by_name)
     ck_assert_int_eq(got->action, LYAP_ACTION_STOP);
     ck_assert_str_eq(got->runs_json, "{\"team\":\"a\"}");
     ck_assert_str_eq(got->source, "SPEC 9");
+    ck_assert_str_eq(got->notify_json, "[\"ops\"]");
     ck_assert_int_eq(cursor->next(cursor, &record), LYAP_E_NOT_FOUND);
     cursor->close(cursor);
     test_begin(store);

@@ -31,6 +31,11 @@ enum {
     LYAP_WINDOW_MAX = 65536,        /* steps of one rolling window */
     LYAP_RULE_NAME_BYTES_MAX = 64,
     LYAP_RULE_COUNT_MAX = 1000,
+    LYAP_RECEIVER_COUNT_MAX = 64,          /* each has its own slots and is asked at every turn */
+    LYAP_RECEIVER_TARGET_BYTES_MAX = 2048, /* a URL with a token in its path */
+    LYAP_RECEIVER_SECRET_BYTES_MAX = 256,
+    LYAP_NOTIFY_COUNT_MAX = 16,         /* receivers that one rule names */
+    LYAP_PAYLOAD_BYTES_MAX = 128 << 10, /* of a notification: evidence stays under 4 KiB */
     LYAP_LIST_LIMIT_DEFAULT = 100,
     LYAP_LIST_LIMIT_MAX = 1000,     /* rows of one page */
     LYAP_SERIES_METRICS_MAX = 64,   /* metric= parameters of one profile request */

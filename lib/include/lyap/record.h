@@ -82,13 +82,14 @@ struct lyap_rule {
     enum lyap_action_kind action; /* CONTINUE: advises nothing */
     const char *runs_json;        /* label selector, object of strings; NULL: every run */
     const char *source;           /* where the default comes from; NULL for users' rules */
+    const char *notify_json;      /* names of receivers, array of strings; NULL: all that match */
 };
 
 enum lyap_alert_state { LYAP_ALERT_PENDING, LYAP_ALERT_FIRING, LYAP_ALERT_RESOLVED };
 struct lyap_alert {
-    int64_t id; /* 0: not stored yet */
-    int64_t run_id;
-    char run[LYAP_RUN_NAME_BYTES_MAX + 1];
+    int64_t id;                            /* 0: not stored yet */
+    int64_t run_id;                        /* 0: of the daemon itself, attempt 0 */
+    char run[LYAP_RUN_NAME_BYTES_MAX + 1]; /* empty: of the daemon itself */
     uint32_t attempt;
     char rule[LYAP_RULE_NAME_BYTES_MAX + 1];
     uint32_t rule_version;
@@ -97,12 +98,79 @@ struct lyap_alert {
     enum lyap_severity severity;
     int64_t pending_step, firing_step, resolved_step; /* -1: not reached */
     int64_t updated_ns;
-    int64_t acked_ns; /* 0: not acknowledged */
+    int64_t firing_ns; /* 0: not reached */
+    int64_t acked_ns;  /* 0: not acknowledged */
     double value, threshold;
     const char *summary;
     const char *evidence_json; /* object: formula, inputs, window, parts, tensors */
 };
 
+/* ---- delivery (docs/delivery.md) ---- */
+
+/* X(enum, wire name) */
+#define LYAP_RECEIVER_TYPE_TABLE(X)                                                                \
+    X(WEBHOOK, "webhook")                                                                          \
+    X(ALERTMANAGER, "alertmanager")                                                                \
+    X(SENDMAIL, "sendmail")                                                                        \
+    X(LOG, "log")
+#define LYAP_RECEIVER_FORMAT_TABLE(X)                                                              \
+    X(JSON, "json")                                                                                \
+    X(SLACK, "slack")                                                                              \
+    X(DISCORD, "discord")
+/* WAITING: to be sent. REPEATING: delivered, and sent again while the alert fires. FAILED: given
+ * up. */
+#define LYAP_DELIVERY_STATE_TABLE(X)                                                               \
+    X(WAITING, "waiting")                                                                          \
+    X(REPEATING, "repeating")                                                                      \
+    X(DELIVERED, "delivered")                                                                      \
+    X(FAILED, "failed")
+#define LYAP_RECEIVER_TYPE_ENUM(name, wire)   LYAP_RECEIVER_##name,
+#define LYAP_RECEIVER_FORMAT_ENUM(name, wire) LYAP_FORMAT_##name,
+#define LYAP_DELIVERY_STATE_ENUM(name, wire)  LYAP_DELIVERY_##name,
+enum lyap_receiver_type {
+    LYAP_RECEIVER_TYPE_TABLE(LYAP_RECEIVER_TYPE_ENUM) LYAP_RECEIVER_TYPE_COUNT
+};
+enum lyap_receiver_format {
+    LYAP_RECEIVER_FORMAT_TABLE(LYAP_RECEIVER_FORMAT_ENUM) LYAP_FORMAT_COUNT
+};
+enum lyap_delivery_state {
+    LYAP_DELIVERY_STATE_TABLE(LYAP_DELIVERY_STATE_ENUM) LYAP_DELIVERY_STATE_COUNT
+};
+#undef LYAP_RECEIVER_TYPE_ENUM
+#undef LYAP_RECEIVER_FORMAT_ENUM
+#undef LYAP_DELIVERY_STATE_ENUM
+
+struct lyap_receiver {
+    char name[LYAP_RULE_NAME_BYTES_MAX + 1];
+    enum lyap_receiver_type type;
+    enum lyap_receiver_format format; /* of WEBHOOK */
+    const char *target;               /* URL, or address of SENDMAIL; never NULL */
+    const char *secret;               /* key of the signature; NULL: not signed */
+    enum lyap_severity min_severity;
+    const char *labels_json; /* label selector of runs, object of strings; NULL: every run */
+    bool is_from_file;       /* of the file of receivers, which alone changes it */
+};
+struct lyap_delivery {
+    int64_t id; /* 0: not stored yet */
+    int64_t alert_id;
+    char receiver[LYAP_RULE_NAME_BYTES_MAX + 1];
+    enum lyap_alert_state kind; /* FIRING or RESOLVED */
+    uint32_t sequence;          /* 0, then the number of the reminder */
+    enum lyap_delivery_state state;
+    uint32_t attempts; /* since it was due */
+    int64_t created_ns;
+    int64_t next_ns;                   /* 0: no further attempt */
+    int64_t delivered_ns;              /* last success; 0: none */
+    char error[LYAP_ERROR_TEXT_BYTES]; /* of the last attempt; empty: none or a success */
+    const char *payload_json;
+};
+
+LYAP_API const char *lyap_receiver_type_name(enum lyap_receiver_type type);
+LYAP_API bool lyap_receiver_type_parse(const char *name, enum lyap_receiver_type *ret_type);
+LYAP_API const char *lyap_receiver_format_name(enum lyap_receiver_format format);
+LYAP_API bool lyap_receiver_format_parse(const char *name, enum lyap_receiver_format *ret_format);
+LYAP_API const char *lyap_delivery_state_name(enum lyap_delivery_state state);
+LYAP_API bool lyap_delivery_state_parse(const char *name, enum lyap_delivery_state *ret_state);
 LYAP_API const char *lyap_event_name(enum lyap_event_kind kind);
 LYAP_API const char *lyap_comparison_name(enum lyap_comparison comparison);
 LYAP_API bool lyap_comparison_parse(const char *name, enum lyap_comparison *ret_comparison);
@@ -123,7 +191,9 @@ enum lyap_table {
     LYAP_TABLE_ATTEMPTS,
     LYAP_TABLE_EVENTS,
     LYAP_TABLE_RULES,
-    LYAP_TABLE_ALERTS
+    LYAP_TABLE_ALERTS,
+    LYAP_TABLE_RECEIVERS,
+    LYAP_TABLE_DELIVERIES
 };
 struct lyap_query {
     enum lyap_table table;
@@ -148,6 +218,11 @@ struct lyap_query {
     /* alerts */
     const char *rule;
     int severity; /* -1: any */
+    /* deliveries */
+    int64_t alert; /* 0: any */
+    const char *receiver;
+    bool is_due_first; /* of `receiver` those to be sent, by their time and not by key: none that
+                          waits behind an earlier one of the same alert */
 };
 struct lyap_series_row {
     int64_t step;        /* of the last point in the bin */
@@ -172,6 +247,8 @@ struct lyap_record {
         struct lyap_event_record event;
         struct lyap_rule rule;
         struct lyap_alert alert;
+        struct lyap_receiver receiver;
+        struct lyap_delivery delivery;
         struct lyap_point point;
         struct lyap_series_row series;
         struct lyap_tensor_record tensor;
