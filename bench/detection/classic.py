@@ -6,7 +6,7 @@ import numpy as np
 import data as D
 from data import log_uniform, tensor, uniform
 from models import MLP, RNN, Conv, Factorisation, Linear, Residual, Transformer, sharpness
-from optim import adamw, sgd
+from optim import adamw, proxgd, sgd
 
 FAMILIES = {}
 
@@ -233,7 +233,7 @@ def composite(s, r, seed, low, high):
 def proximal(s, seed, rate):
     """ISTA (even seeds) or projected GD (odd seeds) at a constant rate."""
     kind = "l1" if seed % 2 == 0 else "box"
-    s.opt = dict(type="proxgd", prox=kind, l1=s.model.l1, box=3.0)
+    s.opt = proxgd(kind, s.model.l1, 3.0)
     s.constant(rate)
     s.steps = 300
 

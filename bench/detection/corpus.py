@@ -36,7 +36,7 @@ def stream(family, seed, out):
     for s in run:
         flags = (UPDATED if s.updated else 0) | (SKIPPED if s.skipped else 0)
         out.write(struct.pack("<IIII", s.t, flags, s.updates, 0))
-        out.write(struct.pack("<dd", s.loss, s.lr))
+        out.write(struct.pack("<%dd" % (1 + len(s.rates)), s.loss, *s.rates))
         for arrays in (s.params, s.grads, *s.state):
             for a in arrays.values():
                 out.write(np.asarray(a, "<f4").tobytes())

@@ -1,6 +1,6 @@
 """A training run as a stream of snapshots, each taken after backward and before the update.
 
-    for s in Run(family, seed):      # s.t s.loss s.lr s.params s.grads s.state s.updated s.skipped
+    for s in Run(family, seed):      # s.t s.loss s.rates s.params s.grads s.state s.updates s.updated s.skipped
         ...
     run.truth                        # when the stream has ended
 """
@@ -23,7 +23,10 @@ LOST_STEPS = 3
 
 
 class Spec:
-    """What a family and a seed stand for. Functions of t see the run only through their arguments."""
+    """What a family and a seed stand for. Hooks see the run only through their arguments.
+
+    `params`, `grads` and a state's parts are dicts of tensors by name.
+    """
 
     def __init__(self):
         self.steps = 400
@@ -32,16 +35,18 @@ class Spec:
         self.full_batch = False
         self.probe = None  # batch of the hidden probe loss
         self.probe_at = None  # probe_at(t): where the task itself changes
+        self.floor = 0.0  # a value the objective cannot go below: truth is judged on the loss above it
         self.opt = optim.sgd()  # as declared
-        self.real = None  # what is really done where that differs: opt, or step(t, spec, params, names, grads, state, lr)
+        self.rule = None  # rule(t, params, grads, state, rates): the update really done, where it is another
         self.lr = None  # lr(t)
+        self.group_lr = None  # group_lr(t): list, one rate for each group of opt
         self.clip = 0.0
         self.accum = 1
         self.inject = None  # first step whose snapshot can show the fault
         self.after = None  # after(t, params, state), behind the update
         self.frozen = None  # (names, first step at which they train)
-        self.gradients = None  # gradients(t, {name: grad}, params, state): in place, what backward really gave
-        self.skip = None  # skip(t, grads): the optimizer skips this update and says so
+        self.gradients = None  # gradients(t, grads, params): in place, what backward really gave
+        self.skip = None  # skip(t, grads): the optimizer skips this update and the job says so
 
     def full(self, model, batch):
         """Full-batch training."""
@@ -52,7 +57,7 @@ class Spec:
 
 
 class Step:
-    __slots__ = ("t", "loss", "lr", "params", "grads", "state", "updates", "updated", "skipped")
+    __slots__ = ("t", "loss", "rates", "params", "grads", "state", "updates", "updated", "skipped")
 
 
 def family_rng(family, seed):
@@ -69,7 +74,6 @@ class Run:
         self.family, self.seed = family, seed
         self.spec = Spec()
         FAMILIES[family](self.spec, family_rng(family, seed), seed)
-        self.names = list(self.spec.model.params)
         self.probe, self.truth = [], None
         self._sum = None
 
@@ -91,65 +95,69 @@ class Run:
         s, state, lost = self.spec, {}, 0
         gen = torch.Generator().manual_seed(1000 + self.seed)
         for t in range(s.steps):
-            lr = s.lr(t)
-            loss, grads = self._backward(t, s.batch(t), gen, state)
-            step = self._snapshot(t, lr, loss, grads, state)
+            rates = [s.lr(t)] + (s.group_lr(t) if s.group_lr else [])
+            loss, grads = self._backward(t, s.batch(t), gen)
+            step = self._snapshot(t, rates, loss, grads, state)
             yield step
             bad = not math.isfinite(self.probe[-1]) or abs(self.probe[-1]) > LOSS_MAX
             lost = lost + 1 if bad else 0
             if lost >= LOST_STEPS:
                 break
             if step.updated and not step.skipped:
-                self._update(t, optim.clipped(grads, s.clip), state, lr)
+                self._update(t, grads, state, rates)
             if s.after:
-                s.after(t, s.model.params, state)
-        self.truth = label(self.probe, s.inject)
+                with torch.no_grad():
+                    s.after(t, s.model.params, state)
+        self.truth = label(np.array(self.probe) - s.floor, s.inject)
 
-    def _backward(self, t, batch, gen, state):
-        """(loss, gradients as the optimizer will get them before clipping); notes the probe loss."""
+    def _backward(self, t, batch, gen):
+        """(loss, gradients as the optimizer gets them before clipping); notes the probe loss."""
         s, params = self.spec, self.spec.model.params
         with torch.no_grad():
             probe = s.probe_at(t) if s.probe_at else s.probe
             self.probe.append(float(s.model(params, probe, False, None)))
         full = s.model(params, batch, True, gen)
         smooth = s.model(params, batch, "smooth", gen) if s.opt["type"] == "proxgd" else full
-        grads = list(torch.autograd.grad(smooth, list(params.values()), allow_unused=True))
-        grads = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params.values())]
+        grads = torch.autograd.grad(smooth, list(params.values()), allow_unused=True)
+        grads = {
+            n: torch.zeros_like(p) if g is None else g for g, (n, p) in zip(grads, params.items())
+        }
         if s.accum > 1:
             grads = self._accumulate(t, grads)
         if s.frozen and t < s.frozen[1]:
-            grads = [g * 0 if n in s.frozen[0] else g for n, g in zip(self.names, grads)]
+            grads = {n: g * 0 if n in s.frozen[0] else g for n, g in grads.items()}
         if s.gradients:
-            named = dict(zip(self.names, grads))
-            s.gradients(t, named, params, state)
-            grads = [named[n] for n in self.names]
+            s.gradients(t, grads, params)
         return float(full.detach()), grads
 
     def _accumulate(self, t, grads):
         k = t % self.spec.accum
-        self._sum = [g.clone() for g in grads] if k == 0 else [a + g for a, g in zip(self._sum, grads)]
-        return [a / (k + 1) for a in self._sum]
+        self._sum = grads if k == 0 else {n: self._sum[n] + g for n, g in grads.items()}
+        return {n: g / (k + 1) for n, g in self._sum.items()}
 
-    def _snapshot(self, t, lr, loss, grads, state):
+    def _snapshot(self, t, rates, loss, grads, state):
         s, step = self.spec, Step()
-        step.t, step.loss, step.lr = t, loss, lr
+        step.t, step.loss, step.rates = t, loss, rates
         step.params = {n: p.detach().numpy().copy() for n, p in s.model.params.items()}
-        step.grads = {n: g.detach().numpy().copy() for n, g in zip(self.names, grads)}
+        step.grads = {n: g.detach().numpy().copy() for n, g in grads.items()}
         step.updates = state.get("t", 0)
         step.state = []
         if s.opt["type"] == "adamw":
-            zero = {n: np.zeros_like(p) for n, p in step.params.items()}
             for key in ("m", "v"):
                 held = state.get(key)
-                step.state.append({n: held[n].numpy().copy() for n in self.names} if held else zero)
+                step.state.append({
+                    n: held[n].numpy().copy() if held else np.zeros_like(p)
+                    for n, p in step.params.items()
+                })
         step.updated = t % s.accum == s.accum - 1
         step.skipped = bool(step.updated and s.skip and s.skip(t, grads))
         return step
 
-    def _update(self, t, grads, state, lr):
+    def _update(self, t, grads, state, rates):
         s = self.spec
-        if callable(s.real):
+        grads = dict(zip(grads, optim.clipped(list(grads.values()), s.clip)))
+        if s.rule:
             with torch.no_grad():
-                s.real(t, s, self.names, grads, state, lr)
+                s.rule(t, s.model.params, grads, state, rates)
         else:
-            optim.update(s.model.params, self.names, grads, state, s.real or s.opt, lr)
+            optim.update(s.model.params, grads, state, s.opt, rates)
