@@ -48,6 +48,8 @@ enum lyap_status lyap_shared_declaration_new(const struct lyap_declaration *sour
         return status;
     }
     lyap_declaration_resolve_groups(&shared->declaration);
+    /* Layers that do not fit tensors learned later are marked, and their numbers absent. */
+    lyap_network_resolve(&shared->declaration.network, &shared->declaration.set, NULL);
     atomic_init(&shared->refs, 1);
     *ret_shared = shared;
     return LYAP_OK;

@@ -220,15 +220,14 @@ enum lyap_status lyap_declaration_copy(const struct lyap_declaration *source,
 {
     struct lyap_declaration copy = *source;
     copy.set = (struct lyap_tensor_set)LYAP_TENSOR_SET_NULL;
-    copy.layers_json = NULL;
+    copy.network = (struct lyap_network)LYAP_NETWORK_NULL;
     lyap_optimizer_init(&copy.optimizer);
 
     enum lyap_status status = lyap_optimizer_copy(&source->optimizer, &copy.optimizer);
     if (status == LYAP_OK)
         status = set_copy(&source->set, &copy.set);
-    if (status == LYAP_OK && source->layers_json &&
-        !(copy.layers_json = lyap_alloc_string(source->layers_json)))
-        status = LYAP_E_NOMEM;
+    if (status == LYAP_OK)
+        status = lyap_network_copy(&source->network, &copy.network);
     if (status) {
         lyap_declaration_release(&copy);
         return status;
@@ -243,8 +242,7 @@ void lyap_declaration_release(struct lyap_declaration *declaration)
         return;
     lyap_tensor_set_release(&declaration->set);
     lyap_optimizer_release(&declaration->optimizer);
-    lyap_free(declaration->layers_json);
-    declaration->layers_json = NULL;
+    lyap_network_release(&declaration->network);
 }
 
 static void group_join(struct lyap_tensor *tensor, uint32_t group)

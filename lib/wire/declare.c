@@ -162,11 +162,10 @@ static enum lyap_status fields_read(json_t *merged, struct lyap_declaration *dec
         status = tensors_read(tensors, &declaration->set, reterr);
     if (status == LYAP_OK && windows)
         status = windows_read(windows, declaration, reterr);
-    if (status == LYAP_OK && layers) {
-        status = lyap_declare_layers(layers, reterr);
-        if (status == LYAP_OK)
-            status = lyap_tree_text(layers, &declaration->layers_json);
-    }
+    if (status == LYAP_OK && layers)
+        status = lyap_declare_layers(layers, &declaration->network, reterr);
+    if (status == LYAP_OK)
+        status = lyap_network_resolve(&declaration->network, &declaration->set, reterr);
     return status;
 }
 

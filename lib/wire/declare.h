@@ -5,13 +5,16 @@
 
 #include <jansson.h>
 
+#include "lyap/network.h"
 #include "lyap/optimizer.h"
 
 /* The `optimizer` object; checked. On failure *ret_optimizer is untouched. */
 LYAP_MUST_CHECK enum lyap_status lyap_declare_optimizer(json_t *value,
                                                         struct lyap_optimizer *ret_optimizer,
                                                         struct lyap_error *reterr);
-/* Checks the `layers` list; it is kept as JSON. */
-LYAP_MUST_CHECK enum lyap_status lyap_declare_layers(json_t *value, struct lyap_error *reterr);
+/* The `layers` list, compiled; its tensors are not resolved. On failure *ret_network is untouched.
+ */
+LYAP_MUST_CHECK enum lyap_status
+lyap_declare_layers(json_t *value, struct lyap_network *ret_network, struct lyap_error *reterr);
 
 #endif

@@ -1,266 +1,345 @@
-/* The declared layers: kinds, their fields, references between them. */
+/* The declared layers: kinds, their fields, read into a network. */
 #include "declare.h"
 
-#include <stdlib.h>
+#include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
-#include "lyap/alloc.h"
 #include "lyap/limits.h"
-#include "lyap/text.h"
 #include "value.h"
 
-/* What a field of a layer may be. */
+/* What a field of a layer may be, and the type it is read into. */
 enum form {
-    FORM_NAME,       /* 1 to 256 bytes */
-    FORM_NAMES,      /* list of names */
-    FORM_POSITIVE,   /* number > 0 */
-    FORM_COUNT,      /* integer >= 1 */
-    FORM_EXTENTS,    /* integer >= 1, or a list of up to 3 */
-    FORM_PADDING,    /* integer >= 0, a list of up to 3, "same" or "valid" */
-    FORM_MODE,       /* torch's padding modes */
-    FORM_ACTIVATION, /* a name or {"lipschitz": x} */
+    FORM_NAME,       /* 1 to 256 bytes; uint32_t, an offset of text */
+    FORM_NAMES,      /* list of names; struct lyap_layer_list */
+    FORM_POSITIVE,   /* number > 0; double */
+    FORM_COUNT,      /* integer >= 1; uint32_t */
+    FORM_EXTENTS,    /* integer >= 1, or a list of up to 3; struct lyap_extents */
+    FORM_PADDING,    /* integer >= 0, a list of up to 3, "same" or "valid"; struct lyap_extents */
+    FORM_MODE,       /* torch's padding modes; uint32_t */
+    FORM_STRUCTURE,  /* of a residual block; uint32_t */
+    FORM_ACTIVATION, /* a name or {"lipschitz": x}; struct lyap_layer_activation */
 };
 
+#define BIT(kind) (1u << LYAP_LAYER_##kind)
 enum {
-    IS_LINEAR = 1u << 0,
-    IS_CONV = 1u << 1,
-    IS_NORM = 1u << 2,
-    IS_ATTENTION = 1u << 3,
-    IS_EMBEDDING = 1u << 4,
-    IS_ACTIVATION = 1u << 5,
-    IS_RESIDUAL = 1u << 6,
-    IS_OTHER = 1u << 7,
-    HAS_TENSOR = IS_LINEAR | IS_CONV | IS_NORM | IS_ATTENTION | IS_EMBEDDING | IS_OTHER,
-    EXTENTS_MAX = 3,
-    LAYER_KEYS_MAX = 20
+    IS_CONV = BIT(CONV1D) | BIT(CONV2D) | BIT(CONV3D) | BIT(CONV_TRANSPOSE1D) |
+              BIT(CONV_TRANSPOSE2D) | BIT(CONV_TRANSPOSE3D),
+    IS_NORM = BIT(LAYERNORM) | BIT(RMSNORM) | BIT(GROUPNORM) | BIT(BATCHNORM),
+    IS_POOL = BIT(MAXPOOL) | BIT(AVGPOOL),
+    HAS_TENSOR = BIT(LINEAR) | IS_CONV | IS_NORM | BIT(ATTENTION) | BIT(EMBEDDING) | BIT(RESIDUAL) |
+                 BIT(OTHER),
+    LAYER_KEYS_MAX = 24
 };
 
+#define AT(field)  offsetof(struct lyap_layer, field)
+#define PART(part) offsetof(struct lyap_layer, tensors[LYAP_LAYER_PART_##part])
 static const struct {
     const char *key;
     enum form form;
     unsigned kinds;    /* that may have it */
     unsigned required; /* that must have it */
+    size_t at;
 } fields[] = {
-    { "tensor", FORM_NAME, HAS_TENSOR, IS_LINEAR | IS_CONV | IS_EMBEDDING },
-    { "bias", FORM_NAME, IS_LINEAR | IS_CONV | IS_NORM, 0 },
-    { "activation", FORM_ACTIVATION, ~0u & ~(unsigned)IS_RESIDUAL, IS_ACTIVATION },
-    { "stride", FORM_EXTENTS, IS_CONV, 0 },
-    { "padding", FORM_PADDING, IS_CONV, 0 },
-    { "padding_mode", FORM_MODE, IS_CONV, 0 },
-    { "dilation", FORM_EXTENTS, IS_CONV, 0 },
-    { "groups", FORM_COUNT, IS_CONV, 0 },
-    { "input", FORM_EXTENTS, IS_CONV, 0 },
-    { "eps", FORM_POSITIVE, IS_NORM, 0 },
-    { "heads", FORM_COUNT, IS_ATTENTION, 0 },
-    { "query", FORM_NAME, IS_ATTENTION, 0 },
-    { "key", FORM_NAME, IS_ATTENTION, 0 },
-    { "value", FORM_NAME, IS_ATTENTION, 0 },
-    { "output", FORM_NAME, IS_ATTENTION, 0 },
-    { "step", FORM_POSITIVE, IS_RESIDUAL, 0 },
-    { "inner", FORM_NAMES, IS_RESIDUAL, IS_RESIDUAL },
+    { "tensor", FORM_NAME, HAS_TENSOR, BIT(LINEAR) | IS_CONV | BIT(EMBEDDING), PART(WEIGHT) },
+    { "bias", FORM_NAME, BIT(LINEAR) | IS_CONV | IS_NORM | BIT(RESIDUAL), 0, PART(BIAS) },
+    { "activation", FORM_ACTIVATION, ~0u, BIT(ACTIVATION), AT(activation) },
+    { "kernel", FORM_EXTENTS, IS_POOL, IS_POOL, AT(kernel) },
+    { "stride", FORM_EXTENTS, IS_CONV | IS_POOL, 0, AT(stride) },
+    { "padding", FORM_PADDING, IS_CONV | IS_POOL, 0, AT(padding) },
+    { "padding_mode", FORM_MODE, IS_CONV, 0, AT(padding_mode) },
+    { "dilation", FORM_EXTENTS, IS_CONV | BIT(MAXPOOL), 0, AT(dilation) },
+    { "groups", FORM_COUNT, IS_CONV | BIT(GROUPNORM), BIT(GROUPNORM), AT(groups) },
+    { "input", FORM_EXTENTS, IS_CONV, 0, AT(input) },
+    { "eps", FORM_POSITIVE, IS_NORM, 0, AT(eps) },
+    { "heads", FORM_COUNT, BIT(ATTENTION), 0, AT(heads) },
+    { "query", FORM_NAME, BIT(ATTENTION), 0, PART(QUERY) },
+    { "key", FORM_NAME, BIT(ATTENTION), 0, PART(KEY) },
+    { "value", FORM_NAME, BIT(ATTENTION), 0, PART(VALUE) },
+    { "output", FORM_NAME, BIT(ATTENTION), 0, PART(OUTPUT) },
+    { "step", FORM_POSITIVE, BIT(RESIDUAL), 0, AT(step) },
+    { "structure", FORM_STRUCTURE, BIT(RESIDUAL), 0, AT(structure) },
+    { "inner", FORM_NAMES, BIT(RESIDUAL), 0, AT(inner) },
+    { "shortcut", FORM_NAMES, BIT(RESIDUAL), 0, AT(shortcut) },
+    { "from", FORM_NAME, ~0u, 0, AT(from_name) },
 };
 enum { FIELD_COUNT = sizeof fields / sizeof *fields };
+static_assert(FIELD_COUNT + 2 <= LAYER_KEYS_MAX, "name and kind fit as well");
+static_assert(LYAP_LAYER_KIND_COUNT <= 32, "a bit each");
 
-static const char *const kind_names[] = { "linear",    "conv1d",     "conv2d",   "conv3d",
-                                          "embedding", "layernorm",  "rmsnorm",  "batchnorm",
-                                          "attention", "activation", "residual", "other" };
-static const unsigned kind_bits[] = { IS_LINEAR,    IS_CONV,       IS_CONV,     IS_CONV,
-                                      IS_EMBEDDING, IS_NORM,       IS_NORM,     IS_NORM,
-                                      IS_ATTENTION, IS_ACTIVATION, IS_RESIDUAL, IS_OTHER };
-static const char *const modes[] = { "zeros", "reflect", "replicate", "circular" };
+static const char *const kind_names[] = {
+#define NAME(name, wire, axes) wire,
+    LYAP_LAYER_KIND_TABLE(NAME)
+#undef NAME
+};
+static const char *const modes[] = {
+    [LYAP_PADDING_ZEROS] = "zeros",
+    [LYAP_PADDING_REFLECT] = "reflect",
+    [LYAP_PADDING_REPLICATE] = "replicate",
+    [LYAP_PADDING_CIRCULAR] = "circular",
+};
+static const char *const structures[] = {
+    [LYAP_STRUCTURE_FREE] = "free",
+    [LYAP_STRUCTURE_CONSTANT] = "constant",
+    [LYAP_STRUCTURE_SYMMETRIC] = "symmetric",
+    [LYAP_STRUCTURE_GATED] = "gated",
+};
 /* Those whose Lipschitz constant is known (SPEC 1.1); any other gives its own. */
-static const char *const activations[] = { "identity", "relu", "leaky_relu", "tanh",
-                                           "sigmoid",  "gelu", "silu",       "softplus" };
+static const char *const activations[] = {
+#define NAME(name, wire, least, largest, derivation) wire,
+    LYAP_ACTIVATION_TABLE(NAME)
+#undef NAME
+};
 
 #define WORDS(table) (table), sizeof(table) / sizeof *(table)
 
-static enum lyap_status positive_check(const json_t *value, const struct lyap_path *path,
-                                       struct lyap_error *reterr)
+/* One layer while it is read. */
+struct reader {
+    struct lyap_network *network;
+    uint32_t index;
+    unsigned kind; /* its bit */
+    struct lyap_error *reterr;
+};
+
+static enum lyap_status name_read(const struct reader *reader, const json_t *value,
+                                  const struct lyap_path *path, uint32_t *ret_offset)
 {
-    double number;
+    const char *name;
+    const enum lyap_status status =
+        lyap_value_string(value, path, LYAP_TENSOR_NAME_BYTES_MAX, &name, reader->reterr);
+    return status ? status : lyap_network_add_text(reader->network, name, ret_offset);
+}
+
+static enum lyap_status names_read(const struct reader *reader, const json_t *value,
+                                   const struct lyap_path *path, struct lyap_layer_list *list)
+{
+    enum lyap_status status = LYAP_OK;
+    if (!json_is_array(value) || json_array_size(value) > 0)
+        status = lyap_value_list(value, path, LYAP_LAYER_COUNT_MAX, reader->reterr);
+    for (size_t i = 0; status == LYAP_OK && i < json_array_size(value); i++) {
+        const struct lyap_path here = lyap_path_index(path, i);
+        const char *name;
+        status = lyap_value_string(json_array_get(value, i), &here, LYAP_TENSOR_NAME_BYTES_MAX,
+                                   &name, reader->reterr);
+        if (status == LYAP_OK)
+            status = lyap_network_add_member(reader->network, name, list);
+    }
+    return status;
+}
+
+static enum lyap_status positive_read(const json_t *value, const struct lyap_path *path,
+                                      double *ret_number, struct lyap_error *reterr)
+{
+    double number = 0;
     const enum lyap_status status = lyap_value_number(value, path, &number, reterr);
     if (status == LYAP_OK && !(number > 0))
         return lyap_error_set(reterr, LYAP_E_INVALID, "%s is %.9g, but must be > 0", path->text,
                               number);
+    if (status == LYAP_OK)
+        *ret_number = number;
     return status;
 }
 
-static enum lyap_status extents_check(const json_t *value, const struct lyap_path *path,
-                                      int64_t low, struct lyap_error *reterr)
+static enum lyap_status count_read(const json_t *value, const struct lyap_path *path, int64_t low,
+                                   uint32_t *ret_count, struct lyap_error *reterr)
 {
     const struct lyap_value_range range = { low, INT32_MAX };
-    int64_t ignored;
-    if (!json_is_array(value))
-        return lyap_value_integer(value, path, range, &ignored, reterr);
-    enum lyap_status status = lyap_value_list(value, path, EXTENTS_MAX, reterr);
-    for (size_t i = 0; status == LYAP_OK && i < json_array_size(value); i++) {
-        const struct lyap_path here = lyap_path_index(path, i);
-        status = lyap_value_integer(json_array_get(value, i), &here, range, &ignored, reterr);
-    }
+    int64_t count = 0;
+    const enum lyap_status status = lyap_value_integer(value, path, range, &count, reterr);
+    if (status == LYAP_OK)
+        *ret_count = (uint32_t)count;
     return status;
 }
 
-static enum lyap_status padding_check(const json_t *value, const struct lyap_path *path,
-                                      struct lyap_error *reterr)
+static enum lyap_status extents_read(const json_t *value, const struct lyap_path *path, int64_t low,
+                                     struct lyap_extents *ret_extents, struct lyap_error *reterr)
 {
-    static const char *const words[] = { "same", "valid" };
-    unsigned ignored;
-    return json_is_string(value) ? lyap_value_word(value, path, WORDS(words), &ignored, reterr)
-                                 : extents_check(value, path, 0, reterr);
+    struct lyap_extents extents = { .count = 1 };
+    enum lyap_status status = LYAP_OK;
+    if (json_is_array(value)) {
+        status = lyap_value_list(value, path, LYAP_NETWORK_AXES_MAX, reterr);
+        extents.count = (uint32_t)json_array_size(value);
+        for (size_t i = 0; status == LYAP_OK && i < extents.count; i++) {
+            const struct lyap_path here = lyap_path_index(path, i);
+            status = count_read(json_array_get(value, i), &here, low, &extents.at[i], reterr);
+        }
+    } else {
+        status = count_read(value, path, low, &extents.at[0], reterr);
+    }
+    if (status == LYAP_OK)
+        *ret_extents = extents;
+    return status;
 }
 
-static enum lyap_status activation_check(json_t *value, const struct lyap_path *path,
-                                         struct lyap_error *reterr)
+static enum lyap_status padding_read(const json_t *value, const struct lyap_path *path,
+                                     struct lyap_layer *layer, struct lyap_error *reterr)
+{
+    static const char *const words[] = { "same", "valid" };
+    unsigned word = 0;
+    if (!json_is_string(value))
+        return extents_read(value, path, 0, &layer->padding, reterr);
+    const enum lyap_status status = lyap_value_word(value, path, WORDS(words), &word, reterr);
+    layer->is_padding_same = status == LYAP_OK && word == 0;
+    return status;
+}
+
+static enum lyap_status word_read(const json_t *value, const struct lyap_path *path,
+                                  const char *const *words, size_t word_count, uint32_t *ret_word,
+                                  struct lyap_error *reterr)
+{
+    unsigned word = 0;
+    const enum lyap_status status = lyap_value_word(value, path, words, word_count, &word, reterr);
+    if (status == LYAP_OK)
+        *ret_word = word;
+    return status;
+}
+
+static enum lyap_status activation_read(json_t *value, const struct lyap_path *path,
+                                        struct lyap_layer_activation *activation,
+                                        struct lyap_error *reterr)
 {
     static const char *const keys[] = { "lipschitz" };
     const struct lyap_path constant = lyap_path_key(path, keys[0]);
-    unsigned ignored;
-    if (!json_is_object(value))
-        return lyap_value_word(value, path, WORDS(activations), &ignored, reterr);
+    activation->is_declared = true;
+    if (!json_is_object(value)) {
+        uint32_t word = 0;
+        const enum lyap_status status = word_read(value, path, WORDS(activations), &word, reterr);
+        activation->kind = (enum lyap_activation)word;
+        activation->lipschitz = lyap_activation_lipschitz(activation->kind);
+        activation->is_gate = lyap_activation_is_gate(activation->kind);
+        return status;
+    }
     const enum lyap_status status = lyap_value_keys(value, path, WORDS(keys), reterr);
     if (status)
         return status;
     const json_t *number = json_object_get(value, keys[0]);
-    return number ? positive_check(number, &constant, reterr)
+    activation->is_gate = false; /* |phi'| <= x says nothing about its sign */
+    return number ? positive_read(number, &constant, &activation->lipschitz, reterr)
                   : lyap_value_missing(path, keys[0], reterr);
 }
 
-static enum lyap_status names_check(const json_t *value, const struct lyap_path *path,
-                                    struct lyap_error *reterr)
+static enum lyap_status field_read(const struct reader *reader, unsigned field, json_t *value,
+                                   const struct lyap_path *path)
 {
-    enum lyap_status status = lyap_value_list(value, path, LYAP_LAYER_COUNT_MAX, reterr);
-    for (size_t i = 0; status == LYAP_OK && i < json_array_size(value); i++) {
-        const struct lyap_path here = lyap_path_index(path, i);
-        const char *ignored;
-        status = lyap_value_string(json_array_get(value, i), &here, LYAP_TENSOR_NAME_BYTES_MAX,
-                                   &ignored, reterr);
-    }
-    return status;
-}
-
-static enum lyap_status form_check(enum form form, json_t *value, const struct lyap_path *path,
-                                   struct lyap_error *reterr)
-{
-    const struct lyap_value_range counts = { 1, INT32_MAX };
-    const char *name;
-    unsigned word;
-    int64_t count;
-    switch (form) {
+    struct lyap_layer *layer = &reader->network->layers[reader->index];
+    void *target = (char *)layer + fields[field].at;
+    switch (fields[field].form) {
     case FORM_NAME:
-        return lyap_value_string(value, path, LYAP_TENSOR_NAME_BYTES_MAX, &name, reterr);
+        return name_read(reader, value, path, target);
     case FORM_NAMES:
-        return names_check(value, path, reterr);
+        return names_read(reader, value, path, target);
     case FORM_POSITIVE:
-        return positive_check(value, path, reterr);
+        return positive_read(value, path, target, reader->reterr);
     case FORM_COUNT:
-        return lyap_value_integer(value, path, counts, &count, reterr);
+        return count_read(value, path, 1, target, reader->reterr);
     case FORM_EXTENTS:
-        return extents_check(value, path, 1, reterr);
+        return extents_read(value, path, 1, target, reader->reterr);
     case FORM_PADDING:
-        return padding_check(value, path, reterr);
+        return padding_read(value, path, layer, reader->reterr);
     case FORM_MODE:
-        return lyap_value_word(value, path, WORDS(modes), &word, reterr);
+        return word_read(value, path, WORDS(modes), target, reader->reterr);
+    case FORM_STRUCTURE:
+        return word_read(value, path, WORDS(structures), target, reader->reterr);
     case FORM_ACTIVATION:
-        return activation_check(value, path, reterr);
+        return activation_read(value, path, target, reader->reterr);
     }
     return LYAP_E_INTERNAL;
 }
 
-static enum lyap_status layer_fields(json_t *layer, const struct lyap_path *path, unsigned kind,
-                                     struct lyap_error *reterr)
+/* A free block needs its inner layers, a structured one the tensor that carries it. */
+static enum lyap_status block_check(const struct lyap_layer *layer, const struct lyap_path *path,
+                                    struct lyap_error *reterr)
+{
+    if (layer->kind != LYAP_LAYER_RESIDUAL)
+        return LYAP_OK;
+    const bool has_tensor = layer->tensors[LYAP_LAYER_PART_WEIGHT] != 0;
+    if (layer->structure == LYAP_STRUCTURE_FREE && layer->inner.count == 0)
+        return lyap_value_missing(path, "inner", reterr);
+    if (layer->structure == LYAP_STRUCTURE_FREE && has_tensor)
+        return lyap_error_set(reterr, LYAP_E_CONTRADICTION,
+                              "%s.tensor belongs to a structure other than free", path->text);
+    if (layer->structure != LYAP_STRUCTURE_FREE && !has_tensor)
+        return lyap_value_missing(path, "tensor", reterr);
+    if (layer->structure == LYAP_STRUCTURE_CONSTANT && layer->activation.is_declared)
+        return lyap_error_set(reterr, LYAP_E_CONTRADICTION,
+                              "%s.activation: the structure constant has none", path->text);
+    const bool is_gated =
+        layer->structure == LYAP_STRUCTURE_SYMMETRIC || layer->structure == LYAP_STRUCTURE_GATED;
+    if (is_gated && !layer->activation.is_gate)
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "%s.activation must have a derivative from 0 to 1 for the structure "
+                              "%s",
+                              path->text, structures[layer->structure]);
+    return LYAP_OK;
+}
+
+static enum lyap_status layer_fields(const struct reader *reader, json_t *object,
+                                     const struct lyap_path *path)
 {
     const char *keys[LAYER_KEYS_MAX] = { "name", "kind" };
     size_t key_count = 2;
     for (unsigned i = 0; i < FIELD_COUNT; i++)
-        if (fields[i].kinds & kind)
+        if (fields[i].kinds & reader->kind)
             keys[key_count++] = fields[i].key;
-    enum lyap_status status = lyap_value_keys(layer, path, keys, key_count, reterr);
+    enum lyap_status status = lyap_value_keys(object, path, keys, key_count, reader->reterr);
     for (unsigned i = 0; status == LYAP_OK && i < FIELD_COUNT; i++) {
-        json_t *value = json_object_get(layer, fields[i].key);
+        json_t *value = json_object_get(object, fields[i].key);
         const struct lyap_path here = lyap_path_key(path, fields[i].key);
         if (value)
-            status = form_check(fields[i].form, value, &here, reterr);
-        else if (fields[i].required & kind)
-            status = lyap_value_missing(path, fields[i].key, reterr);
+            status = field_read(reader, i, value, &here);
+        else if (fields[i].required & reader->kind)
+            status = lyap_value_missing(path, fields[i].key, reader->reterr);
     }
-    return status;
+    if (status)
+        return status;
+    return block_check(&reader->network->layers[reader->index], path, reader->reterr);
 }
 
-static enum lyap_status layer_check(json_t *layer, const struct lyap_path *path,
-                                    const char **ret_name, struct lyap_error *reterr)
+static enum lyap_status layer_read(struct reader *reader, json_t *object,
+                                   const struct lyap_path *path)
 {
+    struct lyap_layer *layer = &reader->network->layers[reader->index];
     const struct lyap_path name_path = lyap_path_key(path, "name");
     const struct lyap_path kind_path = lyap_path_key(path, "kind");
-    unsigned kind = 0;
-    enum lyap_status status = lyap_value_object(layer, path, reterr);
+    enum lyap_status status = lyap_value_object(object, path, reader->reterr);
     if (status)
         return status;
-    const json_t *name = json_object_get(layer, "name");
-    const json_t *kind_value = json_object_get(layer, "kind");
-    if (!name || !kind_value)
-        return lyap_value_missing(path, name ? "kind" : "name", reterr);
-    status = lyap_value_string(name, &name_path, LYAP_TENSOR_NAME_BYTES_MAX, ret_name, reterr);
+    const json_t *name = json_object_get(object, "name");
+    const json_t *kind = json_object_get(object, "kind");
+    if (!name || !kind)
+        return lyap_value_missing(path, name ? "kind" : "name", reader->reterr);
+    status = name_read(reader, name, &name_path, &layer->name);
     if (status == LYAP_OK)
-        status = lyap_value_word(kind_value, &kind_path, WORDS(kind_names), &kind, reterr);
-    return status ? status : layer_fields(layer, path, kind_bits[kind], reterr);
+        status = word_read(kind, &kind_path, WORDS(kind_names), &layer->kind, reader->reterr);
+    if (status)
+        return status;
+    reader->kind = 1u << layer->kind;
+    return layer_fields(reader, object, path);
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    const char *const *x = a, *const *y = b;
-    return strcmp(*x, *y);
-}
-
-static enum lyap_status names_unique(const char **names, size_t count, struct lyap_error *reterr)
-{
-    qsort(names, count, sizeof *names, compare_names);
-    for (size_t i = 1; i < count; i++) {
-        struct lyap_quote quote;
-        if (strcmp(names[i - 1], names[i]) == 0)
-            return lyap_error_set(reterr, LYAP_E_INVALID, "layers: the name %s occurs twice",
-                                  lyap_quote_string(names[i], &quote));
-    }
-    return LYAP_OK;
-}
-
-/* The inner layers of residual blocks exist. `names` are sorted. */
-static enum lyap_status references_check(const json_t *layers, const char **names, size_t count,
-                                         struct lyap_error *reterr)
-{
-    for (size_t i = 0; i < json_array_size(layers); i++) {
-        const json_t *inner = json_object_get(json_array_get(layers, i), "inner");
-        for (size_t j = 0; j < json_array_size(inner); j++) {
-            const char *name = json_string_value(json_array_get(inner, j));
-            struct lyap_quote quote;
-            if (!bsearch(&name, names, count, sizeof *names, compare_names))
-                return lyap_error_set(reterr, LYAP_E_INVALID,
-                                      "layers[%zu].inner names %s, which is no declared layer", i,
-                                      lyap_quote_string(name, &quote));
-        }
-    }
-    return LYAP_OK;
-}
-
-enum lyap_status lyap_declare_layers(json_t *value, struct lyap_error *reterr)
+enum lyap_status lyap_declare_layers(json_t *value, struct lyap_network *ret_network,
+                                     struct lyap_error *reterr)
 {
     const struct lyap_path path = lyap_path_key(NULL, "layers");
-    if (json_is_array(value) && json_array_size(value) == 0)
+    struct lyap_network network = LYAP_NETWORK_NULL;
+    if (json_is_array(value) && json_array_size(value) == 0) {
+        *ret_network = network;
         return LYAP_OK;
+    }
     enum lyap_status status = lyap_value_list(value, &path, LYAP_LAYER_COUNT_MAX, reterr);
-    if (status)
-        return status;
-    const size_t count = json_array_size(value);
-    const char **names = lyap_alloc_array(count, sizeof *names);
-    if (!names)
-        return LYAP_E_NOMEM;
-    for (size_t i = 0; status == LYAP_OK && i < count; i++) {
+    if (status == LYAP_OK)
+        status = lyap_network_init(&network, (uint32_t)json_array_size(value));
+    for (uint32_t i = 0; status == LYAP_OK && i < network.count; i++) {
         const struct lyap_path here = lyap_path_index(&path, i);
-        status = layer_check(json_array_get(value, i), &here, &names[i], reterr);
+        struct reader reader = { &network, i, 0, reterr };
+        status = layer_read(&reader, json_array_get(value, i), &here);
     }
     if (status == LYAP_OK)
-        status = names_unique(names, count, reterr);
-    if (status == LYAP_OK)
-        status = references_check(value, names, count, reterr);
-    lyap_free(names);
-    return status;
+        status = lyap_network_compile(&network, reterr);
+    if (status) {
+        lyap_network_release(&network);
+        return status;
+    }
+    *ret_network = network;
+    return LYAP_OK;
 }

@@ -55,7 +55,8 @@ static const char full[] =
     "\"groups\":[{\"tensors\":[\"*.bias\",\"norm.weight\"],\"weight_decay\":0,\"lr\":1e-3}]},"
     "\"tensors\":[{\"name\":\"fc1.weight\",\"shape\":[512,784]},{\"name\":\"fc1.bias\",\"shape\":["
     "512]},"
-    "{\"name\":\"scale\",\"shape\":[]},{\"shape\":[3],\"name\":\"norm.weight\"}],"
+    "{\"name\":\"scale\",\"shape\":[]},{\"shape\":[3],\"name\":\"norm.weight\"},"
+    "{\"name\":\"c.weight\",\"shape\":[4,2,3,3]}],"
     "\"layers\":[{\"name\":\"fc1\",\"tensor\":\"fc1.weight\",\"kind\":\"linear\",\"activation\":"
     "\"relu\"},"
     "{\"name\":\"c\",\"kind\":\"conv2d\",\"tensor\":\"c.weight\",\"stride\":[2,1],\"padding\":1,"
@@ -77,7 +78,7 @@ START_TEST(every_field_is_read)
     ck_assert(optimizer->groups[0].params.weight_decay == 0);
     ck_assert(optimizer->groups[0].params.lr == 1e-3);
     ck_assert(optimizer->groups[0].params.beta2 == 0.95); /* of the base */
-    ck_assert_uint_eq(declaration.set.count, 4);
+    ck_assert_uint_eq(declaration.set.count, 5);
     ck_assert_str_eq(declaration.set.tensors[3].name, "norm.weight");
     ck_assert_uint_eq(declaration.set.tensors[0].count, 512 * 784);
     ck_assert_uint_eq(declaration.set.tensors[2].rank, 0);
@@ -88,7 +89,23 @@ START_TEST(every_field_is_read)
     ck_assert_uint_eq(declaration.retention, LYAP_RETENTION_SKETCH);
     ck_assert_uint_eq(declaration.window_count, 2);
     ck_assert_uint_eq(declaration.windows[1], 64);
-    ck_assert_ptr_nonnull(strstr(declaration.layers_json, "\"lipschitz\":1.13"));
+    const struct lyap_network *network = &declaration.network;
+    ck_assert_uint_eq(network->count, 4);
+    const struct lyap_layer *conv = &network->layers[1], *block = &network->layers[3];
+    ck_assert_int_eq(network->layers[0].index[LYAP_LAYER_PART_WEIGHT], 0);
+    ck_assert_uint_eq(network->layers[0].activation.kind, LYAP_ACTIVATION_RELU);
+    ck_assert_uint_eq(conv->kind, LYAP_LAYER_CONV2D);
+    ck_assert_uint_eq(lyap_extents_at(&conv->stride, 1, 9), 1);
+    ck_assert_uint_eq(lyap_extents_at(&conv->padding, 1, 9), 1);
+    ck_assert_uint_eq(lyap_extents_at(&conv->input, 0, 9), 32);
+    ck_assert(network->layers[2].activation.lipschitz == 1.13);
+    ck_assert(!network->layers[2].activation.is_gate);
+    ck_assert(block->step == 1 && block->inner.count == 2);
+    ck_assert_int_eq(network->members[block->inner.start + 1].layer, 1);
+    ck_assert_int_eq(conv->from, 0);  /* in its block */
+    ck_assert_int_eq(block->from, 2); /* the layer before it that is in no block */
+    ck_assert_int_eq(network->layers[0].from, 2);
+    ck_assert_int_eq(network->output, 3);
 }
 END_TEST
 
@@ -282,6 +299,46 @@ static const struct {
     { LAYER(",\"kind\":\"residual\""), LYAP_E_MISSING_FIELD, "layers[0].inner is missing" },
     { LAYER(",\"kind\":\"residual\",\"inner\":[\"x\"]"), LYAP_E_INVALID,
       "layers[0].inner names \"x\", which is no declared layer" },
+#define BLOCK(members) LAYER(",\"kind\":\"residual\"" members)
+    { BLOCK(",\"inner\":[\"l\"]"), LYAP_E_INVALID, "layers[0].inner: within itself" },
+    { BLOCK(",\"structure\":\"gated\""), LYAP_E_MISSING_FIELD, "layers[0].tensor is missing" },
+    { BLOCK(",\"structure\":\"skew\""), LYAP_E_INVALID, "one of free, constant, symmetric, gated" },
+    { BLOCK(",\"inner\":[\"l\"],\"tensor\":\"a\""), LYAP_E_CONTRADICTION,
+      "layers[0].tensor belongs to a structure other than free" },
+    { BLOCK(",\"structure\":\"gated\",\"tensor\":\"a\",\"activation\":\"gelu\""), LYAP_E_INVALID,
+      "layers[0].activation must have a derivative from 0 to 1 for the structure gated" },
+    { BLOCK(",\"structure\":\"constant\",\"tensor\":\"a\",\"activation\":\"relu\""),
+      LYAP_E_CONTRADICTION, "layers[0].activation: the structure constant has none" },
+#define OTHERS(first, second)                                                                      \
+    "{\"layers\":[{\"name\":\"a\",\"kind\":\"other\"" first "},{\"name\":\"b\"," second "}]}"
+    { OTHERS("", "\"kind\":\"residual\",\"inner\":[\"a\",\"a\"]"), LYAP_E_INVALID,
+      "layers[1].inner names \"a\", which is in a block already" },
+    { OTHERS(",\"from\":\"input\"", "\"kind\":\"residual\",\"inner\":[\"a\"]"), LYAP_E_INVALID,
+      "layers[0].from: an inner layer follows the one before it in its block" },
+    { OTHERS(",\"from\":\"b\"", "\"kind\":\"other\""), LYAP_E_INVALID,
+      "layers[0].from is \"b\", but must be \"input\" or a layer declared before" },
+    { OTHERS("", "\"kind\":\"residual\",\"shortcut\":[\"x\"],\"inner\":[\"a\"]"), LYAP_E_INVALID,
+      "layers[1].shortcut names \"x\", which is no declared layer" },
+    { "{\"layers\":[{\"name\":\"input\",\"kind\":\"other\"}]}", LYAP_E_INVALID,
+      "layers[0].name is \"input\", which means the network's input" },
+#define TENSOR(shape, members)                                                                     \
+    "{\"tensors\":[{\"name\":\"w\",\"shape\":" shape "}],\"layers\":[{\"name\":\"l\"," members "}" \
+    "]"                                                                                            \
+    "}"
+    { TENSOR("[2]", "\"kind\":\"linear\",\"tensor\":\"v\""), LYAP_E_INVALID,
+      "layers[0].tensor is \"v\", which is no tensor of the run" },
+    { TENSOR("[2]", "\"kind\":\"linear\",\"tensor\":\"w\""), LYAP_E_INVALID,
+      "layers[0].tensor is \"w\" with shape [2], which does not fit linear: a matrix is needed" },
+    { TENSOR("[4,2,3]", "\"kind\":\"conv1d\",\"tensor\":\"w\",\"groups\":3"), LYAP_E_INVALID,
+      "does not fit conv1d: the groups do not divide the channels" },
+    { TENSOR("[4,2,3]", "\"kind\":\"conv2d\",\"tensor\":\"w\""), LYAP_E_INVALID,
+      "does not fit conv2d: channels" },
+    { TENSOR("[12,4]", "\"kind\":\"attention\",\"heads\":3,\"tensor\":\"w\""), LYAP_E_INVALID,
+      "its rows are no multiple of 3 times the heads" },
+    { TENSOR("[4,3]", "\"kind\":\"residual\",\"structure\":\"constant\",\"tensor\":\"w\""),
+      LYAP_E_INVALID, "does not fit residual: a square matrix is needed" },
+    { TENSOR("[0,3]", "\"kind\":\"linear\",\"tensor\":\"w\""), LYAP_E_INVALID,
+      "does not fit linear: it has no elements" },
     { LAYER(",\"kind\":\"residual\",\"inner\":[\"l\"],\"step\":-1"), LYAP_E_INVALID,
       "layers[0].step is -1, but must be > 0" },
     { "{\"layers\":[{\"name\":\"a\",\"kind\":\"other\"},{\"name\":\"a\",\"kind\":\"other\"}]}",

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "lyap/limits.h"
+#include "lyap/network.h"
 #include "lyap/optimizer.h"
 #include "lyap/status.h"
 
@@ -43,7 +44,7 @@ struct lyap_declaration {
     enum lyap_data_kind data;
     uint32_t windows[LYAP_WINDOW_COUNT_MAX]; /* steps; default 64, 256, 1024 */
     uint32_t window_count;
-    char *layers_json; /* owned, may be NULL: the `layers` array as declared, canonical JSON */
+    struct lyap_network network; /* count 0: no layers are declared */
 };
 
 /* Builds `order` and `count`; takes ownership of the array in any case. E_INVALID (duplicate name,
@@ -65,7 +66,8 @@ LYAP_API void lyap_declaration_init(struct lyap_declaration *declaration);
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_declaration_copy(const struct lyap_declaration *source, struct lyap_declaration *ret_copy);
 LYAP_API void lyap_declaration_release(struct lyap_declaration *declaration);
-/* Fills set.tensors[i].group from the optimizer's patterns. */
+/* Fills set.tensors[i].group from the optimizer's patterns. The tensors of layers:
+ * lyap_network_resolve. */
 LYAP_API void lyap_declaration_resolve_groups(struct lyap_declaration *declaration);
 
 #endif
