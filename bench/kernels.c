@@ -105,15 +105,56 @@ static void run_precondition(const struct lyap_kernels *k, uint64_t i)
     k->precondition(w, CHUNK, factors, z);
 }
 
+/* Sixteen rows of a fully connected layer: `block` vectors. */
+enum { ROWS = 16, COLS = 512 };
+static void project_rows(const struct lyap_kernels *k, uint32_t block)
+{
+    static float matrix[ROWS * COLS];
+    static double v[8 * COLS], products[8 * COLS];
+    const struct lyap_projection p = { .v = v, .z = products, .cols = COLS, .block = block };
+    k->project[LYAP_ROWS_F32](matrix, ROWS, &p);
+}
+static void run_project_2(const struct lyap_kernels *k, uint64_t i)
+{
+    if (i % ROWS == 0)
+        project_rows(k, 2);
+}
+static void run_project_4(const struct lyap_kernels *k, uint64_t i)
+{
+    if (i % ROWS == 0)
+        project_rows(k, 4);
+}
+static void run_project_8(const struct lyap_kernels *k, uint64_t i)
+{
+    if (i % ROWS == 0)
+        project_rows(k, 8);
+}
+static void run_magnitudes(const struct lyap_kernels *k, uint64_t i)
+{
+    struct lyap_magnitude_sums magnitudes = { .columns = z };
+    (void)i;
+    k->magnitudes[LYAP_ROWS_F32](narrow, 1, CHUNK, &magnitudes);
+}
+
 static const struct {
     const char *name;
     void (*run)(const struct lyap_kernels *kernels, uint64_t round);
-} rows[] = { { "widen F32", run_widen },   { "moments", run_moments },
-             { "sketch", run_sketch },     { "dot", run_dot },
-             { "diff_sq", run_diff_sq },   { "pair (5 products)", run_pair },
-             { "subtract", run_subtract }, { "precondition", run_precondition },
-             { "scan F32", run_scan },     { "absorb F32", run_absorb },
-             { "moved F32", run_moved },   { "moved F32, momentum", run_moved_part } };
+} rows[] = { { "widen F32", run_widen },
+             { "moments", run_moments },
+             { "sketch", run_sketch },
+             { "dot", run_dot },
+             { "diff_sq", run_diff_sq },
+             { "pair (5 products)", run_pair },
+             { "subtract", run_subtract },
+             { "precondition", run_precondition },
+             { "scan F32", run_scan },
+             { "absorb F32", run_absorb },
+             { "moved F32", run_moved },
+             { "moved F32, momentum", run_moved_part },
+             { "project F32, b = 2", run_project_2 },
+             { "project F32, b = 4", run_project_4 },
+             { "project F32, b = 8", run_project_8 },
+             { "magnitudes F32", run_magnitudes } };
 
 static void bench_row(unsigned row)
 {

@@ -73,6 +73,8 @@ void lyap_intake_free(struct lyap_intake *intake)
     lyap_partial_release(&intake->partial);
     lyap_memory_free(intake->memory);
     lyap_memory_free(intake->config.take_recycled);
+    lyap_free_aligned(intake->row_wide);
+    lyap_free_aligned(intake->row_hold);
     lyap_free_aligned(intake->hold);
     lyap_free_aligned(intake->staging);
     lyap_free_aligned(intake->chunks);
@@ -201,6 +203,9 @@ enum lyap_status lyap_intake_finish(struct lyap_intake *intake, struct lyap_part
         lyap_products_finish(intake);
         read_sketches(intake);
         intake->partial.is_state_exact = is_state_exact(intake);
+        const enum lyap_status status = lyap_intake_spectral_finish(intake);
+        if (status != LYAP_OK)
+            return status;
     }
     const bool is_kept = intake->memory && !intake->is_partial_grade &&
                          !intake->config.snapshot->is_skipped && is_finite_snapshot(intake);

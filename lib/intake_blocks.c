@@ -286,6 +286,7 @@ static void block_arrived(struct lyap_intake *intake, struct lyap_intake_array *
     const uint32_t index = array->entry.tensor;
     struct lyap_intake_tensor *tensor = &intake->tensors[index];
     role_block(intake, array, first, count, bytes);
+    lyap_intake_spectral_block(intake, array, bytes, count * lyap_dtype_bytes(array->entry.dtype));
     if (tensor->has_products && tensor->last_entry == intake->open + 1)
         lyap_products_block(intake, index, first, count, bytes);
 }
@@ -296,6 +297,7 @@ static void open_entry(struct lyap_intake *intake)
     if (intake->is_partial_grade || lyap_intake_is_ignored(array->entry.what))
         return;
     lyap_moment_reset(&intake->moments);
+    lyap_intake_spectral_open(intake, array);
     const struct lyap_intake_tensor *tensor = &intake->tensors[array->entry.tensor];
     if (tensor->has_products && tensor->last_entry == intake->open + 1)
         lyap_products_open(intake);

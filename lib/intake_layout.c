@@ -258,7 +258,7 @@ enum lyap_status lyap_intake_layout(struct lyap_intake *intake)
     mark_sketches(intake);
     if (intake->memory && lay_memory(intake) != LYAP_OK)
         return LYAP_E_NOMEM;
-    if (lay_hold(intake) != LYAP_OK)
+    if (lay_hold(intake) != LYAP_OK || lyap_intake_spectral_layout(intake) != LYAP_OK)
         return LYAP_E_NOMEM;
     return allocate_outputs(intake);
 }

@@ -130,6 +130,11 @@ struct lyap_intake {
     bool is_moved_plain;          /* intake_moved.c does them */
     double (*chunks)[LYAP_CHUNK]; /* owned, aligned; LYAP_ARRAY_COUNT */
     unsigned char *staging;       /* owned; one block of any type */
+
+    struct lyap_spectral_sum *row_sum; /* of the open entry, or NULL */
+    unsigned char *row_hold;           /* owned, or NULL; rows that blocks cut */
+    size_t row_held;                   /* bytes */
+    double *row_wide;                  /* owned, or NULL; rows of other types than F32 */
 };
 
 /* part: the geometry of a shard as entry `entry` has it; names what does not fit.
@@ -177,6 +182,16 @@ void lyap_intake_sketch(struct lyap_intake *intake, enum lyap_sketch_role role, 
  * again. */
 void lyap_intake_keep(const struct lyap_kernels *kernels, uint64_t tensor_bytes,
                       unsigned char *target, const void *source, uint64_t length);
+
+/* spectral */
+/* E_NOMEM. */
+enum lyap_status lyap_intake_spectral_layout(struct lyap_intake *intake);
+void lyap_intake_spectral_open(struct lyap_intake *intake, const struct lyap_intake_array *array);
+/* Raw bytes of the open entry, in order. */
+void lyap_intake_spectral_block(struct lyap_intake *intake, const struct lyap_intake_array *array,
+                                const unsigned char *bytes, uint64_t length);
+/* E_NOMEM. */
+enum lyap_status lyap_intake_spectral_finish(struct lyap_intake *intake);
 
 /* moved */
 void lyap_moved_open(struct lyap_intake *intake);

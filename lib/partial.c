@@ -83,6 +83,7 @@ void lyap_partial_release(struct lyap_partial *partial)
         lyap_free(partial->rows[i]);
     for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++)
         lyap_free(partial->sketches[i]);
+    lyap_spectral_sums_free(partial->spectral);
     *partial = (struct lyap_partial)LYAP_PARTIAL_NULL;
 }
 
@@ -179,7 +180,8 @@ enum lyap_status lyap_partial_add(struct lyap_partial *target, const struct lyap
     for (unsigned s = 0; s < LYAP_SKETCH_COUNT; s++)
         is_complete[s] =
             (target->sketches[s] || !is_target_used) && (source->sketches[s] || !is_source_used);
-    if (allocate_as(target, source) != LYAP_OK)
+    if (allocate_as(target, source) != LYAP_OK ||
+        lyap_spectral_sums_add(&target->spectral, source->spectral) != LYAP_OK)
         return LYAP_E_NOMEM;
 
     for (unsigned s = 0; s < LYAP_SKETCH_COUNT; s++)

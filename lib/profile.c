@@ -73,6 +73,7 @@ void lyap_profile_free(struct lyap_profile *profile)
     lyap_live_release(&profile->live);
     lyap_pairs_release(&profile->active);
     lyap_pairs_release(&profile->passive);
+    lyap_spectral_state_release(&profile->spectral);
     lyap_free(profile->update_z.rings);
     lyap_free(profile->update_z.counts);
     lyap_free(profile->update_z.nexts);
@@ -205,6 +206,7 @@ static void step_finite(struct lyap_step *step, struct lyap_tensor_row *ret_rows
     struct lyap_history *h = &step->profile->history;
     lyap_step_products(step);
     lyap_step_basic(step);
+    lyap_step_spectral(step);
     lyap_step_detect(step);
     lyap_step_work(step);
     lyap_step_curvature(step);

@@ -1,6 +1,6 @@
 /* profile_internal.h - the inside of a profile, shared by the profile_*.c files.
  *
- *   step_begin -> products -> basic -> detect -> curvature -> energy -> verdict -> rows -> live
+ *   step_begin -> products -> basic -> spectral -> detect -> curvature -> energy -> verdict -> rows -> live
  *
  * Each part computes metrics from the step and the history, then lets the history absorb the
  * columns it just wrote. THREADS: one owner at a time. */
@@ -12,6 +12,7 @@
 #include "lyap/profile.h"
 #include "lyap/transition.h"
 #include "pairs.h"
+#include "spectral_state.h"
 
 enum {
     LYAP_ACTIVE_PAIRS = 4,  /* SPEC 2.3 */
@@ -67,6 +68,7 @@ struct lyap_profile {
     struct lyap_pairs active, passive;
     enum lyap_function passive_function;
     struct lyap_update_z update_z;
+    struct lyap_spectral_state spectral;
     struct lyap_instability_part parts[LYAP_INSTABILITY_RULE_COUNT];
     bool is_state_wanted, is_state_asked;
 };
@@ -122,6 +124,10 @@ double lyap_sharpness_error(double value, double residual);
 /* ---- parts, in the order of a step ---- */
 void lyap_step_products(struct lyap_step *step);
 void lyap_step_basic(struct lyap_step *step);
+void lyap_step_spectral(struct lyap_step *step);
+/* What is known of a tensor's norm at this step; NULL: nothing. */
+const struct lyap_spectral_view *lyap_step_spectral_view(const struct lyap_step *step,
+                                                         uint32_t tensor);
 void lyap_step_detect(struct lyap_step *step);
 void lyap_step_work(struct lyap_step *step);
 void lyap_step_curvature(struct lyap_step *step);

@@ -132,6 +132,8 @@ enum lyap_status lyap_profile_reserve(struct lyap_profile *profile,
         status = reserve_rows(&profile->live, partial->tensor_count);
     if (status == LYAP_OK)
         status = reserve_update_z(&profile->update_z, partial->tensor_count);
+    if (status == LYAP_OK && profile->declaration.set.count == partial->tensor_count)
+        status = lyap_spectral_state_reserve(&profile->spectral, &profile->declaration.set);
     return status;
 }
 
@@ -260,6 +262,12 @@ static void fill_row(struct lyap_step *step, uint32_t i, struct lyap_tensor_row 
         finite_or_nan(row_at(step, LYAP_REDUCE_PAIR_SY, i) / sy);
     v[LYAP_TENSOR_METRIC_SECOND_MOMENT_RATIO] =
         finite_or_nan(sqrt(row_at(step, LYAP_REDUCE_RMS_SQ, i) / count));
+    const struct lyap_spectral_view *view = lyap_step_spectral_view(step, i);
+    if (view) {
+        v[LYAP_TENSOR_METRIC_SPECTRAL_NORM] = view->lower;
+        v[LYAP_TENSOR_METRIC_SPECTRAL_RESIDUAL] = view->residual;
+        v[LYAP_TENSOR_METRIC_SPECTRAL_NORM_UPPER] = view->upper;
+    }
     if (!step->point->is_event_only)
         v[LYAP_TENSOR_METRIC_UPDATE_Z] =
             lyap_update_z_push(&profile->update_z, i, sqrt(row_at(step, LYAP_REDUCE_STEP_SQ, i)));

@@ -48,14 +48,18 @@ static uint64_t mix(uint64_t z)
     return z ^ (z >> 31);
 }
 
+static void fill_start(uint64_t seed, uint64_t count, double *ret)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        const uint64_t bits = mix(seed + UINT64_C(0x9E3779B97F4A7C15) * (i + 1));
+        ret[i] = (double)(bits >> 11) / 0x1p52 - 1; /* uniform in [-1, 1) */
+    }
+}
+
 enum lyap_status lyap_spectral_start(uint64_t seed, uint32_t cols, uint32_t block, double *ret_v)
 {
     assert(is_block(cols, block));
-    const uint64_t count = (uint64_t)cols * block;
-    for (uint64_t i = 0; i < count; i++) {
-        const uint64_t bits = mix(seed + UINT64_C(0x9E3779B97F4A7C15) * (i + 1));
-        ret_v[i] = (double)(bits >> 11) / 0x1p52 - 1; /* uniform in [-1, 1) */
-    }
+    fill_start(seed, (uint64_t)cols * block, ret_v);
     return lyap_linalg_qr(cols, block, ret_v, NULL);
 }
 
@@ -173,10 +177,9 @@ void lyap_spectral_add(const struct lyap_spectral_matrix *w, uint32_t block, con
     }
 }
 
-/* R of G = (V'Z + Z'V)/2 = R'R. False: numerically singular. */
-static bool factor_gram(uint32_t cols, uint32_t block, const double *v, const double *z, double *r)
+/* G = (V'Z + Z'V)/2 = (W V)'(W V). */
+static void gram_of(uint32_t cols, uint32_t block, const double *v, const double *z, double *g)
 {
-    double g[ENTRIES_MAX];
     for (uint32_t i = 0; i < block; i++)
         for (uint32_t j = 0; j <= i; j++) {
             const double *vi = v + (size_t)i * cols, *vj = v + (size_t)j * cols;
@@ -184,6 +187,11 @@ static bool factor_gram(uint32_t cols, uint32_t block, const double *v, const do
             g[i * block + j] = g[j * block + i] =
                 0.5 * (lyap_linalg_dot(vi, zj, cols) + lyap_linalg_dot(vj, zi, cols));
         }
+}
+
+/* R of G = R'R. False: numerically singular. */
+static bool factor_gram(uint32_t block, const double *g, double *r)
+{
     if (lyap_linalg_cholesky(block, g, r) != LYAP_OK)
         return false;
     double least = INFINITY, largest = 0;
@@ -194,44 +202,82 @@ static bool factor_gram(uint32_t cols, uint32_t block, const double *v, const do
     return least >= PIVOT_SHARE_MIN * largest;
 }
 
-/* sigma_1 from Z = Q_Z S: of S R^-1, or the root of that of S. */
-static enum lyap_status sigma_of(uint32_t block, const double *s, const double *r, bool is_regular,
-                                 double *ret_sigma)
+/* The best vector of span V has |W v|^2 = l, the largest eigenvalue of G = Y L Y', and with u = W
+ * v/|W v| the residual |W'u - |W v| v| = |Z y - l V y| / sqrt(l): some singular value lies within
+ * it of sqrt(l), and within `residual` of sigma >= sqrt(l). */
+static enum lyap_status residual_of(uint32_t cols, uint32_t block, const double *v, const double *z,
+                                    double *g, struct lyap_spectral_estimate *estimate)
 {
-    double small[ENTRIES_MAX], values[BLOCK_MAX];
+    double values[BLOCK_MAX];
+    const enum lyap_status status = lyap_linalg_symmetric(block, g, values);
+    if (status != LYAP_OK)
+        return status;
+    const double *y = g + (size_t)(block - 1) * block, square = values[block - 1];
+    double sum = 0;
+    for (uint32_t i = 0; i < cols && square > 0; i++) {
+        double missed = 0;
+        for (uint32_t j = 0; j < block; j++)
+            missed += y[j] * (z[(size_t)j * cols + i] - square * v[(size_t)j * cols + i]);
+        sum += missed * missed;
+    }
+    const double inner = square > 0 ? sqrt(square) : 0;
+    estimate->residual = (inner > 0 ? sqrt(sum) / inner : 0) + fmax(estimate->sigma - inner, 0);
+    return LYAP_OK;
+}
+
+/* With Z = Q S: sigma_1 of S R^-1, or the root of that of S; `left` has the left singular vectors,
+ * the first of which belongs to it. */
+static enum lyap_status sigma_of(uint32_t block, const double *s, const double *r, bool is_regular,
+                                 double *left, double *ret_sigma)
+{
+    double small[ENTRIES_MAX], values[BLOCK_MAX], right[ENTRIES_MAX];
     memcpy(small, s, (size_t)block * block * sizeof *small);
     if (is_regular)
         lyap_linalg_solve_triangular(block, r, block, small);
-    const enum lyap_status status = lyap_linalg_svd(block, small, values, NULL, NULL);
+    const enum lyap_status status = lyap_linalg_svd(block, small, values, left, right);
     if (status == LYAP_OK)
         *ret_sigma = is_regular ? values[0] : sqrt(values[0]);
     return status;
 }
 
 enum lyap_status lyap_spectral_stream(uint32_t cols, uint32_t block, const double *z, double *v,
-                                      double *ret_sigma)
+                                      struct lyap_spectral_estimate *ret_estimate)
 {
     assert(is_block(cols, block) && cols <= INT32_MAX);
     const size_t size = (size_t)block * cols;
-    double r[ENTRIES_MAX], s[ENTRIES_MAX], sigma;
+    double g[ENTRIES_MAX], r[ENTRIES_MAX], s[ENTRIES_MAX], left[ENTRIES_MAX];
+    struct lyap_spectral_estimate estimate = { 0 };
     if (!lyap_linalg_is_finite(z, size))
         return LYAP_E_NUMERIC;
     double *next = lyap_alloc_array(size, sizeof *next);
     if (!next)
         return LYAP_E_NOMEM;
     memcpy(next, z, size * sizeof *next);
-    const bool is_regular = factor_gram(cols, block, v, z, r);
+    gram_of(cols, block, v, z, g);
+    const bool is_regular = factor_gram(block, g, r);
     enum lyap_status status = lyap_linalg_qr(cols, block, next, s);
     if (status == LYAP_OK)
-        status = sigma_of(block, s, r, is_regular, &sigma);
+        status = sigma_of(block, s, r, is_regular, left, &estimate.sigma);
+    if (status == LYAP_OK)
+        status = residual_of(cols, block, v, z, g, &estimate);
     if (status != LYAP_OK)
         goto out;
-    if (sigma > 0)
-        memcpy(v, next, size * sizeof *v);
-    *ret_sigma = sigma;
+    if (estimate.sigma > 0)
+        combine(block, left, next, cols, v);
+    *ret_estimate = estimate;
 out:
     lyap_free(next);
     return status;
+}
+
+enum lyap_status lyap_spectral_resize(uint64_t seed, uint32_t cols, uint32_t block, uint32_t wanted,
+                                      double *v)
+{
+    assert(is_block(cols, block) && is_block(cols, wanted));
+    if (wanted <= block)
+        return LYAP_OK;
+    fill_start(seed, (uint64_t)cols * (wanted - block), v + (size_t)cols * block);
+    return lyap_linalg_qr(cols, wanted, v, NULL);
 }
 
 /* Largest |entry|; NaN or infinite when one is. */
@@ -260,11 +306,14 @@ static double normalize(double *g, uint64_t count)
 
 /* sigma_1 of a matrix with largest entry 1 is at most exp(l/2), where G_0 = W'W, G_{i+1} =
  * (G_i/|G_i|_F)^2 and l = sum_i log|G_i|_F / 2^i: the 2^k-th root of |(W'W)^(2^k)|_F. */
-static double gram_bound(uint32_t n, uint32_t squarings, double *g, double *square)
+static double gram_bound(uint32_t n, uint32_t squarings, double *g, double *square,
+                         const struct lyap_spectral_stop *stop)
 {
     const uint64_t count = (uint64_t)n * n;
     double log_norm = log(normalize(g, count)), share = 1;
     for (uint32_t i = 0; i < squarings; i++) {
+        if (stop && stop->is_wanted(stop->ctx))
+            return NAN;
         lyap_linalg_gram(n, n, g, true, square);
         double *swap = g;
         g = square;
@@ -276,7 +325,7 @@ static double gram_bound(uint32_t n, uint32_t squarings, double *g, double *squa
 }
 
 enum lyap_status lyap_spectral_gram_upper(const struct lyap_spectral_matrix *w, uint32_t squarings,
-                                          double *ret_upper)
+                                          const struct lyap_spectral_stop *stop, double *ret_upper)
 {
     assert(is_sane(w) && squarings <= LYAP_SPECTRAL_SQUARINGS_MAX);
     const bool is_tall = w->rows >= w->cols;
@@ -301,8 +350,10 @@ enum lyap_status lyap_spectral_gram_upper(const struct lyap_spectral_matrix *w, 
     for (uint64_t i = 0; i < count; i++) /* so that no square over- or underflows */
         scaled[i] = w->values[i] / largest;
     lyap_linalg_gram(w->rows, w->cols, scaled, is_tall, g);
-    *ret_upper = largest * gram_bound(side, squarings, g, square);
-    status = LYAP_OK;
+    const double upper = largest * gram_bound(side, squarings, g, square, stop);
+    status = isnan(upper) ? LYAP_E_STOPPING : LYAP_OK;
+    if (status == LYAP_OK)
+        *ret_upper = upper;
 out:
     lyap_free_aligned(square);
     lyap_free_aligned(g);

@@ -78,6 +78,23 @@ struct lyap_moved_sums {
     struct lyap_lanes energies[LYAP_MOVED_BLOCKS_MAX]; /* scratch: of the blocks of D */
 };
 
+/* Types of element that the loops over rows read: doubles, and F32 in place. */
+enum lyap_rows { LYAP_ROWS_F64, LYAP_ROWS_F32, LYAP_ROWS_COUNT };
+
+/* z_j += W'(W v_j) in progress; vectors one after another. */
+struct lyap_projection {
+    const double *v;
+    double *z;
+    size_t cols;
+    uint32_t block; /* vectors */
+};
+
+/* Sums of |w| in progress: of every column, and the largest of a row; likewise of squares. */
+struct lyap_magnitude_sums {
+    double *columns;
+    double row_abs, row_sq;
+};
+
 struct lyap_kernels {
     const char *name;
     /* Exact; `source` is unaligned, any count. */
@@ -131,6 +148,12 @@ struct lyap_kernels {
                        struct lyap_moment_sums *sums, double *sketch_sums);
     /* count: multiple of the block, LYAP_MOVED_BLOCKS_MAX of them at most; elements are finite. */
     void (*moved_f32)(const struct lyap_moved *arrays, size_t count, struct lyap_moved_sums *sums);
+    /* Whole rows of p->cols elements, one after another, F32 unaligned: any number of both. Rows
+     * are added one by one, so that their cut into calls does not show. */
+    void (*project[LYAP_ROWS_COUNT])(const void *rows, size_t count,
+                                     const struct lyap_projection *p);
+    void (*magnitudes[LYAP_ROWS_COUNT])(const void *rows, size_t count, size_t cols,
+                                        struct lyap_magnitude_sums *sums);
 };
 
 /* The widest variant this CPU has. Cheap: the choice is one look at a table of the compiler. */

@@ -431,6 +431,7 @@ static void divide(double *x, size_t count, double divisor)
 }
 
 #include "kernels/loops_f32.h"
+#include "kernels/loops_rows.h"
 
 const struct lyap_kernels LYAP_LOOPS = {
     .name = LYAP_LOOPS_NAME,
@@ -459,6 +460,8 @@ const struct lyap_kernels LYAP_LOOPS = {
     .scan_f32 = scan_f32,
     .absorb_f32 = absorb_f32,
     .moved_f32 = moved_f32,
+    .project = { [LYAP_ROWS_F64] = project_f64, [LYAP_ROWS_F32] = project_f32 },
+    .magnitudes = { [LYAP_ROWS_F64] = magnitudes_f64, [LYAP_ROWS_F32] = magnitudes_f32 },
 };
 
 #endif

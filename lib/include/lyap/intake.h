@@ -41,6 +41,8 @@ struct lyap_intake_config {
     uint64_t sketch_seed;              /* one per run */
     enum lyap_retention retention;     /* EXACT or SKETCH */
     uint64_t hold_bytes_max;           /* LYAP_HOLD_BYTES_MAX */
+    /* Weights to measure, or NULL; made for the tensors of `declaration`; outlives the partial. */
+    const struct lyap_spectral_plan *spectral;
 };
 
 /* One array of the body: a tensor of a full push, or a row or sketch of a partial push (always

@@ -38,7 +38,8 @@ enum lyap_trust { LYAP_TRUST_I, LYAP_TRUST_E, LYAP_TRUST_C };
     X(NO_LOSS, "no-loss", "no loss was pushed")                                                    \
     X(ZERO_UPDATE, "zero-update", "the update is exactly zero")                                    \
     X(INSUFFICIENT, "insufficient-information", "the data cannot answer this")                     \
-    X(NOT_APPLICABLE, "not-applicable", "it is not defined for this optimizer")
+    X(NOT_APPLICABLE, "not-applicable", "it is not defined for this optimizer or model")           \
+    X(NOT_ITS_TURN, "not-its-turn", "large models measure their weights in turns")
 
 enum lyap_reason {
 #define LYAP_REASON_ENUM(name, wire, text) LYAP_REASON_##name,
@@ -87,6 +88,15 @@ enum lyap_reason {
       "<g'_B - g_B, D> / |D|^2 on one batch", "same_batch_grad", "SPEC 2.2")                       \
     X(NOISE_FRACTION, "noise_fraction", E, "1", "nu / (nu + |g|^2), nu = half_diff_sq / 4",        \
       "half_diff_sq", "SPEC 2.4")                                                                  \
+    X(SPECTRAL_NORM, "spectral_norm", I, "1",                                                      \
+      "largest lower bound of sigma_1 over the weights measured at this step",                     \
+      "param tensors of rank 2 or more", "SPEC 1.2")                                               \
+    X(SPECTRAL_RESIDUAL, "spectral_residual", I, "1",                                              \
+      "|W v - sigma u| of that weight: a singular value lies within it of spectral_norm",          \
+      "as spectral_norm", "SPEC 1.2")                                                              \
+    X(SPECTRAL_NORM_UPPER, "spectral_norm_upper", I, "1",                                          \
+      "largest upper bound of sigma_1 over all weights",                                           \
+      "param tensors of rank 2 or more; Gram bound: exact retention", "SPEC 1.2")                  \
     X(WORK_RESIDUAL, "work_residual", I, "1", "tau, trapezoid error over work", "one function",    \
       "SPEC 3.1")                                                                                  \
     X(NET_WORK, "net_work", I, "1", "W = <g_{t-1} + g_t, D> / 2E", "predecessor",                  \
@@ -176,7 +186,12 @@ enum lyap_metric {
     X(NONFINITE_GRAD, "nonfinite_grad", "non-finite elements of g_l")                              \
     X(CURVATURE_SHARE, "curvature_share", "share of the accepted curvature, c'Y_l c / rho")        \
     X(SECOND_MOMENT_RATIO, "second_moment_ratio", "sqrt(mean(g^2 / vhat)) of the tensor")          \
-    X(UPDATE_Z, "update_z", "robust z of log |p_l| against its last 50")
+    X(UPDATE_Z, "update_z", "robust z of log |p_l| against its last 50")                           \
+    X(SPECTRAL_NORM, "spectral_norm",                                                              \
+      "lower bound of sigma_1 of theta_l as shape[0] x rest, by block power iteration")            \
+    X(SPECTRAL_RESIDUAL, "spectral_residual", "a singular value lies within it of spectral_norm")  \
+    X(SPECTRAL_NORM_UPPER, "spectral_norm_upper",                                                  \
+      "upper bound of sigma_1: Gram, |W|_F, sqrt(|W|_1 |W|_inf), or an older one + sum |D_l|_F")
 
 enum lyap_tensor_metric {
 #define LYAP_TENSOR_METRIC_ENUM(name, wire, formula) LYAP_TENSOR_METRIC_##name,

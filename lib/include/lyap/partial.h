@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "lyap/limits.h"
+#include "lyap/spectral_plan.h"
 #include "lyap/status.h"
 
 /* X(enum, wire name, combine: s sum, m maximum, o one rank's finished value, formula) */
@@ -99,6 +100,10 @@ struct lyap_partial {
     uint32_t sketch_size;                /* k, LYAP_SKETCH_SIZE */
     double *rows[LYAP_REDUCE_COUNT];     /* owned; NULL: the whole row was not computed */
     double *sketches[LYAP_SKETCH_COUNT]; /* owned; NULL: not computed */
+    /* owned; NULL: no weight was measured. In memory alone: a partial push carries the finished
+     * rows.
+     */
+    struct lyap_spectral_sums *spectral;
     /* The intake takes these of a partial push from its metadata (delta_unit, grad_unit,
      * state_exact). */
     double delta_unit;   /* unit roundoff of the stored theta; 0 when D was pushed (SPEC 6.2) */

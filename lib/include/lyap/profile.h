@@ -10,6 +10,8 @@
 #include "lyap/partial.h"
 #include "lyap/point.h"
 #include "lyap/snapshot.h"
+#include "lyap/spectral_job.h"
+#include "lyap/spectral_plan.h"
 
 struct lyap_profile;
 
@@ -44,6 +46,21 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_save(const struct lyap_pr
                                                             void **ret_bytes, uint64_t *ret_length);
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_load(struct lyap_profile *profile,
                                                             const void *bytes, uint64_t length);
+
+/* -- norms of the weights (SPEC 1.2) -- */
+/* What the next uploads measure; to be shared with them. E_NOMEM. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_profile_spectral_plan(struct lyap_profile *profile, struct lyap_spectral_plan **ret_plan);
+/* Long bounds that are due, on the kept tensors of the newest point, the Gram bound every
+ * `every`-th snapshot (0: never); NULL: none. E_NOMEM. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_profile_spectral_job(struct lyap_profile *profile, uint32_t every,
+                          struct lyap_spectral_job **ret_job);
+/* Takes a job's results, at any later step; what no longer fits is left alone. */
+LYAP_API void lyap_profile_spectral_result(struct lyap_profile *profile,
+                                           const struct lyap_spectral_job *job);
+/* The vectors of an attempt that ended go on with the next one; bounds do not. */
+LYAP_API void lyap_profile_spectral_move(struct lyap_profile *from, struct lyap_profile *to);
 
 /* Evidence behind instability_rules of the newest point: which rule, its observables and
  * thresholds. The tensors behind it are the largest rows grad_delta of the partial. */

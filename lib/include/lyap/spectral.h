@@ -5,6 +5,7 @@
 #ifndef LYAP_SPECTRAL_H
 #define LYAP_SPECTRAL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "lyap/status.h"
@@ -51,19 +52,31 @@ lyap_spectral_power(const struct lyap_spectral_matrix *w, uint32_t block, uint32
 LYAP_API void lyap_spectral_add(const struct lyap_spectral_matrix *w, uint32_t block,
                                 const double *v, double *z);
 /* One power step from Z alone. With G = V'Z = R'R (Cholesky): W'Q = Z R^-1, sigma = sigma_1(Z
- * R^-1); where G is numerically singular sigma = sqrt(sigma_1(Z)), also a lower bound. `v` becomes
- * qr(Z), or stays when Z = 0. E_NUMERIC: a non-finite entry, v as before; E_NOMEM. */
+ * R^-1); where G is numerically singular sigma = sqrt(sigma_1(Z)), also a lower bound. The residual
+ * is as above. `v` becomes qr(Z), the best vector first, or stays when Z = 0. E_NUMERIC: a
+ * non-finite entry, v as before; E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
-lyap_spectral_stream(uint32_t cols, uint32_t block, const double *z, double *v, double *ret_sigma);
+lyap_spectral_stream(uint32_t cols, uint32_t block, const double *z, double *v,
+                     struct lyap_spectral_estimate *ret_estimate);
+/* Orthonormal vectors for another block size: the first ones stay, new ones come from `seed`. `v`
+ * has room for `wanted` (<= LYAP_SPECTRAL_BLOCK_MAX and cols). */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_spectral_resize(uint64_t seed, uint32_t cols, uint32_t block, uint32_t wanted, double *v);
+
+/* Asked between parts of a long computation, from the thread that computes. */
+struct lyap_spectral_stop {
+    bool (*is_wanted)(void *ctx);
+    void *ctx;
+};
 
 /* -- from above (class I, upper) -- */
 /* sigma_1 <= value <= sigma_1 r^(1/2^(k+2)) with k squarings of the smaller Gram matrix, r = rank.
  * (2 max + 2 k min) min^2 flops and 16 min^2 bytes: seconds for min = 2048, never in a thread that
  * answers. E_LIMIT: min above LYAP_SPECTRAL_GRAM_SIDE_MAX, or too many elements; E_NUMERIC;
- * E_NOMEM. */
+ * E_NOMEM; E_STOPPING: `stop` (may be NULL) wanted it, asked before each squaring. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_spectral_gram_upper(const struct lyap_spectral_matrix *w, uint32_t squarings,
-                         double *ret_upper);
+                         const struct lyap_spectral_stop *stop, double *ret_upper);
 /* min(|W|_F, sqrt(|W|_1 |W|_inf)): one pass, 2.4-10 times over (E1). E_NUMERIC; E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_spectral_cheap_upper(const struct lyap_spectral_matrix *w, double *ret_upper);

@@ -1,0 +1,91 @@
+/* spectral_plan.h - which weights the next uploads measure the largest singular value of, with
+ * which vectors, and what comes of it (SPEC 1.2). A weight is the matrix shape[0] x rest,
+ * row-major, as it streams: V has the length of a row. Of a convolution that is the kernel
+ * flattened to out x rest, a lower bound of its norm on images as large as the kernel or larger.
+ *
+ *   state -> plan -> uploads of all ranks (Z = W'(W V), row by row) -> sums added -> finished ->
+ * state
+ *
+ * THREADS: the state has one owner; a plan is immutable and shared; sums have one owner at a time.
+ */
+#ifndef LYAP_SPECTRAL_PLAN_H
+#define LYAP_SPECTRAL_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lyap/spectral.h"
+#include "lyap/status.h"
+
+struct lyap_tensor_set;
+struct lyap_partial;
+
+enum {
+    LYAP_SPECTRAL_WARM_VISITS = 8, /* measured so often without its own cold start, it counts */
+    LYAP_SPECTRAL_SUMS_EVERY = 8,  /* visits between the sums of magnitudes */
+    LYAP_SPECTRAL_BYTES_MAX = 64 << 20,     /* of the vectors of one run */
+    LYAP_SPECTRAL_SAVED_BYTES_MAX = 4 << 20 /* of them, in the stored windows */
+};
+/* Multiply-adds of one upload: so many for free, then two vectors' (4) for each element, which is
+ * about 3 % of the time of an upload. */
+#define LYAP_SPECTRAL_WORK_FREE    0x1p24
+#define LYAP_SPECTRAL_WORK_ELEMENT 4.0
+/* Of the iterations at once where W is kept: 64 an element of a block of four. */
+#define LYAP_SPECTRAL_WORK_COLD 0x1p24
+
+/* One weight whose turn it is. */
+struct lyap_spectral_item {
+    uint32_t tensor;
+    uint32_t rows, cols, block;
+    uint64_t version; /* of these vectors in the state */
+    bool is_warm;     /* the estimate counts */
+    bool is_cold;     /* where W is kept whole: iterate at once */
+    bool has_sums;    /* sums of magnitudes too */
+    double *v;        /* owned; block x cols, orthonormal */
+};
+
+struct lyap_spectral_plan {
+    bool is_first; /* of a run of which nothing is known: made anew, it is the same */
+    uint32_t count;
+    struct lyap_spectral_item *items; /* owned; ascending by tensor */
+};
+/* Of a run of which nothing is known: start vectors by the number of the tensor. E_NOMEM. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_spectral_plan_first(const struct lyap_tensor_set *set, struct lyap_spectral_plan **ret_plan);
+LYAP_API void lyap_spectral_plan_free(struct lyap_spectral_plan *plan); /* NULL: nothing */
+/* NULL: it is not this tensor's turn. */
+LYAP_API const struct lyap_spectral_item *
+lyap_spectral_plan_find(const struct lyap_spectral_plan *plan, uint32_t tensor);
+
+/* What the rows of one item add up to. */
+struct lyap_spectral_sum {
+    const struct lyap_spectral_item *item; /* of the plan */
+    double *z;                             /* owned; block x cols; the next V once it is finished */
+    double *columns;                       /* owned; cols sums of |w|, or NULL */
+    double row_abs, row_sq;
+    uint64_t rows; /* of all ranks so far */
+    bool is_cut;   /* a row was cut between ranks */
+    bool is_cold;  /* iterated from its own start on the whole W: the estimate counts */
+    bool has_next; /* finished: z is the next V, and */
+    struct lyap_spectral_estimate estimate;
+};
+
+struct lyap_spectral_sums {
+    const struct lyap_spectral_plan *plan; /* borrowed: outlives the sums */
+    uint32_t count;                        /* of the plan's items */
+    struct lyap_spectral_sum *sums;        /* owned; as the plan's items */
+};
+/* All zero. E_NOMEM. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_spectral_sums_new(const struct lyap_spectral_plan *plan, struct lyap_spectral_sums **ret_sums);
+LYAP_API void lyap_spectral_sums_free(struct lyap_spectral_sums *sums); /* NULL: nothing */
+/* *target += source, both may be NULL; an empty target becomes a copy. Sums of different plans do
+ * not add: their items stay short of rows. E_NOMEM. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_spectral_sums_add(struct lyap_spectral_sums **target, const struct lyap_spectral_sums *source);
+/* All ranks were added: the finished rows spectral_norm, spectral_residual (where the item is
+ * warm), spectral_upper (where it has sums) of the partial, and the next vectors. Items whose rows
+ * are not all there, or not finite, give nothing. E_NOMEM. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_spectral_finish(struct lyap_partial *partial);
+
+#endif

@@ -1,0 +1,397 @@
+/* Start vectors, estimates and bounds of a run's weights from snapshot to snapshot. */
+#include "spectral_state.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "lyap/alloc.h"
+#include "banned.h"
+
+enum {
+    BLOCK_START = 4, /* 5 % at worst where singular values cross, two vectors reach 11 % (E1) */
+    BLOCK_LEAST = 2,
+    BLOCK_UP = 2,   /* vectors more where the residual is large */
+    CALM_VISITS = 8 /* before one is given up */
+};
+/* Shares of sigma: beyond RESIDUAL_LARGE the block grows, below RESIDUAL_SMALL it shrinks. */
+static const double RESIDUAL_LARGE = 0.05, RESIDUAL_SMALL = 0.01;
+static const double COLD_CHANGE = 0.1;   /* of |W|_F: the vectors say little about this matrix */
+static const double DRIFT_SLACK = 1e-12; /* rounding of sums of increments */
+
+/* ---- bounds ---- */
+
+static double bound_at(const struct lyap_spectral_bound *bound, double drift)
+{
+    const double moved = drift - bound->drift + DRIFT_SLACK * drift;
+    return bound->value + moved;
+}
+
+void lyap_spectral_bound_offer(struct lyap_spectral_bound *bound,
+                               const struct lyap_spectral_bound *offer, double drift)
+{
+    const double now = bound_at(bound, drift), offered = bound_at(offer, drift);
+    if (isfinite(offered) && !(now <= offered))
+        *bound = *offer;
+}
+
+/* Of this step. */
+static void offer_now(struct lyap_spectral_bound *bound, double value, double drift)
+{
+    lyap_spectral_bound_offer(bound, &(struct lyap_spectral_bound){ value, drift }, drift);
+}
+
+static void bounds_drop(struct lyap_spectral_tensor *tensor)
+{
+    tensor->upper = tensor->row_norm = (struct lyap_spectral_bound){ NAN, 0 };
+    tensor->drift = 0;
+}
+
+/* ---- life ---- */
+
+static void view_reset(struct lyap_spectral_view *view, enum lyap_reason reason)
+{
+    *view = (struct lyap_spectral_view){ NAN, NAN, NAN, NAN, NAN, NAN, NAN, reason };
+}
+
+void lyap_spectral_state_release(struct lyap_spectral_state *state)
+{
+    for (uint32_t i = 0; i < state->count; i++)
+        lyap_free(state->tensors[i].v);
+    lyap_free(state->tensors);
+    *state = (struct lyap_spectral_state){ 0 };
+}
+
+/* Rows and columns as the tensor streams; rows 0: a vector, or longer than an index. */
+static void shape_of(const struct lyap_tensor *declared, uint32_t *ret_rows, uint32_t *ret_cols)
+{
+    *ret_rows = *ret_cols = 0;
+    if (declared->rank < 2 || declared->count == 0)
+        return;
+    const uint64_t rows = declared->shape[0], cols = declared->count / rows;
+    if (rows > INT32_MAX || cols > INT32_MAX)
+        return;
+    *ret_rows = (uint32_t)rows;
+    *ret_cols = (uint32_t)cols;
+}
+
+static bool is_same(const struct lyap_spectral_state *state, const struct lyap_tensor_set *set)
+{
+    if (state->count != set->count)
+        return false;
+    for (uint32_t i = 0; i < set->count; i++) {
+        uint32_t rows, cols;
+        shape_of(&set->tensors[i], &rows, &cols);
+        const struct lyap_spectral_tensor *tensor = &state->tensors[i];
+        if (tensor->cols != cols || (tensor->rows != rows && tensor->rows != 0))
+            return false;
+    }
+    return true;
+}
+
+static double vector_bytes(const struct lyap_spectral_state *state)
+{
+    double bytes = 0;
+    for (uint32_t i = 0; i < state->count; i++)
+        if (state->tensors[i].rows)
+            bytes += sizeof(double) * (double)state->tensors[i].cols * state->tensors[i].block_max;
+    return bytes;
+}
+
+/* Blocks that fit the memory of a run: smaller ones everywhere, then none for the longest rows. */
+static void fit_blocks(struct lyap_spectral_state *state)
+{
+    for (uint32_t most = LYAP_SPECTRAL_BLOCK_MAX; vector_bytes(state) > LYAP_SPECTRAL_BYTES_MAX;) {
+        uint32_t longest = 0;
+        most = most > BLOCK_LEAST ? most / 2 : 0;
+        for (uint32_t i = 0; i < state->count; i++) {
+            struct lyap_spectral_tensor *tensor = &state->tensors[i];
+            if (most)
+                tensor->block_max = tensor->block_max < most ? tensor->block_max : most;
+            if (tensor->rows &&
+                (!state->tensors[longest].rows || tensor->cols > state->tensors[longest].cols))
+                longest = i;
+        }
+        if (!most)
+            state->tensors[longest].rows = 0;
+    }
+}
+
+static void tensor_init(struct lyap_spectral_tensor *tensor, const struct lyap_tensor *declared)
+{
+    shape_of(declared, &tensor->rows, &tensor->cols);
+    tensor->frobenius_cold = NAN;
+    tensor->gram_age = UINT32_MAX;
+    tensor->is_cold = true;
+    bounds_drop(tensor);
+    view_reset(&tensor->view, tensor->rows ? LYAP_REASON_WARMING_UP : LYAP_REASON_NOT_APPLICABLE);
+    if (tensor->rows)
+        tensor->block_max =
+            lyap_spectral_block(tensor->rows, tensor->cols, LYAP_SPECTRAL_BLOCK_MAX);
+}
+
+enum lyap_status lyap_spectral_state_reserve(struct lyap_spectral_state *state,
+                                             const struct lyap_tensor_set *set)
+{
+    if (is_same(state, set))
+        return LYAP_OK;
+    struct lyap_spectral_tensor *tensors = lyap_alloc_array(set->count, sizeof *tensors);
+    if (!tensors)
+        return LYAP_E_NOMEM;
+    lyap_spectral_state_release(state);
+    state->count = set->count;
+    state->tensors = tensors;
+    for (uint32_t i = 0; i < set->count; i++)
+        tensor_init(&tensors[i], &set->tensors[i]);
+    fit_blocks(state);
+    for (uint32_t i = 0; i < set->count; i++) {
+        tensors[i].block = tensors[i].block_max < BLOCK_START ? tensors[i].block_max : BLOCK_START;
+        state->elements += (double)tensors[i].rows * tensors[i].cols;
+    }
+    return LYAP_OK;
+}
+
+void lyap_spectral_state_unlink(struct lyap_spectral_state *state)
+{
+    for (uint32_t i = 0; i < state->count; i++)
+        bounds_drop(&state->tensors[i]);
+    state->epoch++;
+}
+
+/* ---- one snapshot ---- */
+
+static double row_at(const struct lyap_partial *partial, enum lyap_reduce row, uint32_t tensor)
+{
+    return partial->rows[row] ? partial->rows[row][tensor] : (double)NAN;
+}
+
+/* More vectors where the estimate is poor, fewer where it is good for long. */
+static void adapt(struct lyap_spectral_tensor *tensor)
+{
+    const double share = tensor->view.residual / tensor->view.lower;
+    tensor->calm_visits = share < RESIDUAL_SMALL ? tensor->calm_visits + 1 : 0;
+    uint32_t block = tensor->block;
+    if (share > RESIDUAL_LARGE)
+        block += BLOCK_UP;
+    else if (tensor->calm_visits >= CALM_VISITS && block > BLOCK_LEAST)
+        block--;
+    if (block == tensor->block || block > tensor->block_max)
+        return;
+    tensor->calm_visits = 0;
+    if (lyap_spectral_resize(tensor->version, tensor->cols, tensor->block, block, tensor->v) ==
+        LYAP_OK)
+        tensor->block = block;
+}
+
+static void take_vectors(struct lyap_spectral_tensor *tensor, uint32_t block, const double *v)
+{
+    memcpy(tensor->v, v, (size_t)block * tensor->cols * sizeof *v);
+    tensor->block = block;
+    tensor->version++;
+}
+
+/* What the uploads of this snapshot measured. */
+static void absorb(struct lyap_spectral_tensor *tensor, const struct lyap_spectral_sum *sum)
+{
+    const struct lyap_spectral_item *item = sum->item;
+    tensor->visits += tensor->visits < UINT32_MAX;
+    if (sum->is_cold) {
+        tensor->is_cold = false;
+        tensor->visits =
+            tensor->visits > LYAP_SPECTRAL_WARM_VISITS ? tensor->visits : LYAP_SPECTRAL_WARM_VISITS;
+        tensor->frobenius_cold = NAN; /* set to what it is now by follow_frobenius */
+    }
+    tensor->view.lower = sum->estimate.sigma;
+    tensor->view.residual = sum->estimate.residual;
+    if (tensor->version == item->version && item->block <= tensor->block_max && tensor->v)
+        take_vectors(tensor, item->block, sum->z);
+    if (sum->estimate.sigma > 0 && tensor->v)
+        adapt(tensor);
+}
+
+/* A weight that grew or shrank by much is another one: its vectors start anew, where it is kept. */
+static void follow_frobenius(struct lyap_spectral_tensor *tensor, double frobenius)
+{
+    if (isnan(tensor->frobenius_cold))
+        tensor->frobenius_cold = frobenius;
+    if (fabs(frobenius - tensor->frobenius_cold) > COLD_CHANGE * tensor->frobenius_cold) {
+        tensor->is_cold = true;
+        tensor->frobenius_cold = frobenius;
+    }
+}
+
+static const struct lyap_spectral_sum *sum_of(const struct lyap_partial *partial, uint32_t tensor)
+{
+    const struct lyap_spectral_sums *sums = partial->spectral;
+    const struct lyap_spectral_item *item =
+        sums ? lyap_spectral_plan_find(sums->plan, tensor) : NULL;
+    return item ? &sums->sums[item - sums->plan->items] : NULL;
+}
+
+static enum lyap_reason reason_of(const struct lyap_spectral_tensor *tensor,
+                                  const struct lyap_spectral_sum *sum)
+{
+    if (sum && sum->is_cut)
+        return LYAP_REASON_SHARD_LAYOUT;
+    return tensor->visits < LYAP_SPECTRAL_WARM_VISITS ? LYAP_REASON_WARMING_UP
+                                                      : LYAP_REASON_NOT_ITS_TURN;
+}
+
+static void step_tensor(struct lyap_spectral_tensor *tensor, const struct lyap_partial *partial,
+                        uint32_t index, bool has_delta)
+{
+    const double moved = has_delta ? sqrt(row_at(partial, LYAP_REDUCE_DELTA_SQ, index)) : NAN;
+    const double frobenius = sqrt(row_at(partial, LYAP_REDUCE_PARAM_SQ, index));
+    const struct lyap_spectral_sum *sum = sum_of(partial, index);
+    if (isnan(moved))
+        bounds_drop(tensor);
+    else
+        tensor->drift += moved;
+    tensor->gram_age += tensor->gram_age < UINT32_MAX;
+    view_reset(&tensor->view, LYAP_REASON_NONE);
+    if (sum && sum->has_next)
+        absorb(tensor, sum);
+    if (!isnan(frobenius))
+        follow_frobenius(tensor, frobenius);
+
+    struct lyap_spectral_view *view = &tensor->view;
+    view->lower = row_at(partial, LYAP_REDUCE_SPECTRAL_NORM, index);
+    view->residual = row_at(partial, LYAP_REDUCE_SPECTRAL_RESIDUAL, index);
+    view->reason = isnan(view->lower) ? reason_of(tensor, sum) : LYAP_REASON_NONE;
+    offer_now(&tensor->upper, frobenius, tensor->drift);
+    offer_now(&tensor->upper, row_at(partial, LYAP_REDUCE_SPECTRAL_UPPER, index), tensor->drift);
+    offer_now(&tensor->row_norm, frobenius, tensor->drift);
+    if (sum && sum->has_next && sum->columns)
+        offer_now(&tensor->row_norm, sqrt(sum->row_sq), tensor->drift);
+    view->upper = bound_at(&tensor->upper, tensor->drift);
+    view->row_norm = bound_at(&tensor->row_norm, tensor->drift);
+}
+
+void lyap_spectral_state_step(struct lyap_spectral_state *state, const struct lyap_partial *partial,
+                              bool has_delta)
+{
+    assert(partial->tensor_count == state->count);
+    const double *delta = partial->rows[LYAP_REDUCE_DELTA_SQ];
+    for (uint32_t i = 0; i < state->count; i++)
+        if (state->tensors[i].rows)
+            step_tensor(&state->tensors[i], partial, i, has_delta && delta);
+    if (!has_delta || !delta)
+        state->epoch++;
+}
+
+/* ---- the next plan ---- */
+
+/* Multiply-adds of measuring a tensor in the stream. */
+static double work_of(const struct lyap_spectral_tensor *tensor)
+{
+    return 2.0 * tensor->block * tensor->rows * tensor->cols;
+}
+
+static enum lyap_status begin(struct lyap_spectral_tensor *tensor, uint32_t index)
+{
+    if (tensor->v)
+        return LYAP_OK;
+    double *v = lyap_alloc_array((size_t)tensor->block_max * tensor->cols, sizeof *v);
+    if (!v)
+        return LYAP_E_NOMEM;
+    if (lyap_spectral_start(index, tensor->cols, tensor->block, v) != LYAP_OK) {
+        lyap_free(v);
+        return LYAP_E_INTERNAL;
+    }
+    tensor->v = v;
+    return LYAP_OK;
+}
+
+static enum lyap_status item_fill(struct lyap_spectral_tensor *tensor, uint32_t index, bool is_cold,
+                                  struct lyap_spectral_item *item)
+{
+    const enum lyap_status status = begin(tensor, index);
+    if (status != LYAP_OK)
+        return status;
+    const size_t size = (size_t)tensor->block * tensor->cols;
+    double *v = lyap_alloc_array(size, sizeof *v);
+    if (!v)
+        return LYAP_E_NOMEM;
+    memcpy(v, tensor->v, size * sizeof *v);
+    *item = (struct lyap_spectral_item){
+        .tensor = index,
+        .rows = tensor->rows,
+        .cols = tensor->cols,
+        .block = tensor->block,
+        .version = tensor->version,
+        .is_warm = tensor->visits >= LYAP_SPECTRAL_WARM_VISITS,
+        .is_cold = is_cold,
+        .has_sums = tensor->visits % LYAP_SPECTRAL_SUMS_EVERY == 0,
+        .v = v,
+    };
+    return LYAP_OK;
+}
+
+/* Flags of the tensors whose turn it is, from the cursor on; at least one. */
+static uint32_t choose(struct lyap_spectral_state *state, bool *chosen)
+{
+    const double budget =
+        fmax(LYAP_SPECTRAL_WORK_FREE, LYAP_SPECTRAL_WORK_ELEMENT * state->elements);
+    double work = 0;
+    uint32_t count = 0, i = 0;
+    for (; i < state->count; i++) {
+        const uint32_t at = (state->cursor + i) % state->count;
+        const struct lyap_spectral_tensor *tensor = &state->tensors[at];
+        if (!tensor->rows)
+            continue;
+        if (count > 0 && work + work_of(tensor) > budget)
+            break;
+        work += work_of(tensor);
+        chosen[at] = true;
+        count++;
+    }
+    state->cursor = state->count ? (state->cursor + i) % state->count : 0;
+    return count;
+}
+
+enum lyap_status lyap_spectral_state_plan(struct lyap_spectral_state *state,
+                                          struct lyap_spectral_plan **ret_plan)
+{
+    enum lyap_status status = LYAP_E_NOMEM;
+    double cold_work = 0;
+    bool *chosen = lyap_alloc_array(state->count, sizeof *chosen);
+    struct lyap_spectral_plan *plan = lyap_alloc_array(1, sizeof *plan);
+    if (!chosen || !plan)
+        goto out;
+    const uint32_t count = choose(state, chosen);
+    plan->items = lyap_alloc_array(count, sizeof *plan->items);
+    if (!plan->items)
+        goto out;
+    status = LYAP_OK;
+    for (uint32_t i = 0; i < state->count && status == LYAP_OK; i++) {
+        struct lyap_spectral_tensor *tensor = &state->tensors[i];
+        if (!chosen[i])
+            continue;
+        const double work = LYAP_SPECTRAL_ITERATIONS_COLD * work_of(tensor);
+        const bool is_cold = tensor->is_cold && cold_work + work <= LYAP_SPECTRAL_WORK_COLD;
+        cold_work += is_cold ? work : 0;
+        status = item_fill(tensor, i, is_cold, &plan->items[plan->count]);
+        plan->count += status == LYAP_OK;
+    }
+    if (status != LYAP_OK)
+        goto out;
+    *ret_plan = plan;
+    plan = NULL;
+out:
+    lyap_spectral_plan_free(plan);
+    lyap_free(chosen);
+    return status;
+}
+
+enum lyap_status lyap_spectral_plan_first(const struct lyap_tensor_set *set,
+                                          struct lyap_spectral_plan **ret_plan)
+{
+    struct lyap_spectral_state state = { 0 };
+    enum lyap_status status = lyap_spectral_state_reserve(&state, set);
+    if (status == LYAP_OK)
+        status = lyap_spectral_state_plan(&state, ret_plan);
+    if (status == LYAP_OK)
+        (*ret_plan)->is_first = true;
+    lyap_spectral_state_release(&state);
+    return status;
+}

@@ -1,0 +1,71 @@
+/* spectral_state.h - what a run knows of the largest singular value of each weight: start vectors,
+ * the newest estimate, upper bounds and how far the weight moved since (SPEC 1.2).
+ *
+ * A bound at step s holds at t with the sum of |D|_F between added: `drift` is that running sum,
+ * and a bound remembers the drift at its step. Where a difference is not known the bounds are
+ * dropped. THREADS: one owner, the profile's. */
+#ifndef LYAP_SPECTRAL_STATE_H
+#define LYAP_SPECTRAL_STATE_H
+
+#include "lyap/declaration.h"
+#include "lyap/partial.h"
+#include "lyap/spectral_job.h"
+#include "spectral_view.h"
+
+/* Upper bound; NaN: none. */
+struct lyap_spectral_bound {
+    double value, drift;
+};
+
+struct lyap_spectral_tensor {
+    uint32_t rows, cols; /* rows 0: no matrix, or its vectors exceed the run's memory */
+    uint32_t block, block_max;
+    uint32_t visits;      /* since the start vectors */
+    uint32_t calm_visits; /* in a row with a small residual */
+    uint64_t version;     /* of v */
+    double *v;            /* owned; room for block_max x cols; NULL: not begun */
+    double drift;
+    double frobenius_cold; /* |W|_F of the cold start; NaN: none yet */
+    uint32_t gram_age;     /* snapshots since the Gram bound was asked for; UINT32_MAX: never */
+    bool is_cold;          /* a cold start is wanted */
+    struct lyap_spectral_bound upper, row_norm;
+    struct lyap_spectral_view view;
+};
+
+struct lyap_spectral_state {
+    uint32_t count;
+    struct lyap_spectral_tensor *tensors; /* owned; as declared */
+    uint32_t cursor;                      /* tensor that the next plan begins with */
+    uint32_t job_cursor;
+    uint64_t epoch;  /* changes when the drifts lose their meaning */
+    double elements; /* of all matrices */
+};
+
+/* Empty, count 0, until lyap_spectral_state_reserve. */
+void lyap_spectral_state_release(struct lyap_spectral_state *state);
+/* For the tensors of a set; what is known stays where they are as many with the same matrices.
+ * E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_spectral_state_reserve(struct lyap_spectral_state *state,
+                                                             const struct lyap_tensor_set *set);
+/* No difference connects what comes with what was: the bounds go, the vectors stay. */
+void lyap_spectral_state_unlink(struct lyap_spectral_state *state);
+
+/* One finite snapshot. `has_delta`: row delta_sq connects it with the one before. */
+void lyap_spectral_state_step(struct lyap_spectral_state *state, const struct lyap_partial *partial,
+                              bool has_delta);
+/* Takes the offer where it is the lower one at `drift`; NaN is none. */
+void lyap_spectral_bound_offer(struct lyap_spectral_bound *bound,
+                               const struct lyap_spectral_bound *offer, double drift);
+/* Long bounds that are due on the kept snapshot of `step`, the newest: the Gram bound of each
+ * weight after `every` snapshots (0: never), cold starts. NULL: none. E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_spectral_state_job(struct lyap_spectral_state *state,
+                                                         int64_t step, uint32_t every,
+                                                         struct lyap_spectral_job **ret_job);
+/* Takes what is done and still holds. */
+void lyap_spectral_state_result(struct lyap_spectral_state *state,
+                                const struct lyap_spectral_job *job);
+/* The next uploads' turn. E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_spectral_state_plan(struct lyap_spectral_state *state,
+                                                          struct lyap_spectral_plan **ret_plan);
+
+#endif
