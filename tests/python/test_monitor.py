@@ -152,13 +152,13 @@ class Declaration(Base):
             "name": "body.0", "tensor": "body.0.weight", "kind": "conv2d", "stride": 2,
             "padding": 1, "padding_mode": "zeros", "dilation": 1, "groups": 1, "input": [4, 4],
             "activation": "relu", "bias": "body.0.bias"})
-        self.assertEqual({name: layer["kind"] for name, layer in layers.items()}, {
-            "body.0": "conv2d", "body.2": "batchnorm", "encoder.self_attn": "attention",
-            "encoder.self_attn.out_proj": "linear", "encoder.linear1": "linear",
-            "encoder.linear2": "linear", "encoder.norm1": "layernorm",
-            "encoder.norm2": "layernorm", "head": "linear", "tied": "linear",
-            "unused": "linear", "encoder.attention_block": "residual",
-            "encoder.feed_forward_block": "residual"})
+        self.assertEqual([(name, layer["kind"]) for name, layer in layers.items()], [
+            ("body.0", "conv2d"), ("body.2", "batchnorm"), ("tied", "linear"),
+            ("head", "linear"), ("tied.block", "residual"), ("encoder.self_attn", "attention"),
+            ("encoder.attention_block", "residual"), ("encoder.norm1", "layernorm"),
+            ("encoder.linear1", "linear"), ("encoder.linear2", "linear"),
+            ("encoder.feed_forward_block", "residual"), ("encoder.norm2", "layernorm")])
+        self.assertEqual(layers["tied"]["tensor"], "head.weight")
         self.assertEqual(layers["encoder.norm1"]["eps"], 1e-5)
         self.assertEqual(layers["encoder.self_attn"]["heads"], 2)
         self.assertEqual(layers["encoder.feed_forward_block"]["inner"],

@@ -7,6 +7,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 import torch
 from torch import nn
 
+from . import graph
+
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 # torch.optim class -> declared type, and its constants as {declared name: (group key, index)}.
@@ -23,11 +25,6 @@ _OPTIMIZERS: Tuple[Tuple[str, str, Dict[str, Tuple[str, Optional[int]]]], ...] =
                             "eps": ("eps", None), "weight_decay": ("weight_decay", None)}),
 )
 _UNKNOWN_VARIANTS = ("maximize", "centered", "amsgrad")  # flags that change the update rule
-
-_ACTIVATIONS = {"ReLU": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "GELU": "gelu",
-                "SiLU": "silu", "Softplus": "softplus", "LeakyReLU": "leaky_relu",
-                "Identity": "identity"}
-
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The module itself under torch.compile, DataParallel and DistributedDataParallel."""
@@ -152,64 +149,41 @@ def tensors(named: Mapping[str, torch.Tensor]) -> List[Dict[str, Any]]:
 
 def layers(model: nn.Module, named: Mapping[str, torch.Tensor],
            inputs: Optional[Mapping[str, Sequence[int]]] = None) -> List[Dict[str, Any]]:
-    """The layers whose kind is known, with what the module tree tells: geometry of convolutions,
-    the activation that follows. Only neighbours in a Sequential (and the known activation of a
-    transformer block) count as following: elsewhere forward decides, which is not readable."""
+    """The layers in the order in which forward applies them, with activations, residual blocks and
+    the geometry of convolutions; `inputs` is what `input_sizes` found."""
     root = unwrap(model)
     names = {id(parameter): name for name, parameter in named.items()}
-    activations = _following(root)
-    result = []
-    for path, module in root.named_modules():
-        entry = _layer(module, (inputs or {}).get(path))
-        weight = getattr(module, "weight", None)
-        if weight is None:
-            weight = getattr(module, "in_proj_weight", None)
-        if entry is None or id(weight) not in names:
-            continue
-        entry.update(name=path or type(module).__name__, tensor=names[id(weight)])
-        bias = names.get(id(getattr(module, "bias", None)))
-        if bias and entry["kind"] not in ("embedding", "attention"):
-            entry["bias"] = bias
-        if path in activations:
-            entry["activation"] = activations[path]
-        result.append(entry)
-    return result + _residual_blocks(root, {entry["name"] for entry in result})
+
+    def describe(path: str, module: nn.Module) -> Optional[Dict[str, Any]]:
+        return _layer(module, (inputs or {}).get(path), names)
+    chain = graph.read(root, describe)
+    if chain is not None:
+        return chain
+    found = ((path or type(module).__name__, describe(path, module))
+             for path, module in root.named_modules())
+    return graph.fallback({path: entry for path, entry in found if entry})
 
 
-def _residual_blocks(root, declared):
-    """x + f(x) as torch's transformer layers have it; other modules hide their sums in forward."""
-    blocks = []
-    for path, module in root.named_modules():
-        if not isinstance(module, nn.TransformerEncoderLayer):
-            continue
-        prefix = path + "." if path else ""
-        for name, parts in (("attention", ("self_attn",)),
-                            ("feed_forward", ("linear1", "linear2"))):
-            inner = [prefix + part for part in parts]
-            if declared.issuperset(inner):
-                blocks.append({"name": prefix + name + "_block", "kind": "residual", "step": 1.0,
-                               "inner": inner})
-    return blocks
+def _layer(module, size, names):
+    """Kind, tensors and constants of a module whose parameters are all pushed; None for any other."""
+    entry = _kind_of(module, size)
+    if entry is None or any(id(parameter) not in names for parameter in module.parameters()):
+        return None  # a frozen or left-out tensor is not known to the daemon
+    attention = {"query": "q_proj_weight", "key": "k_proj_weight", "value": "v_proj_weight"}
+    roles = {"tensor": "weight", "bias": "bias"}
+    if entry["kind"] == "attention":
+        roles = dict(attention, tensor="in_proj_weight")
+        entry["output"] = names[id(module.out_proj.weight)]
+    elif entry["kind"] == "embedding":
+        roles = {"tensor": "weight"}
+    for key, attribute in roles.items():
+        name = names.get(id(getattr(module, attribute, None)))
+        if name:
+            entry[key] = name
+    return entry
 
 
-def _following(root):
-    found = {}
-    for path, module in root.named_modules():
-        children = list(module.named_children())
-        prefix = path + "." if path else ""
-        if isinstance(module, nn.Sequential):
-            for (name, _), (_, following) in zip(children, children[1:]):
-                kind = _ACTIVATIONS.get(type(following).__name__)
-                if kind and not (kind == "leaky_relu" and abs(following.negative_slope) > 1):
-                    found[prefix + name] = kind
-        if isinstance(module, (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)):
-            name = getattr(module.activation, "__name__", type(module.activation).__name__)
-            if name.lower() in ("relu", "gelu"):
-                found[prefix + "linear1"] = name.lower()
-    return found
-
-
-def _layer(module, size):
+def _kind_of(module, size):
     if isinstance(module, nn.Linear):
         return {"kind": "linear"}
     if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):

@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import torch
 
 from . import declare, http, wire
+from .activations import Activations
 from .capture import Capture
 from .probe import Pair, Probe, input_sizes
 from .run import Reply, declaration
@@ -38,7 +39,8 @@ class Monitor:
 
     def __init__(self, model: torch.nn.Module, optimizer: Any, *, url: Optional[str],
                  run: str, probe: Optional[Callable[[], torch.Tensor]], every: int,
-                 probe_every: int, probe_follow: bool, probe_mode: str, wait: bool,
+                 probe_every: int, probe_follow: bool, probe_mode: str,
+                 activations_every: Optional[int], wait: bool,
                  token: Optional[str],
                  include: Optional[Sequence[str]], exclude: Optional[Sequence[str]],
                  labels: Optional[Mapping[str, str]], spool: Optional[str],
@@ -47,7 +49,7 @@ class Monitor:
                  attempt_key: Optional[str], start_step: int, timeout: float, limits: Limits,
                  retention: Optional[str], data: Optional[str], windows: Optional[Sequence[int]],
                  cafile: Optional[str]):
-        _check(model, optimizer, run, every, probe_every)
+        _check(model, optimizer, run, every, probe_every, activations_every)
         for name, value in (("clip_norm", clip_norm), ("budget", budget)):
             if value is not None and not (isinstance(value, numbers.Real) and value > 0):
                 raise ValueError("%s must be positive, not %r" % (name, value))
@@ -89,9 +91,13 @@ class Monitor:
         self._sender: Optional[Sender] = None
         if self._is_passive:
             return
+        layers = self._layers(model, probe)
+        self._activations_every = activations_every
+        self._activations = (Activations(model, probe, layers)
+                             if probe is not None and layers and activations_every else None)
         fields = declaration(optimizer_fields,
                              declare.tensors(self._named) if not shards else None,
-                             self._layers(model, probe), labels, retention, data, windows)
+                             layers, labels, retention, data, windows)
         connection = http.Connection(url, token, timeout, cafile)
         self._sender = Sender(connection, run, fields, attempt_key=attempt_key, rank=rank or 0,
                               limits=limits, spool=spool, on_reply=_Weak(self, "_replied"),
@@ -207,6 +213,7 @@ class Monitor:
         started = time.perf_counter()
         self._started = started if self._started is None else self._started
         roles, extra = self._probe_roles(at)
+        roles.update(self._activation_roles(at))
         probed = time.perf_counter()
         item = self._snapshot(at, loss, roles, extra, values)
         self._sender.put(item)
@@ -361,6 +368,20 @@ class Monitor:
             roles["pair_y"] = dict(zip(names, pair.y))
         return roles, {"probe_loss": pair.loss}
 
+    def _activation_roles(self, at):
+        """Plain and perturbed activations of the probe batch, every `activations_every` steps."""
+        if self._activations is None or self._probe is None or at % self._activations_every:
+            return {}
+        try:
+            found = self._activations.measure()
+        except Exception as error:
+            self._sender.note("activations switched off: %r" % error)
+            self._activations = None
+            return {}
+        if found is None:
+            return {}
+        return {"act": found.act, "act_perturbed": found.act_perturbed, "gate": found.gate}
+
     def _is_probe_due(self, at):
         if self._every > 1 and at % self._every:
             return False  # the second of two: the step after it is not pushed
@@ -463,7 +484,7 @@ class _Weak:
             getattr(target, self._name)(*args)
 
 
-def _check(model, optimizer, run, every, probe_every):
+def _check(model, optimizer, run, every, probe_every, activations_every):
     if not isinstance(model, torch.nn.Module):
         raise TypeError("model must be a torch.nn.Module, not %s" % type(model).__name__)
     if not hasattr(optimizer, "param_groups"):
@@ -471,7 +492,10 @@ def _check(model, optimizer, run, every, probe_every):
                         % type(optimizer).__name__)
     if not isinstance(run, str) or not _NAME.fullmatch(run):
         raise ValueError("run= must be of 1 to 128 characters A-Z a-z 0-9 . _ -, not %r" % (run,))
-    for name, value in (("every", every), ("probe_every", probe_every)):
+    for name, value in (("every", every), ("probe_every", probe_every),
+                        ("activations_every", activations_every)):
+        if name == "activations_every" and value is None:
+            continue
         if not isinstance(value, int) or value < 1:
             raise ValueError("%s must be a whole number of steps, at least 1, not %r"
                              % (name, value))
@@ -491,7 +515,7 @@ def _is_replica(rank, shards):
 def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str] = None,
           probe: Optional[Callable[[], torch.Tensor]] = None, every: int = 1,
           probe_every: int = 5, probe_follow: bool = True, probe_mode: str = "auto",
-          wait: bool = False,
+          activations_every: Optional[int] = 50, wait: bool = False,
           token: Optional[str] = None, include: Optional[Sequence[str]] = None,
           exclude: Optional[Sequence[str]] = None, labels: Optional[Mapping[str, str]] = None,
           spool: Optional[str] = None, budget: Optional[float] = None,
@@ -509,6 +533,7 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
     every           push every step (1), or two steps in a row in every `every`
     probe_every     steps between probes; probe_follow: one more probe gradient on the next step
     probe_mode      exact (second derivatives), difference (of two gradients), auto
+    activations_every  steps between pushes of the probe's activations (needs probe); None: never
     wait            step waits for its answer, at most `timeout` seconds
     include, exclude  glob patterns over parameter names
     labels          of the run, {"team": "vision"}
@@ -523,7 +548,7 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
     """
     return Monitor(model, optimizer, url=url, run=run, probe=probe, every=every,
                    probe_every=probe_every, probe_follow=probe_follow, probe_mode=probe_mode,
-                   wait=wait, token=token,
+                   activations_every=activations_every, wait=wait, token=token,
                    include=include, exclude=exclude, labels=labels, spool=spool,
                    budget=budget, clip_norm=clip_norm, scaler=scaler, rank=rank, world=world,
                    shards=shards,

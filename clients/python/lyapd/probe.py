@@ -87,7 +87,7 @@ class Probe:
 
     def gradient(self) -> Pair:
         """Loss and gradient of the last probe's function at the present parameters."""
-        with _undisturbed(self._model, self._parameters), self._past_statistics():
+        with undisturbed(self._model, self._parameters), self._past_statistics():
             loss, gradient = self._evaluate(create_graph=False)
         return Pair(float(loss), [part.detach() for part in gradient])
 
@@ -105,7 +105,7 @@ class Probe:
         return self._measure(preconditioner)
 
     def _measure(self, preconditioner):
-        with _undisturbed(self._model, self._parameters):
+        with undisturbed(self._model, self._parameters):
             loss, gradient = self._evaluate(create_graph=self.mode == "exact")
             plain = Pair(float(loss), [part.detach() for part in gradient])
             norm = math.sqrt(dot(self._plain(), self._plain()))
@@ -241,7 +241,7 @@ class Probe:
         try:
             for parameter, part in zip(self._parameters, vector):
                 parameter.data.add_(part, alpha=length)
-            with _undisturbed(self._model, self._parameters):
+            with undisturbed(self._model, self._parameters):
                 _, moved = self._evaluate(create_graph=False)
         finally:
             for parameter, old in zip(self._parameters, kept):
@@ -286,7 +286,7 @@ def _ritz(basis, images, diagonal) -> Optional[List[float]]:
 
 
 @contextlib.contextmanager
-def _undisturbed(model, parameters):
+def undisturbed(model, parameters):
     """Eval mode (no dropout, batch norm reads its running statistics) and the same random numbers
     at every call; everything back as it was afterwards."""
     modules = [(module, module.training) for module in model.modules()]
@@ -346,7 +346,7 @@ def input_sizes(model: nn.Module, closure: Callable[[], Any]) -> Dict[str, List[
     if not handles:
         return sizes
     try:
-        with _undisturbed(model, list(root.parameters())), torch.no_grad():
+        with undisturbed(model, list(root.parameters())), torch.no_grad():
             closure()
     finally:
         for handle in handles:
