@@ -1,0 +1,246 @@
+/* Energies of optimizers on random quadratics, proximal steps, Ritz values (SPEC 2.2, 3). */
+#include <math.h>
+
+#include "lyap/energy.h"
+#include "lyap/ritz.h"
+#include "trials.h"
+
+enum { SIZE = 5, STEPS = 20, PAIRS = 4 };
+
+/* L = x'Hx/2 with H = diag(h): rotations change none of what is claimed. */
+struct bowl {
+    double h[SIZE], x[SIZE], ell, least;
+};
+
+static struct bowl random_bowl(struct random *random)
+{
+    struct bowl bowl = { .ell = 0, .least = INFINITY };
+    for (int i = 0; i < SIZE; i++) {
+        bowl.h[i] = exp(2 * random_normal(random));
+        bowl.x[i] = random_normal(random);
+        bowl.ell = fmax(bowl.ell, bowl.h[i]);
+        bowl.least = fmin(bowl.least, bowl.h[i]);
+    }
+    return bowl;
+}
+
+static double loss_of(const struct bowl *bowl)
+{
+    double loss = 0;
+    for (int i = 0; i < SIZE; i++)
+        loss += 0.5 * bowl->h[i] * bowl->x[i] * bowl->x[i];
+    return loss;
+}
+
+static double square(const double *x)
+{
+    double sum = 0;
+    for (int i = 0; i < SIZE; i++)
+        sum += x[i] * x[i];
+    return sum;
+}
+
+/* Heavy ball; beta 0: gradient descent. Returns the largest of one of the residuals. */
+static double largest_residual(struct random *random, double beta, double rate_of_limit,
+                               double (*residual)(const struct lyap_energy_terms *))
+{
+    struct bowl bowl = random_bowl(random);
+    const double lr = rate_of_limit * 2 * (1 - beta) / bowl.ell;
+    double d[SIZE] = { 0 }, largest = -INFINITY;
+    for (int t = 0; t < STEPS; t++) {
+        struct lyap_energy_input in = { .loss0 = loss_of(&bowl),
+                                        .before_sq = square(d),
+                                        .lr0 = lr,
+                                        .lr1 = lr,
+                                        .beta = beta,
+                                        .ell = bowl.ell };
+        double g[SIZE];
+        for (int i = 0; i < SIZE; i++) {
+            g[i] = bowl.h[i] * bowl.x[i];
+            d[i] = beta * d[i] - lr * g[i];
+            in.work0 += g[i] * d[i];
+            bowl.x[i] += d[i];
+        }
+        in.grad0_sq = square(g);
+        in.delta_sq = square(d);
+        in.loss1 = loss_of(&bowl);
+        const struct lyap_energy_terms terms =
+            beta > 0 ? lyap_energy_heavy_ball(&in) : lyap_energy_gd(&in);
+        largest = fmax(largest, residual(&terms));
+    }
+    return largest;
+}
+
+static struct sides gd_dissipates(struct random *random)
+{
+    const double rate = random_uniform(random);
+    return (struct sides){ largest_residual(random, 0, rate, lyap_energy_dissipation), 0 };
+}
+
+static struct sides gd_is_smooth(struct random *random)
+{
+    const double rate = 3 * random_uniform(random);
+    return (struct sides){ largest_residual(random, 0, rate, lyap_energy_smoothness), 0 };
+}
+
+static struct sides ball_dissipates(struct random *random)
+{
+    const double beta = 0.05 + 0.9 * random_uniform(random), rate = random_uniform(random);
+    return (struct sides){ largest_residual(random, beta, rate, lyap_energy_dissipation), 0 };
+}
+
+static struct sides ball_is_smooth(struct random *random)
+{
+    const double beta = 0.05 + 0.9 * random_uniform(random), rate = 30 * random_uniform(random);
+    return (struct sides){ largest_residual(random, beta, rate, lyap_energy_smoothness), 0 };
+}
+
+/* Past the limit the leading mode grows: the residual must say so once it leads. */
+static struct sides diverging_is_seen(struct random *random)
+{
+    struct bowl bowl = random_bowl(random);
+    const double lr = (2.1 + random_uniform(random)) / bowl.ell;
+    double residual = 0;
+    for (int t = 0; t < 400 && loss_of(&bowl) < 1e200; t++) {
+        struct lyap_energy_input in = { .loss0 = loss_of(&bowl), .lr1 = lr, .ell = bowl.ell };
+        for (int i = 0; i < SIZE; i++) {
+            const double g = bowl.h[i] * bowl.x[i], d = -lr * g;
+            in.work0 += g * d;
+            in.delta_sq += d * d;
+            bowl.x[i] += d;
+        }
+        in.loss1 = loss_of(&bowl);
+        const struct lyap_energy_terms terms = lyap_energy_gd(&in);
+        residual = lyap_energy_dissipation(&terms);
+    }
+    return (struct sides){ 0, residual };
+}
+
+/* Adam with a fixed P-smoothness: ell in the norm of each step's P. */
+static struct sides adam_is_smooth(struct random *random)
+{
+    struct bowl bowl = random_bowl(random);
+    const double b1 = 0.9, b2 = 0.999, eps = 1e-8, eta = exp(random_normal(random)) * 0.05;
+    double m[SIZE] = { 0 }, v[SIZE] = { 0 }, d[SIZE] = { 0 }, p[SIZE], before[SIZE];
+    double largest = -INFINITY, lr0 = eta;
+    for (int t = 1; t <= STEPS; t++) {
+        struct lyap_energy_input in = { .loss0 = loss_of(&bowl), .beta = b1, .lr0 = lr0 };
+        in.lr1 = eta / (1 - pow(b1, t));
+        for (int i = 0; i < SIZE; i++) {
+            const double g = bowl.h[i] * bowl.x[i];
+            m[i] = b1 * m[i] + (1 - b1) * g;
+            v[i] = b2 * v[i] + (1 - b2) * g * g;
+            before[i] = t > 1 ? p[i] : 0;
+            p[i] = sqrt(v[i] / (1 - pow(b2, t))) + eps;
+            in.before_sq += before[i] * d[i] * d[i];
+            d[i] = -in.lr1 * m[i] / p[i];
+            in.delta_sq += p[i] * d[i] * d[i];
+            in.delta_p_before += before[i] * d[i] * d[i];
+            in.work0 += g * d[i];
+            in.ell = fmax(in.ell, bowl.h[i] / p[i]);
+            bowl.x[i] += d[i];
+        }
+        in.loss1 = loss_of(&bowl);
+        if (t > 1) {
+            const struct lyap_energy_terms terms = lyap_energy_adam(&in);
+            largest = fmax(largest, lyap_energy_smoothness(&terms));
+        }
+        lr0 = in.lr1;
+    }
+    return (struct sides){ largest, 0 };
+}
+
+/* ---- proximal gradient with lambda |x|_1 on a separable bowl ---- */
+
+struct prox_step {
+    double decrease, error, ell_lr; /* a eta, b eta, eta ell */
+};
+
+static struct prox_step prox_step(struct random *random)
+{
+    struct bowl bowl = random_bowl(random);
+    const double lr = 2 * random_uniform(random) / bowl.ell, lambda = random_uniform(random);
+    double before = loss_of(&bowl), after, w_sq = 0, delta_sq = 0;
+    for (int i = 0; i < SIZE; i++)
+        before += lambda * fabs(bowl.x[i]);
+    for (int i = 0; i < SIZE; i++) {
+        const double moved = bowl.x[i] * (1 - lr * bowl.h[i]);
+        const double next = copysign(fmax(fabs(moved) - lr * lambda, 0), moved);
+        const double d = next - bowl.x[i], w = bowl.h[i] * d - d / lr;
+        w_sq += w * w;
+        delta_sq += d * d;
+        bowl.x[i] = next;
+    }
+    after = loss_of(&bowl);
+    for (int i = 0; i < SIZE; i++)
+        after += lambda * fabs(bowl.x[i]);
+    const struct lyap_energy_h1h2 h = lyap_energy_h1h2(before, after, sqrt(w_sq), delta_sq, lr);
+    return (struct prox_step){ h.decrease, h.error, lr * bowl.ell };
+}
+
+static struct sides prox_decreases(struct random *random)
+{
+    const struct prox_step step = prox_step(random);
+    return (struct sides){ 1 - 0.5 * step.ell_lr, step.decrease };
+}
+
+static struct sides prox_error(struct random *random)
+{
+    const struct prox_step step = prox_step(random);
+    return (struct sides){ step.error, 1 + step.ell_lr };
+}
+
+/* ---- Ritz values of exact pairs y = H s ---- */
+
+static struct lyap_ritz random_ritz(struct random *random, const struct bowl *bowl)
+{
+    double s[PAIRS][SIZE], sg[PAIRS * PAIRS], yg[PAIRS * PAIRS], zg[PAIRS * PAIRS];
+    struct lyap_ritz ritz;
+    for (int i = 0; i < PAIRS; i++)
+        random_normals(random, s[i], SIZE);
+    for (int i = 0; i < PAIRS; i++)
+        for (int j = 0; j < PAIRS; j++) {
+            double ss = 0, sy = 0, yy = 0;
+            for (int k = 0; k < SIZE; k++) {
+                const double y = bowl->h[k] * s[j][k];
+                ss += s[i][k] * s[j][k];
+                sy += s[i][k] * y;
+                yy += bowl->h[k] * s[i][k] * y;
+            }
+            sg[i * PAIRS + j] = ss;
+            yg[i * PAIRS + j] = sy;
+            zg[i * PAIRS + j] = yy;
+        }
+    must(lyap_ritz_compute(PAIRS, sg, yg, zg, LYAP_RITZ_TOLERANCE, &ritz) == LYAP_OK, "ritz");
+    return ritz;
+}
+
+static struct sides ritz_below(struct random *random)
+{
+    const struct bowl bowl = random_bowl(random);
+    return (struct sides){ random_ritz(random, &bowl).values[0], bowl.ell };
+}
+
+static struct sides ritz_certificate(struct random *random)
+{
+    const struct bowl bowl = random_bowl(random);
+    const struct lyap_ritz ritz = random_ritz(random, &bowl);
+    double nearest = INFINITY;
+    for (int i = 0; i < SIZE; i++)
+        nearest = fmin(nearest, fabs(bowl.h[i] - ritz.values[0]));
+    return (struct sides){ nearest, ritz.residuals[0] };
+}
+
+const struct trial energy_trials[] = {
+    { "GD below its limit: dissipation residual <= 0", "3.2", gd_dissipates },
+    { "GD at any rate: smoothness residual <= 0", "3.0", gd_is_smooth },
+    { "GD past its limit: dissipation residual > 0 once the mode leads", "3.0", diverging_is_seen },
+    { "heavy ball below 2(1-beta)/ell: dissipation residual <= 0", "3.3", ball_dissipates },
+    { "heavy ball at any rate: smoothness residual <= 0", "3.3", ball_is_smooth },
+    { "Adam with changing P: smoothness residual <= 0", "3.4", adam_is_smooth },
+    { "proximal l1: a eta >= 1 - eta ell/2", "3.5", prox_decreases },
+    { "proximal l1: b eta <= 1 + eta ell", "3.5", prox_error },
+    { "top Ritz value <= largest eigenvalue", "2.2", ritz_below },
+    { "an eigenvalue within the Ritz residual", "2.2", ritz_certificate },
+};
+const uint32_t energy_trial_count = sizeof energy_trials / sizeof *energy_trials;

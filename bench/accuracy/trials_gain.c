@@ -1,0 +1,307 @@
+/* Bounds of singular values, convolutions, residual blocks, norms, networks (SPEC 1). */
+#include <math.h>
+#include <string.h>
+
+#include "lyap/activation.h"
+#include "lyap/conv.h"
+#include "lyap/layer.h"
+#include "lyap/residual.h"
+#include "lyap/spectral.h"
+#include "trials.h"
+
+enum { SIDE = 12, ELEMENTS = SIDE * SIDE, OPERATOR_MAX = 1 << 16 };
+
+static struct lyap_spectral_matrix random_matrix(struct random *random, double *values)
+{
+    const struct lyap_spectral_matrix w = { values, random_count(random, SIDE),
+                                            random_count(random, SIDE) };
+    random_normals(random, values, w.rows * w.cols);
+    return w;
+}
+
+static double norm_of(const struct lyap_spectral_matrix *w)
+{
+    return exact_norm(w->values, w->rows, w->cols);
+}
+
+static struct sides power_below(struct random *random)
+{
+    double values[ELEMENTS], v[SIDE * LYAP_SPECTRAL_BLOCK_MAX];
+    const struct lyap_spectral_matrix w = random_matrix(random, values);
+    const uint32_t block = lyap_spectral_block(w.rows, w.cols, LYAP_SPECTRAL_BLOCK);
+    struct lyap_spectral_estimate found;
+    must(lyap_spectral_start(random_bits(random), w.cols, block, v) == LYAP_OK, "start");
+    must(lyap_spectral_power(&w, block, 1, v, &found) == LYAP_OK, "power");
+    return (struct sides){ found.sigma, norm_of(&w) };
+}
+
+static struct sides stream_below(struct random *random)
+{
+    double values[ELEMENTS], v[SIDE * LYAP_SPECTRAL_BLOCK_MAX], sigma;
+    double z[SIDE * LYAP_SPECTRAL_BLOCK_MAX] = { 0 };
+    const struct lyap_spectral_matrix w = random_matrix(random, values);
+    const uint32_t block = lyap_spectral_block(w.rows, w.cols, LYAP_SPECTRAL_BLOCK);
+    must(lyap_spectral_start(random_bits(random), w.cols, block, v) == LYAP_OK, "start");
+    lyap_spectral_add(&w, block, v, z);
+    must(lyap_spectral_stream(w.cols, block, z, v, &sigma) == LYAP_OK, "stream");
+    return (struct sides){ sigma, norm_of(&w) };
+}
+
+static struct sides gram_above(struct random *random)
+{
+    double values[ELEMENTS], upper;
+    const struct lyap_spectral_matrix w = random_matrix(random, values);
+    must(lyap_spectral_gram_upper(&w, LYAP_SPECTRAL_SQUARINGS, &upper) == LYAP_OK, "gram");
+    return (struct sides){ norm_of(&w), upper };
+}
+
+static struct sides cheap_above(struct random *random)
+{
+    double values[ELEMENTS], upper;
+    const struct lyap_spectral_matrix w = random_matrix(random, values);
+    must(lyap_spectral_cheap_upper(&w, &upper) == LYAP_OK, "cheap");
+    return (struct sides){ norm_of(&w), upper };
+}
+
+static struct sides increment_above(struct random *random)
+{
+    enum { STEPS = 5 };
+    double values[ELEMENTS], upper, increments[STEPS];
+    const struct lyap_spectral_matrix w = random_matrix(random, values);
+    must(lyap_spectral_gram_upper(&w, LYAP_SPECTRAL_SQUARINGS, &upper) == LYAP_OK, "gram");
+    for (int t = 0; t < STEPS; t++) {
+        double sq = 0;
+        for (uint32_t i = 0; i < w.rows * w.cols; i++) {
+            const double d = 0.1 * random_normal(random);
+            values[i] += d;
+            sq += d * d;
+        }
+        increments[t] = sqrt(sq);
+    }
+    return (struct sides){ norm_of(&w), lyap_spectral_upper_after(upper, increments, STEPS) };
+}
+
+/* ---- convolutions, written out as matrices ---- */
+
+struct image {
+    struct lyap_conv conv;
+    uint32_t side[2], padding[2];
+};
+
+static struct image random_image(struct random *random, double *kernel, bool is_strided)
+{
+    struct image image = { .side = { 2 + random_count(random, 4), 2 + random_count(random, 4) } };
+    struct lyap_conv *c = &image.conv;
+    c->kernel = kernel;
+    c->groups = random_count(random, 2);
+    c->out = c->groups * random_count(random, 2);
+    c->in = c->groups * random_count(random, 2);
+    for (int axis = 0; axis < 2; axis++) {
+        c->size[axis] = random_count(random, 3);
+        c->stride[axis] = is_strided ? random_count(random, 3) : 1;
+        c->dilation[axis] = random_count(random, 2);
+        const uint32_t width = (c->size[axis] - 1) * c->dilation[axis];
+        image.padding[axis] = width; /* some output whatever the side */
+    }
+    random_normals(random, kernel, c->out * (c->in / c->groups) * c->size[0] * c->size[1]);
+    return image;
+}
+
+/* One output row of the operator. */
+static void write_row(const struct image *image, uint32_t o, const uint32_t at[2], double *row)
+{
+    const struct lyap_conv *c = &image->conv;
+    const uint32_t in_each = c->in / c->groups, out_each = c->out / c->groups;
+    const uint32_t taps = c->size[0] * c->size[1];
+    for (uint32_t k = 0; k < in_each * taps; k++) {
+        const uint32_t channel = o / out_each * in_each + k / taps;
+        const int64_t p = (int64_t)at[0] * c->stride[0] +
+                          (int64_t)(k / c->size[1] % c->size[0]) * c->dilation[0] -
+                          image->padding[0];
+        const int64_t q = (int64_t)at[1] * c->stride[1] +
+                          (int64_t)(k % c->size[1]) * c->dilation[1] - image->padding[1];
+        if (p >= 0 && p < image->side[0] && q >= 0 && q < image->side[1])
+            row[(channel * image->side[0] + (uint64_t)p) * image->side[1] + (uint64_t)q] +=
+                c->kernel[(uint64_t)o * in_each * taps + k];
+    }
+}
+
+static double operator_norm(const struct image *image)
+{
+    static double matrix[OPERATOR_MAX];
+    const struct lyap_conv *c = &image->conv;
+    uint32_t out[2];
+    for (int axis = 0; axis < 2; axis++)
+        out[axis] = (image->side[axis] + 2 * image->padding[axis] -
+                     (c->size[axis] - 1) * c->dilation[axis] - 1) /
+                        c->stride[axis] +
+                    1;
+    const uint32_t inputs = c->in * image->side[0] * image->side[1];
+    const uint32_t outputs = c->out * out[0] * out[1];
+    must((uint64_t)inputs * outputs <= OPERATOR_MAX, "operator size");
+    memset(matrix, 0, sizeof *matrix * inputs * outputs);
+    uint32_t row = 0;
+    for (uint32_t o = 0; o < c->out; o++)
+        for (uint32_t y = 0; y < out[0]; y++)
+            for (uint32_t x = 0; x < out[1]; x++)
+                write_row(image, o, (const uint32_t[]){ y, x }, matrix + inputs * row++);
+    return exact_norm(matrix, outputs, inputs);
+}
+
+static struct sides reshape_above(struct random *random)
+{
+    double kernel[256], upper;
+    const struct image image = random_image(random, kernel, true);
+    must(lyap_conv_reshape_upper(&image.conv, &upper) == LYAP_OK, "reshape");
+    return (struct sides){ operator_norm(&image), upper };
+}
+
+static struct sides torus_above(struct random *random)
+{
+    double kernel[256], upper;
+    const struct image image = random_image(random, kernel, true);
+    must(lyap_conv_zero_upper(&image.conv, image.side[0], image.side[1], &upper) == LYAP_OK,
+         "torus");
+    return (struct sides){ operator_norm(&image), upper };
+}
+
+/* ---- residual blocks ---- */
+
+/* A square matrix with a negative logarithmic norm in half of the draws. */
+static uint32_t random_square(struct random *random, double *a)
+{
+    const uint32_t n = random_count(random, SIDE);
+    const double shift = random_uniform(random) < 0.5 ? 4 : 0;
+    for (uint32_t i = 0; i < n * n; i++)
+        a[i] = random_normal(random) / sqrt(n) - (i % (n + 1) == 0 ? shift : 0);
+    return n;
+}
+
+static double stepped_norm(uint32_t n, const double *a, double h)
+{
+    double m[ELEMENTS];
+    for (uint32_t i = 0; i < n * n; i++)
+        m[i] = h * a[i] + (i % (n + 1) == 0);
+    return exact_norm(m, n, n);
+}
+
+static struct sides block_gain(struct random *random)
+{
+    double a[ELEMENTS];
+    const uint32_t n = random_square(random, a);
+    const double h = 2 * random_uniform(random);
+    struct lyap_residual_bounds bounds;
+    must(lyap_residual_constant(&(struct lyap_spectral_matrix){ a, n, n }, &bounds) == LYAP_OK,
+         "bounds");
+    return (struct sides){ stepped_norm(n, a, h), lyap_residual_gain(h, &bounds) };
+}
+
+static struct sides block_contracts(struct random *random)
+{
+    double a[ELEMENTS];
+    struct lyap_residual_bounds bounds;
+    uint32_t n;
+    do { /* until a block can be certified at all */
+        n = random_square(random, a);
+        must(lyap_residual_constant(&(struct lyap_spectral_matrix){ a, n, n }, &bounds) == LYAP_OK,
+             "bounds");
+    } while (!(bounds.log_norm < 0));
+    const double h = random_uniform(random) * lyap_residual_cfl(&bounds);
+    return (struct sides){ stepped_norm(n, a, h), 1 };
+}
+
+static struct sides symmetric_block(struct random *random)
+{
+    double values[ELEMENTS], a[ELEMENTS] = { 0 };
+    const struct lyap_spectral_matrix w = random_matrix(random, values);
+    const double h = random_uniform(random);
+    for (uint32_t k = 0; k < w.rows; k++) {
+        const double gate = random_uniform(random);
+        for (uint32_t i = 0; i < w.cols; i++)
+            for (uint32_t j = 0; j < w.cols; j++)
+                a[i * w.cols + j] -= gate * values[k * w.cols + i] * values[k * w.cols + j];
+    }
+    return (struct sides){ stepped_norm(w.cols, a, h),
+                           lyap_residual_symmetric_gain(h, 1, norm_of(&w)) };
+}
+
+static struct sides gated_block(struct random *random)
+{
+    double a[ELEMENTS], largest = 0;
+    const uint32_t n = random_square(random, a);
+    const double h = 2 * random_uniform(random);
+    for (uint32_t i = 0; i < n; i++) {
+        const double gate = random_uniform(random);
+        double sum = 0;
+        for (uint32_t j = 0; j < n; j++)
+            sum += fabs(h * gate * a[i * n + j] + (i == j));
+        largest = fmax(largest, sum);
+    }
+    return (struct sides){ largest, lyap_residual_gated_gain_inf(n, a, h, 1) };
+}
+
+/* ---- norms and whole networks ---- */
+
+/* |J|_2 of a layer norm at one token: diag(gamma) (I - 11'/n - zz'/n) / sqrt(v + eps). */
+static struct sides token_norm(struct random *random)
+{
+    double token[SIDE], gamma[SIDE], j[ELEMENTS], gain, mean = 0, variance = 0;
+    const uint32_t n = 1 + random_count(random, SIDE - 1);
+    const double eps = 1e-5;
+    random_normals(random, token, n);
+    random_normals(random, gamma, n);
+    for (uint32_t i = 0; i < n; i++)
+        mean += token[i] / n;
+    for (uint32_t i = 0; i < n; i++)
+        variance += (token[i] - mean) * (token[i] - mean) / n;
+    const double scale = sqrt(variance + eps);
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < n; k++)
+            j[i * n + k] =
+                gamma[i] / scale *
+                ((i == k) - 1.0 / n - (token[i] - mean) * (token[k] - mean) / (n * scale * scale));
+    const struct lyap_layer_norm norm = { gamma, eps, false };
+    must(lyap_layer_norm_gain(&norm, &(struct lyap_spectral_matrix){ token, 1, n }, &gain) ==
+             LYAP_OK,
+         "norm");
+    return (struct sides){ exact_norm(j, n, n), gain };
+}
+
+/* Jacobian of W2 tanh(W1 x) at a random point against the product of the norms. */
+static struct sides product_bound(struct random *random)
+{
+    double first[ELEMENTS], second[ELEMENTS], j[ELEMENTS] = { 0 }, gate[SIDE];
+    const uint32_t in = random_count(random, SIDE), mid = random_count(random, SIDE),
+                   out = random_count(random, SIDE);
+    random_normals(random, first, mid * in);
+    random_normals(random, second, out * mid);
+    for (uint32_t k = 0; k < mid; k++) {
+        const double t = tanh(random_normal(random));
+        gate[k] = 1 - t * t;
+    }
+    for (uint32_t i = 0; i < out; i++)
+        for (uint32_t k = 0; k < mid; k++)
+            for (uint32_t l = 0; l < in; l++)
+                j[i * in + l] += second[i * mid + k] * gate[k] * first[k * in + l];
+    const double gains[] = { exact_norm(first, mid, in),
+                             lyap_activation_lipschitz(LYAP_ACTIVATION_TANH),
+                             exact_norm(second, out, mid) };
+    return (struct sides){ exact_norm(j, out, in), exp(lyap_layer_log_product(gains, 3)) };
+}
+
+const struct trial gain_trials[] = {
+    { "block power iteration <= sigma_1", "1.2", power_below },
+    { "streamed iteration <= sigma_1", "1.2", stream_below },
+    { "sigma_1 <= Gram bound", "1.2", gram_above },
+    { "sigma_1 <= min(Frobenius, sqrt(1-norm inf-norm))", "1.2", cheap_above },
+    { "sigma_1 after five steps <= bound + their Frobenius norms", "1.2", increment_above },
+    { "convolution (groups, stride, dilation) <= reshape bound", "1.3", reshape_above },
+    { "convolution (groups, stride, dilation) <= torus bound", "1.3", torus_above },
+    { "\\|I + hA\\| <= sqrt(1 + 2h mu + h^2 L^2)", "1.4", block_gain },
+    { "\\|I + hA\\| <= 1 for h <= -2 mu/L^2", "1.4", block_contracts },
+    { "\\|I - hW'DW\\| <= max(1, h \\|W\\|^2 - 1)", "1.4", symmetric_block },
+    { "\\|I + hDA\\|_inf <= the gated bound", "1.4", gated_block },
+    { "layer norm's Jacobian at a token <= its local gain", "1.5", token_norm },
+    { "Jacobian of W2 tanh(W1 x) <= product bound", "1.1", product_bound },
+};
+const uint32_t gain_trial_count = sizeof gain_trials / sizeof *gain_trials;
