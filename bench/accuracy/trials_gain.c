@@ -37,21 +37,22 @@ static struct sides power_below(struct random *random)
 
 static struct sides stream_below(struct random *random)
 {
-    double values[ELEMENTS], v[SIDE * LYAP_SPECTRAL_BLOCK_MAX], sigma;
+    double values[ELEMENTS], v[SIDE * LYAP_SPECTRAL_BLOCK_MAX];
+    struct lyap_spectral_estimate found;
     double z[SIDE * LYAP_SPECTRAL_BLOCK_MAX] = { 0 };
     const struct lyap_spectral_matrix w = random_matrix(random, values);
     const uint32_t block = lyap_spectral_block(w.rows, w.cols, LYAP_SPECTRAL_BLOCK);
     must(lyap_spectral_start(random_bits(random), w.cols, block, v) == LYAP_OK, "start");
     lyap_spectral_add(&w, block, v, z);
-    must(lyap_spectral_stream(w.cols, block, z, v, &sigma) == LYAP_OK, "stream");
-    return (struct sides){ sigma, norm_of(&w) };
+    must(lyap_spectral_stream(w.cols, block, z, v, &found) == LYAP_OK, "stream");
+    return (struct sides){ found.sigma, norm_of(&w) };
 }
 
 static struct sides gram_above(struct random *random)
 {
     double values[ELEMENTS], upper;
     const struct lyap_spectral_matrix w = random_matrix(random, values);
-    must(lyap_spectral_gram_upper(&w, LYAP_SPECTRAL_SQUARINGS, &upper) == LYAP_OK, "gram");
+    must(lyap_spectral_gram_upper(&w, LYAP_SPECTRAL_SQUARINGS, NULL, &upper) == LYAP_OK, "gram");
     return (struct sides){ norm_of(&w), upper };
 }
 
@@ -68,7 +69,7 @@ static struct sides increment_above(struct random *random)
     enum { STEPS = 5 };
     double values[ELEMENTS], upper, increments[STEPS];
     const struct lyap_spectral_matrix w = random_matrix(random, values);
-    must(lyap_spectral_gram_upper(&w, LYAP_SPECTRAL_SQUARINGS, &upper) == LYAP_OK, "gram");
+    must(lyap_spectral_gram_upper(&w, LYAP_SPECTRAL_SQUARINGS, NULL, &upper) == LYAP_OK, "gram");
     for (int t = 0; t < STEPS; t++) {
         double sq = 0;
         for (uint32_t i = 0; i < w.rows * w.cols; i++) {
