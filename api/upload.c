@@ -137,7 +137,7 @@ static enum lyap_status on_snapshot(void *ctx, struct lyap_snapshot *snapshot,
     enum lyap_status status = admit(upload, snapshot, entries, entry_count, &admission, reterr);
     if (status != LYAP_OK || entry_count == 0)
         goto out;
-    status = lyap_wire_resolve(entries, entry_count, snapshot, &admission.intake.declaration->set,
+    status = lyap_wire_resolve(entries, entry_count, snapshot, admission.intake.declaration,
                                &resolved, reterr);
     if (status != LYAP_OK) {
         lyap_memory_free(admission.intake.take_recycled);

@@ -71,6 +71,7 @@ void lyap_intake_free(struct lyap_intake *intake)
     for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++)
         lyap_sketch_release(&intake->sketches[i]);
     lyap_partial_release(&intake->partial);
+    lyap_acts_free(intake->acts);
     lyap_memory_free(intake->memory);
     lyap_memory_free(intake->config.take_recycled);
     lyap_free_aligned(intake->row_wide);

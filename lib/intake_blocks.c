@@ -194,7 +194,7 @@ static const struct {
     [LYAP_ROLE_PAIR_Y] = { false, true, 0, LYAP_SKETCH_PAIR_Y },
 };
 
-bool lyap_intake_is_ignored(enum lyap_role role)
+bool lyap_intake_is_act(enum lyap_role role)
 {
     return role == LYAP_ROLE_ACT || role == LYAP_ROLE_ACT_PERTURBED || role == LYAP_ROLE_GATE;
 }
@@ -284,6 +284,10 @@ static void block_arrived(struct lyap_intake *intake, struct lyap_intake_array *
                           uint64_t first, uint64_t count, const unsigned char *bytes)
 {
     const uint32_t index = array->entry.tensor;
+    if (lyap_intake_is_act(array->entry.what)) {
+        lyap_acts_block(intake, array, first, count, bytes);
+        return;
+    }
     struct lyap_intake_tensor *tensor = &intake->tensors[index];
     role_block(intake, array, first, count, bytes);
     lyap_intake_spectral_block(intake, array, bytes, count * lyap_dtype_bytes(array->entry.dtype));
@@ -294,8 +298,12 @@ static void block_arrived(struct lyap_intake *intake, struct lyap_intake_array *
 static void open_entry(struct lyap_intake *intake)
 {
     const struct lyap_intake_array *array = &intake->arrays[intake->open];
-    if (intake->is_partial_grade || lyap_intake_is_ignored(array->entry.what))
+    if (intake->is_partial_grade)
         return;
+    if (lyap_intake_is_act(array->entry.what)) {
+        lyap_acts_open(intake, array);
+        return;
+    }
     lyap_moment_reset(&intake->moments);
     lyap_intake_spectral_open(intake, array);
     const struct lyap_intake_tensor *tensor = &intake->tensors[array->entry.tensor];
@@ -307,8 +315,12 @@ static void close_entry(struct lyap_intake *intake)
 {
     const struct lyap_intake_array *array = &intake->arrays[intake->open];
     intake->open++;
-    if (intake->is_partial_grade || lyap_intake_is_ignored(array->entry.what))
+    if (intake->is_partial_grade)
         return;
+    if (lyap_intake_is_act(array->entry.what)) {
+        lyap_acts_close(intake, array);
+        return;
+    }
     const uint32_t index = array->entry.tensor;
     const struct lyap_intake_tensor *tensor = &intake->tensors[index];
     if (outputs[array->entry.what].has_moments)
@@ -361,7 +373,7 @@ void lyap_intake_bytes(struct lyap_intake *intake, uint32_t index, const void *b
         struct lyap_intake_array *array = &intake->arrays[index];
         assert(length <= array->bytes - array->done);
         uint64_t taken = length;
-        if (!intake->is_partial_grade && !lyap_intake_is_ignored(array->entry.what)) {
+        if (!intake->is_partial_grade) {
             taken = take_block(intake, array, next, length);
         } else {
             if (array->store)

@@ -143,7 +143,7 @@ static enum lyap_status lay_hold(struct lyap_intake *intake)
         uint32_t waiting = 0;
         for (uint32_t e = 0; e < intake->array_count; e++) {
             struct lyap_intake_array *array = &intake->arrays[e];
-            if (lyap_intake_is_ignored(array->entry.what))
+            if (lyap_intake_is_act(array->entry.what))
                 continue;
             const struct lyap_intake_tensor *tensor = &intake->tensors[array->entry.tensor];
             waiting += tensor->first_entry == e + 1;

@@ -54,7 +54,7 @@ static enum lyap_status index_entries(struct lyap_intake *intake, struct lyap_er
     for (uint32_t i = 0; i < intake->array_count; i++) {
         const struct lyap_intake_entry *entry = &intake->arrays[i].entry;
         assert(entry->what < LYAP_ROLE_COUNT);
-        if (lyap_intake_is_ignored((enum lyap_role)entry->what))
+        if (lyap_intake_is_act((enum lyap_role)entry->what))
             continue;
         assert(entry->tensor < intake->tensor_count);
         struct lyap_intake_tensor *tensor = &intake->tensors[entry->tensor];
@@ -121,7 +121,7 @@ static enum lyap_status check_counts(struct lyap_intake *intake, struct lyap_err
 {
     for (uint32_t i = 0; i < intake->array_count; i++) {
         const struct lyap_intake_entry *entry = &intake->arrays[i].entry;
-        if (lyap_intake_is_ignored((enum lyap_role)entry->what))
+        if (lyap_intake_is_act((enum lyap_role)entry->what))
             continue;
         struct lyap_intake_tensor *tensor = &intake->tensors[entry->tensor];
         const struct lyap_intake_entry *first = &intake->arrays[tensor->first_entry - 1].entry;
@@ -235,6 +235,9 @@ static enum lyap_status plan_full(struct lyap_intake *intake, struct lyap_error 
     }
     if (check_set(intake, reterr) != LYAP_OK)
         return LYAP_E_TENSOR_SET;
+    const enum lyap_status status = lyap_acts_plan(intake, reterr);
+    if (status != LYAP_OK)
+        return status;
     match_previous(intake);
     set_seeds(intake);
     set_units(intake);

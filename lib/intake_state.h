@@ -75,6 +75,7 @@ struct lyap_intake_array {
     uint64_t bytes, done;
     unsigned char *store; /* where all its bytes go; NULL: block by block through the staging */
     bool has_nonfinite;
+    uint64_t samples, width; /* of activations: first and last extent */
 };
 
 /* Arrays of one chunk, widened or computed. */
@@ -121,6 +122,7 @@ struct lyap_intake {
     struct lyap_partial partial;        /* owned */
     struct lyap_sketch sketches[LYAP_SKETCH_COUNT];
     bool is_partial_grade, has_role[LYAP_ROLE_COUNT], has_nonfinite;
+    struct lyap_intake_acts *acts; /* owned; NULL: no activations in the body */
     bool is_clip_late; /* the clip coefficient follows from this upload's own gradient */
 
     struct lyap_moment_total moments;       /* of the open entry */
@@ -154,7 +156,17 @@ uint32_t lyap_intake_product_rows(const struct lyap_intake *intake, uint32_t ind
 
 /* layout: what is stored where, and which rows and sketches come out. E_NOMEM. */
 enum lyap_status lyap_intake_layout(struct lyap_intake *intake);
-bool lyap_intake_is_ignored(enum lyap_role role);
+/* Activations and gates belong to layers, and have no products. */
+bool lyap_intake_is_act(enum lyap_role role);
+
+/* acts: those of the layers. E_INVALID, E_CONTRADICTION, E_NOMEM. */
+enum lyap_status lyap_acts_plan(struct lyap_intake *intake, struct lyap_error *reterr);
+void lyap_acts_free(struct lyap_intake_acts *acts); /* NULL: nothing */
+void lyap_acts_open(struct lyap_intake *intake, const struct lyap_intake_array *array);
+/* `count` elements from `first` of the open entry, raw. */
+void lyap_acts_block(struct lyap_intake *intake, const struct lyap_intake_array *array,
+                     uint64_t first, uint64_t count, const unsigned char *bytes);
+void lyap_acts_close(struct lyap_intake *intake, const struct lyap_intake_array *array);
 
 /* blocks: lyap_intake_bytes, and */
 /* Opens the next entry that has bytes; called once by the plan, then by lyap_intake_bytes. */

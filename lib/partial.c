@@ -84,6 +84,7 @@ void lyap_partial_release(struct lyap_partial *partial)
     for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++)
         lyap_free(partial->sketches[i]);
     lyap_spectral_sums_free(partial->spectral);
+    lyap_free(partial->acts);
     *partial = (struct lyap_partial)LYAP_PARTIAL_NULL;
 }
 
@@ -105,6 +106,38 @@ double *lyap_partial_sketch(struct lyap_partial *partial, enum lyap_sketch_role 
         partial->sketches[role] =
             lyap_alloc_array(partial->sketch_size, sizeof *partial->sketches[role]);
     return partial->sketches[role];
+}
+
+struct lyap_act_sums *lyap_partial_acts(struct lyap_partial *partial, uint32_t count)
+{
+    if (partial->acts)
+        return partial->act_count == count ? partial->acts : NULL;
+    struct lyap_act_sums *acts = lyap_alloc_array(count, sizeof *acts);
+    for (uint32_t i = 0; acts && i < count; i++)
+        acts[i] = (struct lyap_act_sums){ NAN, NAN, NAN, NAN, NAN, NAN };
+    partial->acts = acts;
+    partial->act_count = acts ? count : 0;
+    return acts;
+}
+
+/* What one rank did not push is not missing: its samples are others. */
+static double sum_of(double a, double b)
+{
+    return isnan(a) ? b : isnan(b) ? a : a + b;
+}
+
+static void add_acts(struct lyap_partial *target, const struct lyap_partial *source)
+{
+    for (uint32_t i = 0; source->acts && i < source->act_count; i++) {
+        struct lyap_act_sums *to = &target->acts[i];
+        const struct lyap_act_sums *from = &source->acts[i];
+        to->sq = sum_of(to->sq, from->sq);
+        to->diff_sq = sum_of(to->diff_sq, from->diff_sq);
+        to->token_spread = fmin(to->token_spread, from->token_spread); /* prefer numbers to NaN */
+        to->token_norm = fmax(to->token_norm, from->token_norm);
+        to->token_count = fmax(to->token_count, from->token_count);
+        to->gate_max = fmax(to->gate_max, from->gate_max);
+    }
 }
 
 /* Whether this side saw elements of the tensor: if so, what it did not compute is missing. */
@@ -168,12 +201,16 @@ static enum lyap_status allocate_as(struct lyap_partial *target, const struct ly
     for (unsigned s = 0; s < LYAP_SKETCH_COUNT; s++)
         if (source->sketches[s] && !lyap_partial_sketch(target, (enum lyap_sketch_role)s))
             return LYAP_E_NOMEM;
+    if (source->acts && !lyap_partial_acts(target, source->act_count))
+        return LYAP_E_NOMEM;
     return LYAP_OK;
 }
 
 enum lyap_status lyap_partial_add(struct lyap_partial *target, const struct lyap_partial *source)
 {
     if (target->tensor_count != source->tensor_count || target->sketch_size != source->sketch_size)
+        return LYAP_E_INVALID;
+    if (target->acts && source->acts && target->act_count != source->act_count)
         return LYAP_E_INVALID;
     const bool is_target_used = holds_any(target), is_source_used = holds_any(source);
     bool is_complete[LYAP_SKETCH_COUNT];
@@ -189,6 +226,7 @@ enum lyap_status lyap_partial_add(struct lyap_partial *target, const struct lyap
     /* param_count, the first row, says what each side holds: it is added last. */
     for (unsigned r = LYAP_REDUCE_COUNT; r-- > 0;)
         add_row(target, source, (enum lyap_reduce)r);
+    add_acts(target, source);
     target->is_state_exact = (is_target_used || is_source_used) &&
                              (target->is_state_exact || !is_target_used) &&
                              (source->is_state_exact || !is_source_used);

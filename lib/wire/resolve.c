@@ -265,9 +265,35 @@ static enum lyap_status shard_check(const struct lyap_wire_entry *entry,
 }
 
 /* Activations have the shape of the probe inputs; everything else that of the parameter. */
-static bool has_param_shape(uint32_t role)
+static bool is_of_layer(const struct target *target)
 {
-    return role != LYAP_ROLE_ACT && role != LYAP_ROLE_ACT_PERTURBED && role != LYAP_ROLE_GATE;
+    return target->kind == LYAP_INTAKE_TENSOR &&
+           (target->what == LYAP_ROLE_ACT || target->what == LYAP_ROLE_ACT_PERTURBED ||
+            target->what == LYAP_ROLE_GATE);
+}
+
+/* 0: the network's input, l + 1: layer l. */
+static enum lyap_status layer_resolve(const struct lyap_wire_entry *entry,
+                                      const struct target *target,
+                                      const struct lyap_network *network, int64_t *ret_index,
+                                      struct lyap_error *reterr)
+{
+    struct lyap_quote quote, shape;
+    const int32_t layer = lyap_network_find(network, target->tensor, strlen(target->tensor));
+    if (layer == LYAP_NETWORK_NONE)
+        return lyap_error_set(reterr, LYAP_E_INVALID, "tensor %s is of no declared layer%s",
+                              lyap_quote_string(entry->name, &quote),
+                              network->count == 0 ? "; the run declares no layers" : "");
+    if (target->what == LYAP_ROLE_GATE && layer == LYAP_NETWORK_INPUT)
+        return lyap_error_set(reterr, LYAP_E_INVALID, "tensor %s: the input has no gate",
+                              lyap_quote_string(entry->name, &quote));
+    if (entry->rank < 2)
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "tensor %s has shape %s, but must be [samples, ...]",
+                              lyap_quote_string(entry->name, &quote),
+                              lyap_quote_shape(entry->shape, entry->rank, &shape));
+    *ret_index = layer + 1;
+    return LYAP_OK;
 }
 
 static enum lyap_status tensor_check(const struct lyap_wire_entry *entry,
@@ -277,8 +303,6 @@ static enum lyap_status tensor_check(const struct lyap_wire_entry *entry,
 {
     struct lyap_quote name, here, declared;
     const struct lyap_shard *shard = lyap_metadata_shard_of(snapshot, target->tensor);
-    if (!has_param_shape(target->what))
-        return LYAP_OK;
     if (shard)
         return shard_check(entry, shard, tensor, reterr);
     if (entry->rank != tensor->rank ||
@@ -295,14 +319,18 @@ static enum lyap_status tensor_check(const struct lyap_wire_entry *entry,
 
 static enum lyap_status
 entry_resolve(const struct lyap_wire_entry *entry, const struct target *target,
-              const struct lyap_snapshot *snapshot, const struct lyap_tensor_set *declared,
+              const struct lyap_snapshot *snapshot, const struct lyap_declaration *declaration,
               struct lyap_intake_entry *ret_entry, struct lyap_error *reterr)
 {
+    const struct lyap_tensor_set *declared = &declaration->set;
+    const bool is_act = is_of_layer(target);
     struct lyap_quote quote;
     int64_t index = 0;
     enum lyap_status status;
     if (target->kind != LYAP_INTAKE_TENSOR) {
         status = partial_check(entry, target, declared, reterr);
+    } else if (is_act) {
+        status = layer_resolve(entry, target, &declaration->network, &index, reterr);
     } else {
         index = lyap_tensor_set_find(declared, target->tensor, strlen(target->tensor));
         if (index < 0)
@@ -321,8 +349,8 @@ entry_resolve(const struct lyap_wire_entry *entry, const struct target *target,
         .count = entry->count,
     };
     const struct lyap_shard *shard =
-        target->tensor ? lyap_metadata_shard_of(snapshot, target->tensor) : NULL;
-    if (shard && shard->is_box) {
+        target->tensor && !is_act ? lyap_metadata_shard_of(snapshot, target->tensor) : NULL;
+    if (is_act || (shard && shard->is_box)) {
         ret_entry->shape = entry->shape;
         ret_entry->rank = entry->rank;
     }
@@ -375,7 +403,7 @@ static enum lyap_status partial_is_whole(const struct target *targets, uint32_t 
 
 enum lyap_status lyap_wire_resolve(const struct lyap_wire_entry *entries, uint32_t entry_count,
                                    const struct lyap_snapshot *snapshot,
-                                   const struct lyap_tensor_set *declared,
+                                   const struct lyap_declaration *declaration,
                                    struct lyap_intake_entry **ret_entries,
                                    struct lyap_error *reterr)
 {
@@ -385,9 +413,10 @@ enum lyap_status lyap_wire_resolve(const struct lyap_wire_entry *entries, uint32
     if (status)
         return status;
     resolved = lyap_alloc_array(entry_count, sizeof *resolved);
-    status = resolved ? shards_are_declared(snapshot, declared, reterr) : LYAP_E_NOMEM;
+    status = resolved ? shards_are_declared(snapshot, &declaration->set, reterr) : LYAP_E_NOMEM;
     for (uint32_t i = 0; status == LYAP_OK && i < entry_count; i++)
-        status = entry_resolve(&entries[i], &targets[i], snapshot, declared, &resolved[i], reterr);
+        status =
+            entry_resolve(&entries[i], &targets[i], snapshot, declaration, &resolved[i], reterr);
     if (status == LYAP_OK)
         status = partial_is_whole(targets, entry_count, reterr);
     lyap_free(targets);

@@ -33,19 +33,22 @@ static void mix(struct run *run, const void *bytes, uint64_t length)
 static void resolve(const struct lyap_snapshot *snapshot, const struct lyap_wire_entry *entries,
                     uint32_t entry_count)
 {
-    struct lyap_tensor_set set = LYAP_TENSOR_SET_NULL;
+    struct lyap_declaration declaration;
     struct lyap_intake_entry *resolved = NULL;
     struct lyap_error err = LYAP_ERROR_NULL;
-    if (lyap_wire_param_set(entries, entry_count, snapshot, &set, &err) != LYAP_OK) {
-        check(set.count == 0 && err.status != LYAP_OK);
+    lyap_declaration_init(&declaration);
+    if (lyap_wire_param_set(entries, entry_count, snapshot, &declaration.set, &err) != LYAP_OK) {
+        check(declaration.set.count == 0 && err.status != LYAP_OK);
         return;
     }
-    if (lyap_wire_resolve(entries, entry_count, snapshot, &set, &resolved, &err) == LYAP_OK) {
+    if (lyap_wire_resolve(entries, entry_count, snapshot, &declaration, &resolved, &err) ==
+        LYAP_OK) {
         for (uint32_t i = 0; i < entry_count; i++)
-            check(resolved[i].kind != LYAP_INTAKE_TENSOR || resolved[i].tensor < set.count);
+            check(resolved[i].kind != LYAP_INTAKE_TENSOR ||
+                  resolved[i].tensor < declaration.set.count);
         lyap_free(resolved);
     }
-    lyap_tensor_set_release(&set);
+    lyap_declaration_release(&declaration);
 }
 
 static enum lyap_status on_snapshot(void *ctx, struct lyap_snapshot *snapshot,

@@ -12,7 +12,7 @@ static struct lyap_wire_entry entries[ENTRIES_MAX];
 static char names[ENTRIES_MAX][400];
 static uint32_t entry_count;
 static struct lyap_snapshot snapshot;
-static struct lyap_tensor_set declared;
+static struct lyap_declaration declaration;
 static struct lyap_error err;
 
 /* A body entry of rank 1 or 2 (columns 0: rank 1). */
@@ -46,20 +46,25 @@ static void setup(void)
     tensors[0] =
         (struct lyap_tensor){ .name = lyap_alloc_string("a"), .shape = { 4, 3 }, .rank = 2 };
     tensors[1] = (struct lyap_tensor){ .name = lyap_alloc_string("b"), .shape = { 5 }, .rank = 1 };
-    ck_assert_int_eq(lyap_tensor_set_build(tensors, 2, &declared, NULL), LYAP_OK);
+    lyap_declaration_init(&declaration);
+    ck_assert_int_eq(lyap_tensor_set_build(tensors, 2, &declaration.set, NULL), LYAP_OK);
+    ck_assert_int_eq(lyap_network_init(&declaration.network, 1), LYAP_OK);
+    uint32_t *name = &declaration.network.layers[0].name;
+    ck_assert_int_eq(lyap_network_add_text(&declaration.network, "fc", name), LYAP_OK);
+    ck_assert_int_eq(lyap_network_compile(&declaration.network, NULL), LYAP_OK);
 }
 
 static void teardown(void)
 {
     lyap_snapshot_release(&snapshot);
-    lyap_tensor_set_release(&declared);
+    lyap_declaration_release(&declaration);
     ck_assert_int_eq(test_alloc_live(), 0);
 }
 
 static enum lyap_status resolve(struct lyap_intake_entry **ret)
 {
     err = (struct lyap_error)LYAP_ERROR_NULL;
-    return lyap_wire_resolve(entries, entry_count, &snapshot, &declared, ret, &err);
+    return lyap_wire_resolve(entries, entry_count, &snapshot, &declaration, ret, &err);
 }
 
 static void assert_refused(enum lyap_status status, const char *fragment)
@@ -76,7 +81,7 @@ START_TEST(full_push_resolves)
     struct lyap_intake_entry *resolved;
     add("grad/b", LYAP_DTYPE_BF16, 5, 0);
     add("param/a", LYAP_DTYPE_F32, 4, 3);
-    add("act/b", LYAP_DTYPE_F32, 100, 7);
+    add("act/fc", LYAP_DTYPE_F32, 100, 7);
     add("pair_s/a", LYAP_DTYPE_F64, 4, 3);
     ck_assert_msg(resolve(&resolved) == LYAP_OK, "%s", err.text);
     static const struct {
@@ -96,7 +101,8 @@ START_TEST(full_push_resolves)
         ck_assert_uint_eq(resolved[i].tensor, expected[i].tensor);
         ck_assert_uint_eq(resolved[i].dtype, expected[i].dtype);
         ck_assert_uint_eq(resolved[i].count, expected[i].count);
-        ck_assert_ptr_null(resolved[i].shape);
+        const bool is_act = expected[i].what == LYAP_ROLE_ACT; /* its shape is not declared */
+        ck_assert_ptr_eq(resolved[i].shape, is_act ? entries[i].shape : NULL);
     }
     lyap_free(resolved);
 }
@@ -226,7 +232,7 @@ START_TEST(partial_rows_have_one_form)
     add("sketch/grad", LYAP_DTYPE_F64, 100, 0);
     assert_refused(LYAP_E_INVALID, "but must be [4096], the size of a sketch");
     entry_count = 0;
-    lyap_tensor_set_release(&declared);
+    lyap_declaration_release(&declaration);
     add("reduce/param_sq", LYAP_DTYPE_F64, 2, 0);
     assert_refused(LYAP_E_INVALID, "a partial push needs the tensors of the run");
 }
@@ -280,7 +286,7 @@ START_TEST(param_set_has_whole_shapes)
     add("param/a", LYAP_DTYPE_F32, 2, 3);
     ck_assert_int_eq(lyap_wire_param_set(entries, entry_count, &snapshot, &set, &err), LYAP_OK);
     ck_assert_uint_eq(set.count, 2);
-    ck_assert_int_eq(lyap_tensor_set_same(&declared, &set, &err), LYAP_OK);
+    ck_assert_int_eq(lyap_tensor_set_same(&declaration.set, &set, &err), LYAP_OK);
     ck_assert_str_eq(set.tensors[0].name, "b"); /* in body order */
     lyap_tensor_set_release(&set);
 }

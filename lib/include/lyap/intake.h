@@ -51,11 +51,12 @@ enum lyap_intake_kind { LYAP_INTAKE_TENSOR, LYAP_INTAKE_REDUCE, LYAP_INTAKE_SKET
 struct lyap_intake_entry {
     enum lyap_intake_kind kind;
     uint32_t what;   /* enum lyap_role, lyap_reduce or lyap_sketch_role, by kind */
-    uint32_t tensor; /* TENSOR: index in the declared set */
+    uint32_t tensor; /* TENSOR: index in the declared set; activations, gates: 0 for the network's
+                        input, l + 1 for layer l */
     enum lyap_dtype dtype;
     uint64_t count; /* elements in this body (the shard's, when sharded) */
-    /* TENSOR: extents in this body; borrowed until the plan returns. Only a box shard needs them;
-     * NULL and 0 otherwise. */
+    /* TENSOR: extents in this body; borrowed until the plan returns. Only a box shard and
+     * activations need them; NULL and 0 otherwise. */
     const uint64_t *shape;
     uint32_t rank;
 };
@@ -67,7 +68,7 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_intake_new(const struct lyap_inta
                                                           struct lyap_error *reterr);
 LYAP_API void lyap_intake_free(struct lyap_intake *intake);
 /* Checks shapes against the declaration and shards, decides what is held and which products are
- * exact. E_TENSOR_SET, E_SHARD_COVERAGE, E_INVALID, E_NOMEM. */
+ * exact. E_TENSOR_SET, E_SHARD_COVERAGE, E_INVALID, E_CONTRADICTION, E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_intake_plan(struct lyap_intake *intake,
                                                            const struct lyap_intake_entry *entries,
                                                            uint32_t entry_count,

@@ -95,6 +95,18 @@ enum lyap_sketch_role {
         LYAP_SKETCH_COUNT
 };
 
+/* What the pushed activations of one layer come to, and those of its input where the layer reads
+ * statistics of tokens (SPEC 1.5). NaN: not pushed, or not computed. */
+struct lyap_act_sums {
+    double sq, diff_sq;  /* |x_l|^2, |x'_l - x_l|^2 over all samples */
+    double token_spread; /* normalisation: least variance (rmsnorm: mean square) of a token of
+                            x_{l-1} */
+    double
+        token_norm; /* attention: largest |X|_2 (or |X|_F, when the tokens are wide) of a sample */
+    double token_count; /* attention: tokens of a sample */
+    double gate_max;    /* largest |phi'| */
+};
+
 struct lyap_partial {
     uint32_t tensor_count;
     uint32_t sketch_size;                /* k, LYAP_SKETCH_SIZE */
@@ -104,6 +116,10 @@ struct lyap_partial {
      * rows.
      */
     struct lyap_spectral_sums *spectral;
+    /* owned; NULL: no activations were pushed. Index 0 is the network's input, l + 1 layer l. In
+     * memory alone: a partial push carries the rows act_sq and act_diff_sq. */
+    struct lyap_act_sums *acts;
+    uint32_t act_count;
     /* The intake takes these of a partial push from its metadata (delta_unit, grad_unit,
      * state_exact). */
     double delta_unit;   /* unit roundoff of the stored theta; 0 when D was pushed (SPEC 6.2) */
@@ -129,10 +145,14 @@ LYAP_API void lyap_partial_release(struct lyap_partial *partial);
 LYAP_API double *lyap_partial_row(struct lyap_partial *partial, enum lyap_reduce row);
 /* Sketch of sketch_size values, allocated on first use and zeroed. NULL: out of memory. */
 LYAP_API double *lyap_partial_sketch(struct lyap_partial *partial, enum lyap_sketch_role role);
+/* Of `count` layers, the input included; allocated on first use and filled with NaN. NULL: out of
+ * memory. */
+LYAP_API struct lyap_act_sums *lyap_partial_acts(struct lyap_partial *partial, uint32_t count);
 /* target += source, elementwise by each row's combine rule. What one side did not compute (NaN, or
  * no row or sketch at all) although it saw elements of the tensor (param_count > 0) is missing from
  * the sum: it becomes NaN, a sketch NULL. A side without elements adds nothing, so an empty partial
- * is the start of a sum. Units: maximum. E_INVALID (sizes), E_NOMEM (target unchanged in value). */
+ * is the start of a sum. Units: maximum. Activations are of the ranks
+ * that pushed them. E_INVALID (sizes), E_NOMEM (target unchanged in value). */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_partial_add(struct lyap_partial *target,
                                                            const struct lyap_partial *source);
 /* Sum over tensors of one row; NaN when the row is NULL or any tensor is NaN; maximum for 'm' rows.

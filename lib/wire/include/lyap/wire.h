@@ -77,12 +77,13 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_wire_param_set(const struct lyap_
                                                               const struct lyap_snapshot *snapshot,
                                                               struct lyap_tensor_set *ret_set,
                                                               struct lyap_error *reterr);
-/* Entries as the intake wants them: names resolved against the declared set. E_TENSOR_SET (a tensor
- * the declaration lacks), E_INVALID (shape, dtype of a partial row), E_NOMEM. Caller frees with
+/* Entries as the intake wants them: names resolved against the declared tensors and layers.
+ * E_TENSOR_SET (a tensor the declaration lacks), E_INVALID (shape, dtype of a partial row; an
+ * activation of no declared layer), E_NOMEM. Caller frees with
  * lyap_free. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_wire_resolve(const struct lyap_wire_entry *entries, uint32_t entry_count,
-                  const struct lyap_snapshot *snapshot, const struct lyap_tensor_set *declared,
+                  const struct lyap_snapshot *snapshot, const struct lyap_declaration *declaration,
                   struct lyap_intake_entry **ret_entries, struct lyap_error *reterr);
 
 /* Run declaration <-> JSON (the PUT body's fields: optimizer, tensors, layers, data, windows,
