@@ -3,6 +3,8 @@
 Names begin with u (unstable by design) or s (stable by design); the label decides, not the name.
 """
 import classic
+import healthy
+import unstable
 
-FAMILIES = dict(classic.FAMILIES)
 ORIGINAL = list(classic.FAMILIES)
+FAMILIES = dict(classic.FAMILIES, **unstable.FAMILIES, **healthy.FAMILIES)
