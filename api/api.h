@@ -58,6 +58,16 @@ struct api_admission {
 };
 typedef void api_push_done(void *arg, struct api_push_reply *take_reply);
 
+/* What became of a test notification. */
+struct api_test_outcome {
+    bool is_delivered;
+    double seconds;
+    char error[LYAP_ERROR_TEXT_BYTES]; /* when not */
+};
+/* `outcome` when OK, `error` (or NULL) when not. */
+typedef void api_test_done(void *arg, enum lyap_status status, const struct lyap_error *error,
+                           const struct api_test_outcome *outcome);
+
 struct api_ports {
     void *ctx;
 
@@ -98,12 +108,36 @@ struct api_ports {
     enum lyap_status (*rule_delete)(void *ctx, const char *name, struct lyap_error *reterr);
     enum lyap_status (*alert_ack)(void *ctx, int64_t id, struct lyap_error *reterr);
 
+    /* `keeps_secret`: the body said nothing about it, a stored one stays. E_CONFLICT: the file of
+     * receivers has it; E_LIMIT. */
+    enum lyap_status (*receiver_put)(void *ctx, const struct lyap_receiver *receiver,
+                                     bool keeps_secret, bool *ret_is_created,
+                                     struct lyap_error *reterr);
+    enum lyap_status (*receiver_delete)(void *ctx, const char *name, struct lyap_error *reterr);
+    /* Sends a test notification; `done` is called once, from any thread, perhaps before this
+     * returns. E_NOT_FOUND, E_BUSY, E_STOPPING, E_NOMEM. */
+    void (*receiver_test)(void *ctx, const char *name, api_test_done *done, void *arg);
+
     bool (*is_ready)(void *ctx, char *ret_why, size_t why_bytes); /* readiness; `why` when not */
     /* Prometheus text and effective settings; malloc'ed, caller frees. NULL: out of memory. */
     char *(*metrics_text)(void *ctx);
     char *(*config_json)(void *ctx);
     int64_t (*now_ns)(void *ctx); /* UTC */
 };
+
+/* One receiver as PUT /v1/receivers/{name} takes it, strict; also of the daemon's file of them. The
+ * strings of *ret_receiver are owned, api_receiver_release frees them. *ret_keeps_secret: nothing
+ * was said about the secret. E_FORMAT, E_INVALID, E_UNKNOWN_FIELD, E_MISSING_FIELD, E_LIMIT,
+ * E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status api_decode_receiver(const char *name, const char *json,
+                                                     size_t length,
+                                                     struct lyap_receiver *ret_receiver,
+                                                     bool *ret_keeps_secret,
+                                                     struct lyap_error *reterr);
+void api_receiver_release(struct lyap_receiver *receiver);
+/* An alert as GET /v1/alerts/{id} shows it; free(). NULL: out of memory, or above
+ * LYAP_PAYLOAD_BYTES_MAX. */
+char *api_alert_text(const struct lyap_alert *alert);
 
 struct api_options {
     const char *host;                         /* address to bind */

@@ -36,4 +36,8 @@ LYAP_MUST_CHECK enum lyap_status api_decode_run(const char *json, size_t length,
                                                 struct lyap_error *reterr);
 void api_run_put_release(struct api_run_put *put);
 
+/* The body of PUT /v1/receivers/{name}: api.h. */
+void api_encode_receiver(struct api_text *text, const struct lyap_record *record);
+void api_encode_delivery(struct api_text *text, const struct lyap_record *record);
+
 #endif

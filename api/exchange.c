@@ -44,6 +44,7 @@ enum lyap_status api_exchange_init(struct api_exchange *exchange, const char *ur
 void api_exchange_release(struct api_exchange *exchange)
 {
     api_upload_release(exchange->upload);
+    api_pending_release(exchange->pending);
     api_text_release(&exchange->body);
     api_budget_return(exchange->request.budget, exchange->charged_bytes);
     free(exchange->path);
@@ -190,7 +191,28 @@ bool api_exchange_end(struct api_exchange *exchange)
 {
     exchange->request.body = exchange->body.bytes;
     exchange->request.body_bytes = exchange->body.length;
-    return exchange->status == LYAP_OK && exchange->upload && api_upload_end(exchange->upload);
+    if (exchange->status != LYAP_OK)
+        return false;
+    if (exchange->upload)
+        return api_upload_end(exchange->upload);
+    if (!(exchange->request.route->flags & API_ROUTE_PENDING))
+        return false;
+    exchange->status = api_pending_new(&exchange->pending);
+    return exchange->status == LYAP_OK;
+}
+
+void api_exchange_submit(struct api_exchange *exchange, void (*answered)(void *arg), void *arg)
+{
+    if (exchange->upload)
+        api_upload_submit(exchange->upload, answered, arg);
+    else
+        api_pending_submit(exchange->pending, &exchange->request, answered, arg);
+}
+
+bool api_exchange_abandon(struct api_exchange *exchange)
+{
+    return exchange->upload ? api_upload_abandon(exchange->upload)
+                            : api_pending_abandon(exchange->pending);
 }
 
 static enum lyap_status make_reply(struct api_exchange *exchange, struct api_reply *reply,
@@ -201,8 +223,9 @@ static enum lyap_status make_reply(struct api_exchange *exchange, struct api_rep
         return exchange->status;
     }
     const enum lyap_status status =
-        exchange->upload ? api_upload_reply(exchange->upload, reply, reterr)
-                         : exchange->request.route->handler(&exchange->request, reply, reterr);
+        exchange->upload    ? api_upload_reply(exchange->upload, reply, reterr)
+        : exchange->pending ? api_pending_reply(exchange->pending, reply, reterr)
+                            : exchange->request.route->handler(&exchange->request, reply, reterr);
     return status == LYAP_OK ? api_reply_gather(reply) : status;
 }
 

@@ -7,6 +7,7 @@
 
 #include "auth.h"
 #include "budget.h"
+#include "pending.h"
 #include "route.h"
 #include "upload.h"
 
@@ -17,9 +18,10 @@ struct api_exchange {
     char *uri;  /* owned: decoded in place by the matcher */
     enum lyap_status status;
     struct lyap_error error;
-    struct api_upload *upload; /* owned; of ingest routes */
-    struct api_text body;      /* of the others */
-    size_t charged_bytes;      /* to the budget, for body */
+    struct api_upload *upload;   /* owned; of ingest routes */
+    struct api_pending *pending; /* owned; of routes that are answered later */
+    struct api_text body;        /* of the others */
+    size_t charged_bytes;        /* to the budget, for body */
     uint64_t body_bytes_max, dropped_bytes;
     int64_t started_ms;
 };
@@ -48,8 +50,12 @@ bool api_exchange_begin(struct api_exchange *exchange, const struct api_exchange
 /* Takes all bytes. False: cut the sender off. */
 bool api_exchange_take(struct api_exchange *exchange, const char *bytes, size_t length,
                        struct api_exchange_limits limits);
-/* True: suspend the connection, then api_upload_submit. Once. */
+/* True: suspend the connection, then submit. Once. */
 bool api_exchange_end(struct api_exchange *exchange);
+/* `answered` is called once, from any thread, perhaps before this returns. */
+void api_exchange_submit(struct api_exchange *exchange, void (*answered)(void *arg), void *arg);
+/* Gives up waiting, as api_upload_abandon. Any thread, while the connection is suspended. */
+LYAP_MUST_CHECK bool api_exchange_abandon(struct api_exchange *exchange);
 /* The reply, a problem document included, with its entity tag. */
 void api_exchange_reply(struct api_exchange *exchange, struct api_reply *ret_reply);
 

@@ -274,7 +274,7 @@ static enum MHD_Result finish(struct exchange *exchange)
         exchange->is_ended = true;
         if (api_exchange_end(&exchange->core)) {
             suspend(exchange); /* before the engine has it: a resume that comes first is lost */
-            api_upload_submit(exchange->core.upload, resume, exchange);
+            api_exchange_submit(&exchange->core, resume, exchange);
             return MHD_YES;
         }
     }
@@ -556,7 +556,7 @@ void api_free(struct api_server *server)
     /* libmicrohttpd aborts when it is stopped with a connection suspended. */
     for (struct exchange *exchange = server->suspended, *next; exchange; exchange = next) {
         next = exchange->next;
-        if (api_upload_abandon(exchange->core.upload))
+        if (api_exchange_abandon(&exchange->core))
             resume_locked(exchange);
     }
     while (server->suspended) /* those whose answer is just on its way */

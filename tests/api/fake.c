@@ -44,6 +44,11 @@ struct lyap_rule *fake_rule_at(struct fake *fake, uint32_t index)
     return index < fake->rule_count ? &fake->rules[index] : NULL;
 }
 
+const struct lyap_receiver *fake_receiver_at(struct fake *fake, uint32_t index)
+{
+    return index < fake->receiver_count ? &fake->receivers[index] : NULL;
+}
+
 int64_t fake_alert_acked(struct fake *fake, int64_t id)
 {
     return fake->acked_ns[id];
@@ -74,6 +79,81 @@ static void run_clear(struct fake_run *run)
     lyap_declaration_release(&run->declaration);
     free(run->points);
     *run = (struct fake_run){ 0 };
+}
+
+/* ---- receivers ---- */
+
+static struct lyap_receiver *receiver_find(struct fake *fake, const char *name)
+{
+    for (uint32_t i = 0; i < fake->receiver_count; i++)
+        if (strcmp(fake->receivers[i].name, name) == 0)
+            return &fake->receivers[i];
+    return NULL;
+}
+
+static enum lyap_status receiver_put(void *ctx, const struct lyap_receiver *receiver,
+                                     bool keeps_secret, bool *ret_is_created,
+                                     struct lyap_error *reterr)
+{
+    struct fake *fake = ctx;
+    fake_lock(fake);
+    struct lyap_receiver *stored = receiver_find(fake, receiver->name);
+    const char *secret = receiver->secret ? strdup(receiver->secret) : NULL;
+    *ret_is_created = !stored;
+    if (!stored && fake->receiver_count < FAKE_RULES_MAX)
+        stored = &fake->receivers[fake->receiver_count++];
+    if (stored) {
+        if (keeps_secret) {
+            secret = stored->secret;
+            stored->secret = NULL;
+        }
+        api_receiver_release(stored);
+        *stored = *receiver;
+        stored->secret = secret;
+        stored->target = strdup(receiver->target);
+        stored->labels_json = receiver->labels_json ? strdup(receiver->labels_json) : NULL;
+    }
+    fake_unlock(fake);
+    return stored ? LYAP_OK : lyap_error_set(reterr, LYAP_E_LIMIT, "too many receivers");
+}
+
+static enum lyap_status receiver_delete(void *ctx, const char *name, struct lyap_error *reterr)
+{
+    struct fake *fake = ctx;
+    fake_lock(fake);
+    struct lyap_receiver *stored = receiver_find(fake, name);
+    if (stored) {
+        api_receiver_release(stored);
+        *stored = fake->receivers[--fake->receiver_count];
+        fake->receivers[fake->receiver_count] = (struct lyap_receiver){ 0 };
+    }
+    fake_unlock(fake);
+    return stored ? LYAP_OK : lyap_error_set(reterr, LYAP_E_NOT_FOUND, "no receiver '%s'", name);
+}
+
+static void receiver_test(void *ctx, const char *name, api_test_done *done, void *arg)
+{
+    struct fake *fake = ctx;
+    struct api_test_outcome outcome = { .is_delivered = true, .seconds = 0.25 };
+    struct lyap_error error = LYAP_ERROR_NULL;
+    fake_lock(fake);
+    const bool is_known = receiver_find(fake, name) != NULL;
+    const bool is_kept = is_known && strcmp(name, "never") == 0 && !fake->test_done;
+    if (is_kept) {
+        fake->test_done = done;
+        fake->test_arg = arg;
+    }
+    fake_unlock(fake);
+    if (is_kept)
+        return;
+    if (strcmp(name, "fails") == 0) {
+        outcome.is_delivered = false;
+        (void)snprintf(outcome.error, sizeof outcome.error, "HTTP 500");
+    }
+    if (is_known)
+        done(arg, LYAP_OK, NULL, &outcome);
+    else
+        done(arg, lyap_error_set(&error, LYAP_E_NOT_FOUND, "no receiver '%s'", name), &error, NULL);
 }
 
 /* ---- runs and rules ---- */
@@ -234,6 +314,9 @@ struct fake *fake_new(void)
                                       .latest = latest,
                                       .rule_put = rule_put,
                                       .rule_delete = rule_delete,
+                                      .receiver_put = receiver_put,
+                                      .receiver_delete = receiver_delete,
+                                      .receiver_test = receiver_test,
                                       .alert_ack = alert_ack,
                                       .is_ready = is_ready,
                                       .metrics_text = metrics_text,
@@ -256,6 +339,8 @@ void fake_stop(struct fake *fake)
     pthread_cond_signal(&fake->changed);
     fake_unlock(fake);
     (void)pthread_join(fake->engine, NULL);
+    if (fake->test_done)
+        fake->test_done(fake->test_arg, LYAP_E_STOPPING, NULL, NULL);
 }
 
 void fake_free(struct fake *fake)
@@ -264,6 +349,8 @@ void fake_free(struct fake *fake)
         run_clear(&fake->runs[i]);
     for (uint32_t i = 0; i < fake->rule_count; i++)
         free((void *)(uintptr_t)fake->rules[i].runs_json);
+    for (uint32_t i = 0; i < fake->receiver_count; i++)
+        api_receiver_release(&fake->receivers[i]);
     assert(fake->admitted == fake->aborted + fake->submitted);
     pthread_cond_destroy(&fake->changed);
     pthread_mutex_destroy(&fake->lock);

@@ -7,6 +7,7 @@
  *   inline          answered before push_submit returns
  *   slow            answered after a third of a second
  *   never           answered when the engine stops
+ * Names of receivers steer their test: fails, never (as above).
  * THREADS: as api.h asks. */
 #ifndef TEST_API_FAKE_H
 #define TEST_API_FAKE_H
@@ -36,6 +37,7 @@ const struct api_ports *fake_ports(struct fake *fake);
 /* For fake_query.c; with the lock held. */
 struct fake_run *fake_run_find(struct fake *fake, const char *name);
 struct fake_run *fake_run_at(struct fake *fake, uint32_t index);
+const struct lyap_receiver *fake_receiver_at(struct fake *fake, uint32_t index); /* as below */
 struct lyap_rule *fake_rule_at(struct fake *fake, uint32_t index); /* NULL past the end */
 int64_t fake_alert_acked(struct fake *fake, int64_t id);
 void fake_lock(struct fake *fake);

@@ -265,6 +265,44 @@ static void alert_rows(struct fake *fake, const struct lyap_query *query,
     }
 }
 
+static void receiver_rows(struct fake *fake, const struct lyap_query *query,
+                          struct fake_cursor *cursor)
+{
+    const struct lyap_receiver *receiver;
+    for (uint32_t i = 0; (receiver = fake_receiver_at(fake, i)); i++) {
+        if (!is_wanted(cursor, query, i + 1))
+            continue;
+        struct lyap_receiver *copy = &add_row(cursor, LYAP_TABLE_RECEIVERS, i + 1)->u.receiver;
+        *copy = *receiver;
+        copy->target = own(cursor, strdup(receiver->target));
+        copy->secret = receiver->secret ? own(cursor, strdup(receiver->secret)) : NULL;
+        copy->labels_json =
+            receiver->labels_json ? own(cursor, strdup(receiver->labels_json)) : NULL;
+    }
+}
+
+/* One a receiver and state, of alert 1. */
+static void delivery_rows(const struct lyap_query *query, struct fake_cursor *cursor)
+{
+    for (int64_t id = 1; id <= LYAP_DELIVERY_STATE_COUNT; id++) {
+        const int state = (int)id - 1;
+        if (!is_wanted(cursor, query, id) || (query->state >= 0 && query->state != state) ||
+            (query->alert && query->alert != 1) ||
+            (query->receiver && strcmp(query->receiver, "ops") != 0))
+            continue;
+        add_row(cursor, LYAP_TABLE_DELIVERIES, id)->u.delivery =
+            (struct lyap_delivery){ .id = id,
+                                    .alert_id = 1,
+                                    .receiver = "ops",
+                                    .kind = LYAP_ALERT_FIRING,
+                                    .state = (enum lyap_delivery_state)state,
+                                    .attempts = 3,
+                                    .created_ns = 1700000000000000000,
+                                    .error = "HTTP 503",
+                                    .payload_json = "{}" };
+    }
+}
+
 enum lyap_status fake_query(void *ctx, const struct lyap_query *query,
                             struct lyap_cursor **ret_cursor)
 {
@@ -275,7 +313,9 @@ enum lyap_status fake_query(void *ctx, const struct lyap_query *query,
     fake_lock(fake);
     const struct fake_run *run = query->run ? fake_run_find(fake, query->run) : NULL;
     const bool is_bound = query->table != LYAP_TABLE_RUNS && query->table != LYAP_TABLE_RULES &&
-                          query->table != LYAP_TABLE_ALERTS;
+                          query->table != LYAP_TABLE_ALERTS &&
+                          query->table != LYAP_TABLE_RECEIVERS &&
+                          query->table != LYAP_TABLE_DELIVERIES;
     if (is_bound && !run) {
         fake_unlock(fake);
         cursor_close(&cursor->base);
@@ -307,7 +347,10 @@ enum lyap_status fake_query(void *ctx, const struct lyap_query *query,
         alert_rows(fake, query, cursor);
         break;
     case LYAP_TABLE_RECEIVERS:
+        receiver_rows(fake, query, cursor);
+        break;
     case LYAP_TABLE_DELIVERIES:
+        delivery_rows(query, cursor);
         break;
     }
     fake_unlock(fake);

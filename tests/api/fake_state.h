@@ -36,6 +36,10 @@ struct fake {
     struct fake_run runs[FAKE_RUNS_MAX];
     struct lyap_rule rules[FAKE_RULES_MAX];
     uint32_t rule_count;
+    struct lyap_receiver receivers[FAKE_RULES_MAX];
+    uint32_t receiver_count;
+    api_test_done *test_done; /* of the test that is never answered */
+    void *test_arg;
     int64_t acked_ns[FAKE_ALERTS + 1];
     uint64_t admitted, attached, submitted, aborted;
 };
