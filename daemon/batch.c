@@ -336,6 +336,7 @@ void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
         status = lyap_batch_commit(engine);
     if (status != LYAP_OK)
         batch_rollback(engine, status);
+    lyap_outbox_settle(engine, status == LYAP_OK);
     untouch_all(engine, status == LYAP_OK);
     batch_answer(engine, &batch, status);
     lyap_ranks_settle(&engine->finished, status == LYAP_OK);
@@ -360,6 +361,7 @@ void lyap_batch_tick(struct lyap_engine *engine)
         status = lyap_batch_commit(engine);
     if (status != LYAP_OK)
         batch_rollback(engine, status);
+    lyap_outbox_settle(engine, status == LYAP_OK);
     untouch_all(engine, status == LYAP_OK);
     lyap_ranks_settle(&engine->finished, status == LYAP_OK);
 }
@@ -379,6 +381,7 @@ void lyap_batch_save(struct lyap_engine *engine)
         status = lyap_batch_commit(engine);
     if (status != LYAP_OK)
         batch_rollback(engine, status);
+    lyap_outbox_settle(engine, status == LYAP_OK);
     untouch_all(engine, status == LYAP_OK);
     lyap_ranks_settle(&engine->finished, true);
 }

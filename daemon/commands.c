@@ -227,6 +227,8 @@ enum lyap_status lyap_command_rule_put(struct lyap_engine *engine, void *put_rul
     args->is_created = !present;
     enum lyap_status status = lyap_rules_check(&rule, reterr);
     if (status == LYAP_OK)
+        status = lyap_receivers_check(&engine->receivers, rule.notify_json, reterr);
+    if (status == LYAP_OK)
         status = lyap_engine_begin(engine);
     if (status != LYAP_OK)
         return status;

@@ -26,6 +26,12 @@
     X(alerts_fired, "lyapd_alerts_fired_total", "Alerts that reached the state firing.")           \
     X(alerts_dropped, "lyapd_alerts_dropped_total",                                                \
       "Alerts not opened because the run had too many open ones.")                                 \
+    X(deliveries_done, "lyapd_deliveries_total", "Notifications that a receiver took.")            \
+    X(delivery_failures, "lyapd_delivery_failures_total", "Attempts to notify that failed.")       \
+    X(deliveries_given_up, "lyapd_deliveries_given_up_total",                                      \
+      "Notifications given up after their last attempt.")                                          \
+    X(deliveries_dropped, "lyapd_deliveries_dropped_total",                                        \
+      "Notifications not made because the outbox was full.")                                       \
     X(runs_loaded, "lyapd_runs_loaded_total", "Runs read back from the store.")                    \
     X(prune_passes, "lyapd_prune_passes_total", "Passes of the retention by age and size.")
 

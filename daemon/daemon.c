@@ -80,6 +80,32 @@ static enum lyap_status open_store(struct lyap_daemon *daemon, struct lyap_error
     return lyap_store_sqlite_open(&options, &daemon->store, reterr);
 }
 
+/* Receivers of the file into the store; also on SIGHUP. An empty setting takes those away that an
+ * earlier file left. */
+static enum lyap_status load_receivers(struct lyap_daemon *daemon, struct lyap_error *reterr)
+{
+    struct lyap_receivers receivers = LYAP_RECEIVERS_NULL;
+    const char *path = path_or_null(daemon->settings.receivers_file);
+    enum lyap_status status = path ? lyap_receivers_read_file(path, &receivers, reterr) : LYAP_OK;
+    if (status == LYAP_OK)
+        status =
+            lyap_engine_call(daemon->engine, lyap_command_receivers_replace, &receivers, reterr);
+    lyap_receivers_release(&receivers);
+    return status;
+}
+
+static enum lyap_status open_delivery(struct lyap_daemon *daemon, struct lyap_error *reterr)
+{
+    enum lyap_status status = load_receivers(daemon, reterr);
+    if (status == LYAP_OK)
+        status = lyap_deliverer_new(daemon->engine, &daemon->deliverer);
+    if (status == LYAP_OK)
+        status = lyap_deliverer_start(daemon->deliverer);
+    if (status == LYAP_OK)
+        lyap_engine_deliverer_set(daemon->engine, daemon->deliverer);
+    return status;
+}
+
 static enum lyap_status open_api(struct lyap_daemon *daemon, char *ret_host, size_t host_bytes,
                                  struct lyap_error *reterr)
 {
@@ -131,6 +157,8 @@ enum lyap_status lyap_daemon_open(struct lyap_daemon *daemon, struct lyap_error 
     if (status == LYAP_OK)
         status = lyap_engine_start(daemon->engine);
     if (status == LYAP_OK)
+        status = open_delivery(daemon, reterr);
+    if (status == LYAP_OK)
         status = open_api(daemon, host, sizeof host, reterr);
     if (status == LYAP_OK)
         announce(daemon, host);
@@ -152,6 +180,8 @@ static void reload(struct lyap_daemon *daemon)
     enum lyap_log_level level = LYAP_LOG_INFO;
     (void)lyap_log_level_parse(daemon->settings.log_level, &level);
     lyap_log_level_set(level);
+    if (status == LYAP_OK)
+        status = load_receivers(daemon, &error);
     if (status == LYAP_OK)
         status = api_reload(daemon->server, &error);
     if (status == LYAP_OK)
@@ -189,11 +219,13 @@ void lyap_daemon_close(struct lyap_daemon *daemon)
     lyap_notify_stopping();
     if (daemon->server)
         api_quiesce(daemon->server);
+    lyap_deliverer_stop(daemon->deliverer);
     if (daemon->engine)
         lyap_engine_stop(daemon->engine);
     if (daemon->server)
         api_free(daemon->server);
     lyap_engine_free(daemon->engine);
+    lyap_deliverer_free(daemon->deliverer);
     if (daemon->store)
         daemon->store->ops->close(daemon->store);
     lyap_settings_release(&daemon->settings);

@@ -4,6 +4,7 @@
 #define LYAP_DAEMON_H
 
 #include "api.h"
+#include "deliverer.h"
 #include "engine.h"
 
 enum { LYAP_STOP_SECONDS_MAX = 10 }; /* from SIGTERM to the end, whatever happens */
@@ -13,6 +14,7 @@ struct lyap_daemon {
     struct lyap_counters counters;
     struct lyap_store *store;
     struct lyap_engine *engine;
+    struct lyap_deliverer *deliverer;
     struct api_ports ports;
     struct api_server *server;
     int argc;

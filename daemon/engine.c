@@ -48,6 +48,20 @@ static struct lyap_limits limits_of(const struct lyap_settings *settings)
     };
 }
 
+static struct lyap_outbox_limits outbox_limits_of(const struct lyap_settings *settings)
+{
+    return (struct lyap_outbox_limits){
+        .timeout_s = (int64_t)settings->delivery_timeout_s,
+        .retry_s = (int64_t)settings->delivery_retry_s,
+        .retry_max_s = (int64_t)settings->delivery_retry_max_s,
+        .attempts_max = (int64_t)settings->delivery_attempts_max,
+        .age_max_s = (int64_t)settings->delivery_age_max_s,
+        .repeat_s = (int64_t)settings->alertmanager_repeat_s,
+        .keep_days = (int64_t)settings->delivery_keep_days,
+        .rows_max = (int64_t)settings->outbox_rows_max,
+    };
+}
+
 /* ---- the open batch ---- */
 
 enum lyap_status lyap_engine_begin(struct lyap_engine *engine)
@@ -92,7 +106,9 @@ static enum lyap_status sink_put(void *ctx, struct lyap_alert *alert)
     struct lyap_engine *engine = ctx;
     if (alert->state == LYAP_ALERT_FIRING)
         lyap_count(&engine->counters->alerts_fired);
-    const enum lyap_status status = engine->store->ops->put_alert(engine->store, alert);
+    enum lyap_status status = engine->store->ops->put_alert(engine->store, alert);
+    if (status == LYAP_OK)
+        status = lyap_outbox_put(engine, alert);
     if (status != LYAP_OK || alert->severity == LYAP_SEVERITY_INFO ||
         alert->state == LYAP_ALERT_PENDING)
         return status;
@@ -160,6 +176,8 @@ enum lyap_status lyap_engine_new(const struct lyap_settings *settings, struct ly
     engine->counters = counters;
     engine->settings = settings;
     engine->limits = limits_of(settings);
+    engine->outbox_limits = outbox_limits_of(settings);
+    engine->is_outbox_changed = true;
     pthread_mutex_init(&engine->mutex, NULL);
     pthread_cond_init(&engine->call_done, NULL);
     enum lyap_status status = lyap_registry_new(settings->retention_memory, &engine->registry);
@@ -168,6 +186,8 @@ enum lyap_status lyap_engine_new(const struct lyap_settings *settings, struct ly
             lyap_queue_new((uint32_t)settings->queue_length, settings->queue_bytes, &engine->queue);
     if (status == LYAP_OK)
         status = lyap_rules_load(engine);
+    if (status == LYAP_OK)
+        status = lyap_outbox_load(engine);
     if (status == LYAP_OK)
         status = lyap_runs_load_watched(engine);
     if (status == LYAP_OK)
@@ -211,10 +231,18 @@ void lyap_engine_free(struct lyap_engine *engine)
     lyap_registry_free(engine->registry);
     lyap_queue_free(engine->queue);
     lyap_rules_release(&engine->rules);
+    lyap_receivers_release(&engine->receivers);
     lyap_free(engine->rows);
     pthread_cond_destroy(&engine->call_done);
     pthread_mutex_destroy(&engine->mutex);
     lyap_free(engine);
+}
+
+void lyap_engine_deliverer_set(struct lyap_engine *engine, struct lyap_deliverer *deliverer)
+{
+    pthread_mutex_lock(&engine->mutex);
+    engine->deliverer = deliverer;
+    pthread_mutex_unlock(&engine->mutex);
 }
 
 bool lyap_engine_reload(struct lyap_engine *engine, struct lyap_settings *settings,
@@ -223,6 +251,7 @@ bool lyap_engine_reload(struct lyap_engine *engine, struct lyap_settings *settin
     pthread_mutex_lock(&engine->mutex);
     const bool is_ignored = lyap_settings_reload(settings, fresh, ret_ignored);
     engine->limits = limits_of(settings);
+    engine->outbox_limits = outbox_limits_of(settings);
     const uint64_t budget = settings->retention_memory;
     pthread_mutex_unlock(&engine->mutex);
     lyap_registry_budget_set(engine->registry, budget);

@@ -8,7 +8,9 @@
 #include <pthread.h>
 
 #include "counters.h"
+#include "outbox.h"
 #include "queue.h"
+#include "receivers.h"
 #include "registry.h"
 #include "rules.h"
 #include "settings.h"
@@ -24,6 +26,7 @@ struct lyap_limits {
 };
 
 struct lyap_engine;
+struct lyap_deliverer;
 
 /* Reads the rules from the store, and writes the defaults that it lacks. The store stays the
  * caller's; the engine is its only writer. E_NOMEM, E_IO, E_DISK_FULL. */
@@ -41,6 +44,8 @@ void lyap_engine_free(struct lyap_engine *engine); /* NULL: nothing; after the A
 /* `settings` (those of new) takes over what is reloadable in `fresh`; true: *ret_ignored is not. */
 bool lyap_engine_reload(struct lyap_engine *engine, struct lyap_settings *settings,
                         struct lyap_settings *fresh, enum lyap_setting *ret_ignored);
+/* Who is woken when something is in the outbox, and sends tests. */
+void lyap_engine_deliverer_set(struct lyap_engine *engine, struct lyap_deliverer *deliverer);
 /* Fills the ports of api.h; ctx is the engine. */
 void lyap_ports_fill(struct lyap_engine *engine, struct api_ports *ret_ports);
 
@@ -76,11 +81,17 @@ struct lyap_engine {
     pthread_mutex_t mutex; /* of the fields below, up to the engine's own */
     pthread_cond_t call_done;
     struct lyap_limits limits;
+    struct lyap_outbox_limits outbox_limits;
+    struct lyap_outbox_state outbox_state;
+    struct lyap_deliverer *deliverer; /* or NULL; outlives the engine's thread */
     bool is_disk_low;
 
     /* The engine thread's own. */
     struct lyap_rules rules;
-    bool are_rules_changed; /* in the open batch */
+    struct lyap_receivers receivers;
+    bool are_rules_changed, are_receivers_changed; /* in the open batch */
+    uint32_t outbox_added;                         /* rows, in the open batch */
+    bool is_outbox_changed;                        /* since it was counted */
     bool is_batch_open;
     bool is_batch_full;              /* what is queued belongs to the next one */
     struct lyap_run *touched;        /* list */

@@ -133,6 +133,11 @@ char *lyap_metrics_text(struct lyap_engine *engine)
     add_gauge(&text, "lyapd_alerts_firing", "Alerts that fire, of the runs in memory.", firing);
     add_gauge(&text, "lyapd_database_bytes", "Size of the database and its log.",
               (double)engine->store->ops->bytes(engine->store));
+    const struct lyap_outbox_state outbox = lyap_outbox_state(engine);
+    add_gauge(&text, "lyapd_deliveries_waiting", "Notifications that wait to be sent.",
+              (double)outbox.waiting);
+    add_gauge(&text, "lyapd_delivery_oldest_seconds", "Age of the oldest of them; 0 without one.",
+              outbox.oldest_ns ? (double)(lyap_clock_utc_ns() - outbox.oldest_ns) / 1e9 : 0);
     add_runs(&text, shown, count);
     lyap_free(shown);
     return lyap_buffer_detach(&text);

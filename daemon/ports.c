@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "deliverer.h"
 #include "engine.h"
 
 static enum lyap_status run_put(void *ctx, const struct api_run_put *put,
@@ -143,6 +144,31 @@ static enum lyap_status alert_ack(void *ctx, int64_t id, struct lyap_error *rete
     return lyap_engine_call(ctx, lyap_command_alert_ack, &id, reterr);
 }
 
+static enum lyap_status receiver_put(void *ctx, const struct lyap_receiver *receiver,
+                                     bool keeps_secret, bool *ret_is_created,
+                                     struct lyap_error *reterr)
+{
+    struct lyap_put_receiver_args args = { .receiver = receiver, .keeps_secret = keeps_secret };
+    const enum lyap_status status = lyap_engine_call(ctx, lyap_command_receiver_put, &args, reterr);
+    if (status == LYAP_OK)
+        *ret_is_created = args.is_created;
+    return status;
+}
+
+static enum lyap_status receiver_delete(void *ctx, const char *name, struct lyap_error *reterr)
+{
+    return lyap_engine_call(ctx, lyap_command_receiver_delete, (void *)name, reterr);
+}
+
+static void receiver_test(void *ctx, const char *name, api_test_done *done, void *arg)
+{
+    struct lyap_engine *engine = ctx;
+    pthread_mutex_lock(&engine->mutex);
+    struct lyap_deliverer *deliverer = engine->deliverer;
+    pthread_mutex_unlock(&engine->mutex);
+    lyap_deliverer_test(deliverer, name, done, arg);
+}
+
 static bool is_ready(void *ctx, char *ret_why, size_t why_bytes)
 {
     struct lyap_engine *engine = ctx;
@@ -198,6 +224,9 @@ void lyap_ports_fill(struct lyap_engine *engine, struct api_ports *ret_ports)
         .rule_put = rule_put,
         .rule_delete = rule_delete,
         .alert_ack = alert_ack,
+        .receiver_put = receiver_put,
+        .receiver_delete = receiver_delete,
+        .receiver_test = receiver_test,
         .is_ready = is_ready,
         .metrics_text = metrics_text,
         .config_json = config_json,

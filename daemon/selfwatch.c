@@ -219,5 +219,8 @@ enum lyap_status lyap_engine_tick(struct lyap_engine *engine, int64_t now_ns)
     }
     if (now_ns >= engine->next_save_ns)
         engine->next_save_ns = now_ns + (int64_t)limits.window_save_s * second_ns;
-    return status == LYAP_OK ? prune(engine, &limits, now_ns) : status;
+    const bool is_prune_due = now_ns >= engine->next_prune_ns;
+    if (status == LYAP_OK)
+        status = prune(engine, &limits, now_ns);
+    return status == LYAP_OK ? lyap_outbox_tick(engine, is_prune_due) : status;
 }

@@ -73,6 +73,31 @@ enum { LYAP_SETTING_TEXT_BYTES_MAX = 4096 }; /* PATH_MAX */
       "guaranteed.")                                                                               \
     X(metrics_runs_max, NUMBER, "runs", 0, 10000, "100", true,                                     \
       "Most recently active runs whose newest point GET /metrics shows.")                          \
+    X(receivers_file, TEXT, "path", 0, 4095, "", false,                                            \
+      "JSON file of receivers of notifications (docs/delivery.md), which the API then cannot "     \
+      "change. Read again on SIGHUP. Empty: none.")                                                \
+    X(outbox_rows_max, NUMBER, "notifications", 1, 1000000, "10000", true,                         \
+      "Notifications that may wait to be sent; beyond, new ones are dropped and counted.")         \
+    X(delivery_timeout_s, NUMBER, "seconds", 1, 120, "10", true,                                   \
+      "Time for one attempt to notify a receiver.")                                                \
+    X(delivery_retry_s, NUMBER, "seconds", 1, 3600, "1", true,                                     \
+      "A failed attempt is repeated after a random part of this, doubled with each failure.")      \
+    X(delivery_retry_max_s, NUMBER, "seconds", 1, 86400, "300", true,                              \
+      "Longest wait between two attempts, also where the receiver asks for a longer one.")         \
+    X(delivery_attempts_max, NUMBER, "attempts", 1, 100000, "1000", true,                          \
+      "After so many attempts a notification is given up.")                                        \
+    X(delivery_age_max_s, NUMBER, "seconds", 60, 31536000, "86400", true,                          \
+      "After this long a notification is given up.")                                               \
+    X(delivery_keep_days, NUMBER, "days", 0, 36500, "30", true,                                    \
+      "Finished notifications of alerts that are over can be read for this long.")                 \
+    X(delivery_ca, TEXT, "path", 0, 4095, "", false,                                               \
+      "PEM certificates that the TLS servers of receivers are verified with. Empty: those of the " \
+      "system.")                                                                                   \
+    X(alertmanager_repeat_s, NUMBER, "seconds", 5, 3600, "60", true,                               \
+      "A firing alert is told to an Alertmanager this often; it ends there after four missed "     \
+      "repetitions.")                                                                              \
+    X(sendmail, TEXT, "path", 1, 4095, "/usr/sbin/sendmail", false,                                \
+      "Program that takes a mail as its input and the address as its argument.")                   \
     X(log_level, TEXT, "error|warning|info|debug", 4, 7, "info", true,                             \
       "Lines above this level are not written to stderr.")
 

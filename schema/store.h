@@ -56,7 +56,8 @@ struct lyap_store_ops {
     enum lyap_status (*put_delivery)(struct lyap_store *store, const struct lyap_delivery *delivery,
                                      int64_t *ret_id);
     /* The alert resolved: a delivery of kind RESOLVED to every receiver that has one of kind
-     * FIRING; what repeats is done. *ret_count of them. */
+     * FIRING, whose members `labels` and `since` its payload takes over: by them Alertmanager knows
+     * the alert. What repeats is done. *ret_count of them. */
     enum lyap_status (*resolve_deliveries)(struct lyap_store *store, int64_t alert_id,
                                            const char *payload_json, int64_t now_ns,
                                            uint32_t *ret_count);

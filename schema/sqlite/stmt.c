@@ -224,9 +224,11 @@ static const char *const texts[LYAP_SQL_COUNT] = {
                                    " WHERE alert_id = ?1 AND state = 'repeating'",
     [LYAP_SQL_RESOLVE_DELIVERIES] =
         "INSERT INTO deliveries(" DELIVERY_COLUMNS ")"
-        " SELECT DISTINCT alert_id, receiver, 'resolved', 0, 'waiting', 0, ?3, ?3, NULL, NULL, ?2"
-        " FROM deliveries WHERE alert_id = ?1 AND kind = 'firing'"
-        " ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
+        " SELECT alert_id, receiver, 'resolved', 0, 'waiting', 0, ?3, ?3, NULL, NULL,"
+        " json_set(?2, '$.labels', json_extract(payload, '$.labels'), '$.since',"
+        " json_extract(payload, '$.since')) FROM deliveries WHERE id IN"
+        " (SELECT min(id) FROM deliveries WHERE alert_id = ?1 AND kind = 'firing'"
+        " GROUP BY receiver) ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
     [LYAP_SQL_UPDATE_DELIVERY] =
         "UPDATE deliveries SET state = ?, next_ns = ?, attempts = ?, delivered_ns = ?, error = ?"
         " WHERE id = ?",

@@ -1,0 +1,191 @@
+/* Payloads of the outbox, and the bodies made of them. */
+#include "message.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "api.h"
+
+/* ---- payload ---- */
+
+void lyap_message_time(int64_t time_ns, char ret_text[LYAP_MESSAGE_TIME_BYTES])
+{
+    const time_t seconds = (time_t)(time_ns / 1000000000);
+    struct tm utc = { 0 };
+    char date[32] = "";
+    (void)gmtime_r(&seconds, &utc);
+    (void)strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)snprintf(ret_text, LYAP_MESSAGE_TIME_BYTES, "%s.%03dZ", date,
+                   (int)(time_ns % 1000000000 / 1000000));
+}
+
+static json_t *action_of(const struct lyap_action *action)
+{
+    json_t *object = json_pack("{s:s}", "kind", lyap_action_name(action->kind));
+    if (object && isfinite(action->lr) && action->kind == LYAP_ACTION_REDUCE_LR &&
+        json_object_set_new(object, "lr", json_real(action->lr)) != 0) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+char *lyap_message_payload(const struct lyap_alert *alert, const char *labels_json,
+                           const struct lyap_action *action, int64_t now_ns)
+{
+    char since[LYAP_MESSAGE_TIME_BYTES];
+    char *text = api_alert_text(alert), *payload = NULL;
+    json_t *shown = text ? json_loads(text, 0, NULL) : NULL;
+    json_t *labels = json_loads(labels_json ? labels_json : "{}", 0, NULL);
+    lyap_message_time(now_ns, since);
+    /* json_pack takes the references in any case. */
+    json_t *object = json_pack("{s:o, s:o, s:o, s:s}", "alert", shown, "labels", labels, "action",
+                               action_of(action), "since", since);
+    if (object)
+        payload = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    free(text);
+    if (payload && strlen(payload) > LYAP_PAYLOAD_BYTES_MAX) {
+        free(payload);
+        return NULL;
+    }
+    return payload;
+}
+
+char *lyap_message_test_payload(int64_t now_ns)
+{
+    const struct lyap_action action = { .kind = LYAP_ACTION_CONTINUE, .lr = NAN };
+    const struct lyap_alert alert = {
+        .rule = "test",
+        .state = LYAP_ALERT_FIRING,
+        .severity = LYAP_SEVERITY_INFO,
+        .pending_step = -1,
+        .firing_step = -1,
+        .resolved_step = -1,
+        .updated_ns = now_ns,
+        .firing_ns = now_ns,
+        .summary = "A test of this receiver: nothing is wrong.",
+        .evidence_json = "{}",
+    };
+    return lyap_message_payload(&alert, NULL, &action, now_ns);
+}
+
+void lyap_message_key(const struct lyap_delivery *delivery, char ret_key[LYAP_MESSAGE_KEY_BYTES])
+{
+    (void)snprintf(ret_key, LYAP_MESSAGE_KEY_BYTES, "lyapd-%" PRId64 "-%s-%" PRIu32 "-%" PRIx64,
+                   delivery->alert_id, lyap_alert_state_name(delivery->kind), delivery->sequence,
+                   (uint64_t)delivery->created_ns);
+}
+
+/* ---- what every format shows ---- */
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+static bool facts_of(const json_t *payload, const struct lyap_delivery *delivery,
+                     struct lyap_message_facts *ret_facts)
+{
+    const json_t *alert = json_object_get(payload, "alert");
+    const struct lyap_message_facts facts = {
+        .alert = alert,
+        .labels = json_object_get(payload, "labels"),
+        .run = text_of(alert, "run"),
+        .rule = text_of(alert, "rule"),
+        .severity = text_of(alert, "severity"),
+        .tensor = text_of(alert, "tensor"),
+        .summary = text_of(alert, "summary"),
+        .action = text_of(json_object_get(payload, "action"), "kind"),
+        .since = text_of(payload, "since"),
+        .is_firing = delivery->kind == LYAP_ALERT_FIRING,
+        .is_test = delivery->alert_id == 0,
+    };
+    *ret_facts = facts;
+    return json_is_object(alert) && json_is_object(facts.labels) && facts.rule && facts.severity &&
+           facts.summary && facts.action && facts.since;
+}
+
+void lyap_message_title(const struct lyap_message_facts *facts, char *ret_title, size_t bytes)
+{
+    const char *verb = facts->is_firing ? "fires on" : "resolved on";
+    if (facts->is_test)
+        (void)snprintf(ret_title, bytes, "lyapd: test notification");
+    else
+        (void)snprintf(ret_title, bytes, "[%s] %s %s %s", facts->severity, facts->rule, verb,
+                       facts->run ? facts->run : "lyapd itself");
+}
+
+size_t lyap_message_cut(const char *text, size_t bytes_max)
+{
+    size_t length = strlen(text);
+    if (length <= bytes_max)
+        return length;
+    length = bytes_max;
+    while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
+        length--; /* not in the middle of a character */
+    return length;
+}
+
+/* ---- bodies ---- */
+
+static json_t *plain_body(const struct lyap_message *message, const json_t *payload)
+{
+    const struct lyap_delivery *delivery = message->delivery;
+    char key[LYAP_MESSAGE_KEY_BYTES], sent[LYAP_MESSAGE_TIME_BYTES];
+    lyap_message_key(delivery, key);
+    lyap_message_time(message->now_ns, sent);
+    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:s, s:O, s:O, s:O}", "version", 1, "key", key,
+                     "receiver", delivery->receiver, "tells", lyap_alert_state_name(delivery->kind),
+                     "reminder", (json_int_t)delivery->sequence, "test", delivery->alert_id == 0,
+                     "sent", sent, "alert", json_object_get(payload, "alert"), "labels",
+                     json_object_get(payload, "labels"), "action",
+                     json_object_get(payload, "action"));
+}
+
+static json_t *body_of(const struct lyap_message *message, const json_t *payload,
+                       const struct lyap_message_facts *facts)
+{
+    if (message->receiver->type == LYAP_RECEIVER_ALERTMANAGER)
+        return lyap_message_alertmanager(message, facts);
+    switch (message->receiver->format) {
+    case LYAP_FORMAT_SLACK:
+        return lyap_message_slack(facts);
+    case LYAP_FORMAT_DISCORD:
+        return lyap_message_discord(facts);
+    case LYAP_FORMAT_JSON:
+    case LYAP_FORMAT_COUNT:
+        break;
+    }
+    return plain_body(message, payload);
+}
+
+enum lyap_status lyap_message_text(const struct lyap_message *message, char **ret_text)
+{
+    struct lyap_message_facts facts;
+    json_error_t error;
+    json_t *payload = json_loads(message->delivery->payload_json, 0, &error);
+    if (!payload)
+        return json_error_code(&error) == json_error_out_of_memory ? LYAP_E_NOMEM : LYAP_E_FORMAT;
+    if (!facts_of(payload, message->delivery, &facts)) {
+        json_decref(payload);
+        return LYAP_E_FORMAT;
+    }
+    char *text = NULL;
+    if (message->receiver->type == LYAP_RECEIVER_SENDMAIL) {
+        text = lyap_message_mail(message, &facts);
+    } else {
+        json_t *body = body_of(message, payload, &facts);
+        text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+        json_decref(body);
+    }
+    json_decref(payload);
+    if (!text)
+        return LYAP_E_NOMEM;
+    *ret_text = text;
+    return LYAP_OK;
+}
