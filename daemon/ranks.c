@@ -84,8 +84,9 @@ static void poison_short_rows(struct lyap_partial *sum, const struct lyap_partia
             continue;
         for (unsigned r = 0; r < LYAP_REDUCE_COUNT; r++) {
             const bool is_sum = lyap_reduce_combine((enum lyap_reduce)r) == 's';
-            if (is_sum && sum->rows[r] && (!part->rows[r] || isnan(part->rows[r][t])))
-                sum->rows[r][t] = NAN;
+            const size_t width = lyap_reduce_width((enum lyap_reduce)r);
+            if (is_sum && sum->rows[r] && (!part->rows[r] || isnan(part->rows[r][t * width])))
+                sum->rows[r][t * width] = NAN;
         }
     }
 }

@@ -20,6 +20,13 @@ static double curvature_of(const struct lyap_point *point)
     return column(point, LYAP_METRIC_STABILITY_RATIO) * column(point, LYAP_METRIC_STABILITY_LIMIT);
 }
 
+/* What coupled decay adds to it, where the method preconditions (SPEC 2.6). */
+static double with_decay(const struct lyap_point *point, double curvature)
+{
+    const double decay = column(point, LYAP_METRIC_DECAY_CURVATURE);
+    return isnan(decay) ? curvature : curvature + decay;
+}
+
 static void halve(double lr, double curvature, double lr_max, struct lyap_action *ret_action)
 {
     ret_action->lr = 0.5 * lr;
@@ -41,7 +48,8 @@ void lyap_action_advise(enum lyap_action_kind wanted, const struct lyap_optimize
     *ret_action = (struct lyap_action){ .kind = wanted, .lr = NAN };
     if (wanted != LYAP_ACTION_REDUCE_LR)
         return;
-    const double lr = column(point, LYAP_METRIC_LR), curvature = curvature_of(point);
+    const double lr = column(point, LYAP_METRIC_LR);
+    const double curvature = with_decay(point, curvature_of(point));
     if (!(lr > 0)) {
         (void)snprintf(ret_action->reason, sizeof ret_action->reason,
                        "reduce the learning rate; it was neither pushed nor declared");

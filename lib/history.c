@@ -19,11 +19,14 @@ enum lyap_status lyap_history_init(struct lyap_history *history, double referenc
         .loss = { NAN, NAN, NAN, NAN, NAN, NAN },
         .net_work_sum = NAN,
         .sharpness = { NAN, NAN, -1 },
+        .least = { NAN, -1 },
+        .decay_curvature = NAN,
         .probe_lr = NAN,
         .probe_least = NAN,
     };
     lyap_detector_init(&history->detector, reference_loss);
     lyap_level_init(&history->level);
+    lyap_drift_init(&history->drift);
     struct lyap_window *const windows[] = { &history->changes, &history->bounds, &history->scales };
     for (unsigned i = 0; i < sizeof windows / sizeof *windows; i++) {
         const enum lyap_status status = lyap_window_init(windows[i], window);
@@ -76,6 +79,11 @@ static void absorb_work(struct lyap_history *h, const struct lyap_point *point)
 static void absorb_sharpness(struct lyap_history *h, const struct lyap_point *point)
 {
     const double value = lyap_history_column(point, LYAP_METRIC_SHARPNESS);
+    const double least = lyap_history_column(point, LYAP_METRIC_CURVATURE_MIN);
+    if (isfinite(least)) {
+        h->least.value = least;
+        h->least.step = point->step;
+    }
     if (!isfinite(value))
         return;
     h->sharpness.value = value;
@@ -83,19 +91,41 @@ static void absorb_sharpness(struct lyap_history *h, const struct lyap_point *po
     h->sharpness.step = point->step;
 }
 
+/* Appends to the newest `capacity` values. */
+static void push_newest(double *values, uint32_t *count, uint32_t capacity, double value)
+{
+    if (*count == capacity) {
+        memmove(values, values + 1, (capacity - 1) * sizeof *values);
+        --*count;
+    }
+    values[(*count)++] = value;
+}
+
 /* A probe is a point with an accepted curvature of its own. */
 static void absorb_ratio(struct lyap_history *h, const struct lyap_point *point)
 {
     const double ratio = lyap_history_column(point, LYAP_METRIC_STABILITY_RATIO);
+    const double decay = lyap_history_column(point, LYAP_METRIC_DECAY_CURVATURE);
+    if (isfinite(decay))
+        h->decay_curvature = decay;
     if (!lyap_is(&point->metrics[LYAP_METRIC_SHARPNESS]) || !isfinite(ratio))
         return;
-    if (h->probe_count == LYAP_HISTORY_PROBES) {
-        memmove(h->probe_ratios, h->probe_ratios + 1,
-                (LYAP_HISTORY_PROBES - 1) * sizeof *h->probe_ratios);
-        h->probe_count--;
-    }
-    h->probe_ratios[h->probe_count++] = ratio;
+    push_newest(h->probe_ratios, &h->probe_count, LYAP_HISTORY_PROBES, ratio);
     h->probe_lr = lyap_history_column(point, LYAP_METRIC_LR);
+}
+
+static void absorb_batch(struct lyap_history *h, const struct lyap_point *point)
+{
+    const double curvature = lyap_history_column(point, LYAP_METRIC_BATCH_SHARPNESS);
+    if (isfinite(curvature))
+        push_newest(h->batches, &h->batch_count, LYAP_HISTORY_BATCHES, curvature);
+}
+
+static void absorb_drift(struct lyap_history *h, const struct lyap_point *point)
+{
+    const double loss = lyap_history_column(point, LYAP_METRIC_PROBE_LOSS);
+    if (isfinite(loss))
+        lyap_drift_push(&h->drift, loss);
 }
 
 static void absorb_level(struct lyap_history *h, const struct lyap_point *point)
@@ -170,7 +200,8 @@ void lyap_history_absorb(struct lyap_history *history, enum lyap_history_part pa
                                                         const struct lyap_point *) = {
         [LYAP_HISTORY_LOSS] = absorb_loss,           [LYAP_HISTORY_WORK] = absorb_work,
         [LYAP_HISTORY_SHARPNESS] = absorb_sharpness, [LYAP_HISTORY_RATIO] = absorb_ratio,
-        [LYAP_HISTORY_LEVEL] = absorb_level,         [LYAP_HISTORY_ENERGY] = absorb_energy,
+        [LYAP_HISTORY_BATCH] = absorb_batch,         [LYAP_HISTORY_LEVEL] = absorb_level,
+        [LYAP_HISTORY_DRIFT] = absorb_drift,         [LYAP_HISTORY_ENERGY] = absorb_energy,
         [LYAP_HISTORY_LAST] = absorb_last,
     };
     assert(!point->is_event_only);

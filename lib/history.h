@@ -5,12 +5,14 @@
 #define LYAP_HISTORY_H
 
 #include "lyap/detector.h"
+#include "lyap/drift.h"
 #include "lyap/level.h"
 #include "lyap/point.h"
 #include "lyap/window.h"
 
 enum {
     LYAP_HISTORY_PROBES = 5,      /* SPEC 9: last 5 probes */
+    LYAP_HISTORY_BATCHES = 32,    /* same-batch curvatures of mean_square_gain */
     LYAP_HISTORY_ALARM_HOLD = 16, /* points for which a level alarm counts as present: one block */
     LYAP_HISTORY_SHARPNESS_AGE_MAX = 20, /* steps an accepted curvature may serve: SPEC 2.3's
                                             longest measured probe spacing */
@@ -39,6 +41,13 @@ struct lyap_history {
         double value, residual;
         int64_t step; /* -1: never accepted */
     } sharpness;
+    struct {
+        double value;
+        int64_t step;                     /* -1: never */
+    } least;                              /* newest curvature_min */
+    double decay_curvature;               /* newest; NaN: never known */
+    double batches[LYAP_HISTORY_BATCHES]; /* newest batch_sharpness, newest last */
+    uint32_t batch_count;
     double probe_ratios[LYAP_HISTORY_PROBES]; /* newest last */
     uint32_t probe_count;
     double probe_lr;    /* of the newest probe; NaN */
@@ -50,6 +59,8 @@ struct lyap_history {
     double evidence;     /* log M of the newest push, where has_evidence */
     uint32_t alarm_left; /* points for which the last level alarm still counts */
 
+    struct lyap_drift drift; /* of the probe loss */
+
     struct lyap_window changes, bounds, scales; /* of dissipation_window */
 };
 
@@ -58,9 +69,11 @@ struct lyap_history {
 enum lyap_history_part {
     LYAP_HISTORY_LOSS,      /* loss */
     LYAP_HISTORY_WORK,      /* net_work, secant_curvature, update_norm_p, update_identity */
-    LYAP_HISTORY_SHARPNESS, /* sharpness, sharpness_residual */
-    LYAP_HISTORY_RATIO,     /* sharpness (presence), stability_ratio, lr */
+    LYAP_HISTORY_SHARPNESS, /* sharpness, sharpness_residual, curvature_min */
+    LYAP_HISTORY_RATIO,     /* sharpness (presence), stability_ratio, lr, decay_curvature */
+    LYAP_HISTORY_BATCH,     /* batch_sharpness */
     LYAP_HISTORY_LEVEL,     /* probe_loss, loss */
+    LYAP_HISTORY_DRIFT,     /* probe_loss */
     LYAP_HISTORY_ENERGY,    /* energy_change, energy_bound, energy_scale */
     LYAP_HISTORY_LAST,      /* step and the columns of struct lyap_columns */
     LYAP_HISTORY_PART_COUNT

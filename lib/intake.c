@@ -116,9 +116,11 @@ static void fill_empty(struct lyap_intake *intake)
     double **rows = intake->partial.rows;
     for (uint32_t i = 0; i < intake->tensor_count; i++) {
         const struct lyap_intake_tensor *tensor = &intake->tensors[i];
-        for (unsigned r = 0; r < LYAP_REDUCE_COUNT; r++)
+        for (unsigned r = 0; r < LYAP_REDUCE_COUNT; r++) {
+            const size_t width = lyap_reduce_width((enum lyap_reduce)r);
             if (rows[r] && tensor->entry_count == 0)
-                rows[r][i] = 0;
+                memset(rows[r] + i * width, 0, width * sizeof *rows[r]);
+        }
         for (unsigned m = 0; m < sizeof moments / sizeof *moments; m++) {
             const bool is_delta = moments[m].role == LYAP_ROLE_DELTA;
             const bool is_still =
@@ -201,6 +203,7 @@ enum lyap_status lyap_intake_finish(struct lyap_intake *intake, struct lyap_part
     if (!intake->is_partial_grade) {
         fill_empty(intake);
         settle_clip(intake);
+        lyap_late_settle(intake);
         lyap_products_finish(intake);
         read_sketches(intake);
         intake->partial.is_state_exact = is_state_exact(intake);

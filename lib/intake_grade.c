@@ -32,7 +32,8 @@ static enum lyap_status place(struct lyap_intake *intake, struct lyap_intake_arr
     const char *folder = is_row ? "reduce" : "sketch";
     const char *name = is_row ? lyap_reduce_name((enum lyap_reduce)entry->what)
                               : lyap_sketch_name((enum lyap_sketch_role)entry->what);
-    const uint64_t expected = is_row ? intake->tensor_count : intake->partial.sketch_size;
+    const uint64_t width = is_row ? lyap_reduce_width((enum lyap_reduce)entry->what) : 1;
+    const uint64_t expected = is_row ? width * intake->tensor_count : intake->partial.sketch_size;
     const bool is_again = is_row ? intake->partial.rows[entry->what] != NULL
                                  : intake->partial.sketches[entry->what] != NULL;
     if (is_again)
@@ -44,7 +45,9 @@ static enum lyap_status place(struct lyap_intake *intake, struct lyap_intake_arr
         return lyap_error_set(reterr, LYAP_E_INVALID,
                               "%s/%s has %" PRIu64 " values; it must have %" PRIu64 " (%s)", folder,
                               name, entry->count, expected,
-                              is_row ? "one per declared tensor" : "the sketch size");
+                              !is_row      ? "the sketch size"
+                              : width == 1 ? "one per declared tensor"
+                                           : "64 per declared tensor");
     double *target =
         is_row ? lyap_partial_row(&intake->partial, (enum lyap_reduce)entry->what)
                : lyap_partial_sketch(&intake->partial, (enum lyap_sketch_role)entry->what);

@@ -2,6 +2,7 @@
 #include "intake_state.h"
 
 #include <assert.h>
+#include <math.h>
 
 #include "lyap/alloc.h"
 #include "banned.h"
@@ -92,6 +93,7 @@ static void lay_tensor(struct lyap_intake *intake, uint32_t index, uint64_t *pla
     left->count = tensor->count;
     left->shard_key = tensor->shard_key;
     left->has_grad = tensor->entries[LYAP_ROLE_GRAD] != 0;
+    left->shrink = NAN;
     for (unsigned p = 0; p < LYAP_PLANE_COUNT; p++) {
         const uint32_t entry = tensor->entries[plane_roles[p]];
         const bool is_state = p >= LYAP_PLANE_FIRST;
@@ -177,6 +179,30 @@ static bool is_delta_sketch_late(const struct lyap_intake *intake)
     return previous != NULL;
 }
 
+/* Pairs of the path, weighted: of one function at both ends, and P known for every tensor. Where P
+ * is 1 the sketches of D and of the gradients serve. */
+static bool has_path(const struct lyap_intake *intake)
+{
+    const struct lyap_memory *previous = intake->config.previous;
+    const struct lyap_declaration *declaration = intake->config.declaration;
+    if (!previous || !intake->has_sketch[LYAP_SKETCH_DELTA])
+        return false;
+    const bool is_probe = intake->has_role[LYAP_ROLE_PROBE_GRAD] && previous->has_probes;
+    const bool is_full = declaration->data == LYAP_DATA_FULL_BATCH && previous->has_grads &&
+                         intake->has_role[LYAP_ROLE_GRAD];
+    bool is_weighted = lyap_step_is_adaptive(declaration->optimizer.type);
+    for (uint32_t i = 0; i < intake->tensor_count; i++) {
+        const struct lyap_intake_tensor *tensor = &intake->tensors[i];
+        if (tensor->entry_count == 0)
+            continue;
+        if (!tensor->previous || !(tensor->rows & LYAP_PRODUCT_BIT(DELTA_P)))
+            return false;
+        is_weighted =
+            is_weighted || intake->rules[declaration->set.tensors[i].group].scale_before != 1;
+    }
+    return is_weighted && (is_probe || is_full);
+}
+
 /* A sketch is of all tensors of this rank, or it is not given. */
 static void mark_sketches(struct lyap_intake *intake)
 {
@@ -208,6 +234,8 @@ static void mark_sketches(struct lyap_intake *intake)
     }
     intake->has_sketch[LYAP_SKETCH_DELTA] = has_any_delta && has_every_delta;
     intake->is_delta_sketch_late = is_delta_sketch_late(intake);
+    intake->has_sketch[LYAP_SKETCH_PATH_S] = intake->has_sketch[LYAP_SKETCH_PATH_Y] =
+        has_path(intake);
 }
 
 static enum lyap_status allocate_moment_rows(struct lyap_intake *intake, enum lyap_reduce first)
@@ -241,6 +269,10 @@ static enum lyap_status allocate_outputs(struct lyap_intake *intake)
         if (((rows >> i) & 1) &&
             !lyap_partial_row(&intake->partial, (enum lyap_reduce)(LYAP_PRODUCT_FIRST + i)))
             return LYAP_E_NOMEM;
+    const uint32_t gains = rows & LYAP_PRODUCT_BIT(GAIN_SQ);
+    if (gains && intake->tensor_count <= LYAP_GAIN_TENSORS_MAX &&
+        !lyap_partial_row(&intake->partial, LYAP_REDUCE_GAIN_LOG2))
+        return LYAP_E_NOMEM;
     for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++) {
         const enum lyap_sketch_role role = (enum lyap_sketch_role)i;
         if (lyap_sketch_init(&intake->sketches[i], LYAP_SKETCH_SIZE) != LYAP_OK)

@@ -29,7 +29,8 @@ static bool has_plain_roles(const struct lyap_intake *intake,
 {
     const struct lyap_memory_tensor *previous = tensor->previous;
     return previous && tensor->is_delta_derived && intake->is_delta_sketch_late &&
-           tensor->entry_count == 2 && is_f32_role(intake, tensor, LYAP_ROLE_PARAM) &&
+           !intake->has_sketch[LYAP_SKETCH_PATH_S] && tensor->entry_count == 2 &&
+           is_f32_role(intake, tensor, LYAP_ROLE_PARAM) &&
            is_f32_role(intake, tensor, LYAP_ROLE_GRAD) && is_f32_slot(previous, LYAP_PLANE_PARAM) &&
            is_f32_slot(previous, LYAP_PLANE_GRAD) && !previous->slots[LYAP_PLANE_PROBE].is_kept &&
            !lyap_snapshot_has(intake->config.snapshot, LYAP_META_CLIP_FACTOR) &&

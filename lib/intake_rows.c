@@ -26,8 +26,9 @@ last_rule(const struct lyap_intake *intake, const struct lyap_intake_tensor *ten
 {
     if (!tensor->previous || intake->config.updates != 1)
         return NULL;
-    const struct lyap_step_rule *rule = &intake->config.previous->rules[group];
-    return lyap_step_is_known(rule) && isfinite(rule->clip) ? rule : NULL;
+    const struct lyap_memory *memory = intake->config.previous;
+    const struct lyap_step_rule rule = lyap_memory_rule(memory, tensor->previous, group);
+    return lyap_step_is_known(&rule) && isfinite(rule.clip) ? &memory->rules[group] : NULL;
 }
 
 /* The part M of a momentum step follows from D and the last rule (SPEC 0.1). */
@@ -104,20 +105,44 @@ static uint32_t plain_rows(const struct lyap_intake *intake,
            (s ? BIT(PAIR_SS) : 0) | (y ? BIT(PAIR_YY) : 0) | (s && y ? BIT(PAIR_SY) : 0);
 }
 
+/* D is one update of a sign method, so it holds the signs of that update. */
+static bool has_last_direction(const struct lyap_intake *intake,
+                               const struct lyap_intake_tensor *tensor, uint32_t group)
+{
+    const bool is_single = is_pushed(tensor, LYAP_ROLE_DELTA) || intake->config.updates == 1;
+    if (!tensor->previous || !is_single || !has_delta(intake, tensor))
+        return false;
+    const struct lyap_step_rule *last = &intake->config.previous->rules[group];
+    return last->type == intake->rules[group].type && last->params.lr > 0;
+}
+
+/* Decoupled decay has an energy of its own, in the metric P (SPEC 3.4). */
+static bool has_decay_metric(const struct lyap_step_rule *rule)
+{
+    return rule->type == LYAP_OPTIMIZER_ADAMW && rule->params.weight_decay > 0;
+}
+
 static uint32_t step_rows(const struct lyap_intake *intake, const struct lyap_intake_tensor *tensor,
                           uint32_t group)
 {
     const struct lyap_step_rule *rule = &intake->rules[group];
     const bool is_linear = lyap_step_is_linear(rule->type);
-    const bool has_clip = isfinite(rule->clip) || (is_linear && intake->is_clip_late);
+    const bool is_late = lyap_step_is_late(rule);
+    const bool has_clip = isfinite(rule->clip) || ((is_linear || is_late) && intake->is_clip_late);
+    const bool is_known = is_late
+                              ? isfinite(rule->params.lr) && lyap_late_is_reachable(intake, rule)
+                              : lyap_step_is_known(rule);
     const bool is_sign = rule->type == LYAP_OPTIMIZER_LION || rule->type == LYAP_OPTIMIZER_SIGNSGD;
-    if (!intake->has_role[LYAP_ROLE_GRAD] || !lyap_step_is_known(rule) || !has_clip ||
-        tensor->state[LYAP_STATE_FIRST] == LYAP_STATE_NONE ||
-        tensor->state[LYAP_STATE_SECOND] == LYAP_STATE_NONE)
+    if (!intake->has_role[LYAP_ROLE_GRAD] || !is_known || !has_clip)
         return 0;
+    if (tensor->state[LYAP_STATE_FIRST] == LYAP_STATE_NONE ||
+        tensor->state[LYAP_STATE_SECOND] == LYAP_STATE_NONE)
+        return is_linear ? BIT(GAIN_SQ) : 0; /* linear: whatever the momentum is */
     return BIT(STEP_SQ) | BIT(GRAD_STEP) | BIT(STEP_P) | (is_linear ? BIT(GAIN_SQ) : 0) |
-           (lyap_step_is_adaptive(rule->type) ? BIT(RMS_SQ) | BIT(GAIN_SQ) : 0) |
-           (is_sign && has_delta(intake, tensor) ? BIT(SIGN_FLIPS) : 0);
+           (lyap_step_is_adaptive(rule->type) ? BIT(RMS_SQ) | BIT(GAIN_SQ) | BIT(GAIN_FROZEN_SQ)
+                                              : 0) |
+           (has_decay_metric(rule) ? BIT(PARAM_P) : 0) |
+           (is_sign && has_last_direction(intake, tensor, group) ? BIT(SIGN_FLIPS) : 0);
 }
 
 static bool is_state_kept(const struct lyap_memory_tensor *previous)
@@ -144,8 +169,10 @@ static uint32_t weighted_rows(const struct lyap_intake *intake,
     const uint32_t pair =
         (has[LYAP_ROLE_PAIR_S] ? BIT(PAIR_SPS) : 0) | (has[LYAP_ROLE_PAIR_Y] ? BIT(PAIR_YPY) : 0);
     const bool delta = has_delta(intake, tensor);
+    const uint32_t anchor =
+        has[LYAP_ROLE_ANCHOR] ? BIT(ANCHOR_SQ) | (delta ? BIT(ANCHOR_DELTA) : 0) : 0;
     if (!lyap_step_is_adaptive(rule->type))
-        return pair | (delta ? BIT(DELTA_P) : 0) |
+        return pair | anchor | (delta ? BIT(DELTA_P) : 0) |
                (delta && tensor->previous ? BIT(DELTA_P_PREV) : 0);
     const bool has_second = tensor->state[LYAP_STATE_SECOND] != LYAP_STATE_NONE;
     const bool has_weight =
@@ -155,8 +182,10 @@ static uint32_t weighted_rows(const struct lyap_intake *intake,
                             tensor->previous->state[LYAP_STATE_SECOND] != LYAP_STATE_NONE &&
                             intake->config.previous->rules[group].type == rule->type &&
                             intake->config.previous->rules[group].updates >= 1;
-    return (has_weight ? pair : 0) |
-           (delta && has_second && rule->updates >= 1 ? BIT(DELTA_P) : 0) |
+    const bool has_last = has_second && rule->updates >= 1;
+    return (has_weight ? pair : 0) | (has_last ? anchor : 0) |
+           (delta && has_last ? BIT(DELTA_P) : 0) |
+           (delta && has_last && has_decay_metric(rule) ? BIT(PARAM_P_PREV) : 0) |
            (delta && has_before ? BIT(DELTA_P_PREV) : 0);
 }
 
@@ -166,7 +195,8 @@ static uint32_t reachable_rows(const struct lyap_intake *intake, uint32_t group)
     const struct lyap_step_rule *rule = &intake->rules[group];
     const bool is_plain = lyap_step_is_linear(rule->type) && !lyap_step_is_momentum(rule) &&
                           rule->params.weight_decay == 0;
-    return (is_plain ? BIT(STEP_SQ) | BIT(GRAD_STEP) | BIT(STEP_P) | BIT(GAIN_SQ) : 0) |
+    return (is_plain ? BIT(STEP_SQ) | BIT(GRAD_STEP) | BIT(STEP_P) : 0) |
+           (lyap_step_is_linear(rule->type) ? BIT(GAIN_SQ) : 0) |
            (lyap_step_is_adaptive(rule->type) ? 0 : BIT(DELTA_P));
 }
 

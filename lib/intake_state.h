@@ -66,6 +66,7 @@ struct lyap_intake_tensor {
     const struct lyap_memory_tensor *previous; /* NULL: no predecessor of the same shard */
     uint32_t rows;                             /* LYAP_PRODUCT_BIT of what is computed */
     enum lyap_state_source state[LYAP_STATE_PARTS];
+    double shrink;     /* of the coming update, once its late rule is settled */
     bool has_products; /* its roles are in reach of each other */
     bool is_delta_derived;
 };
@@ -89,6 +90,7 @@ enum lyap_array {
     LYAP_ARRAY_SAME,
     LYAP_ARRAY_PAIR_S,
     LYAP_ARRAY_PAIR_Y,
+    LYAP_ARRAY_ANCHOR,
     LYAP_ARRAY_PARAM_PREV,
     LYAP_ARRAY_GRAD_PREV,
     LYAP_ARRAY_PROBE_PREV,
@@ -128,10 +130,11 @@ struct lyap_intake {
     struct lyap_moment_total moments;       /* of the open entry */
     struct lyap_moment_total delta_moments; /* of theta differences, along with the products */
     struct lyap_pairwise products;
-    struct lyap_moved moved;      /* constants of the tensor whose products run */
-    bool is_moved_plain;          /* intake_moved.c does them */
-    double (*chunks)[LYAP_CHUNK]; /* owned, aligned; LYAP_ARRAY_COUNT */
-    unsigned char *staging;       /* owned; one block of any type */
+    uint64_t gain_counts[LYAP_GAIN_BINS]; /* of the open tensor */
+    struct lyap_moved moved;              /* constants of the tensor whose products run */
+    bool is_moved_plain;                  /* intake_moved.c does them */
+    double (*chunks)[LYAP_CHUNK];         /* owned, aligned; LYAP_ARRAY_COUNT */
+    unsigned char *staging;               /* owned; one block of any type */
 
     struct lyap_spectral_sum *row_sum; /* of the open entry, or NULL */
     unsigned char *row_hold;           /* owned, or NULL; rows that blocks cut */
@@ -219,7 +222,12 @@ void lyap_products_open(struct lyap_intake *intake);
 void lyap_products_block(struct lyap_intake *intake, uint32_t index, uint64_t first, uint64_t count,
                          const unsigned char *streamed);
 void lyap_products_close(struct lyap_intake *intake, uint32_t index);
-/* After all tensors: rows that need the clip coefficient. */
+/* finish: after all tensors, the rows that follow from whole sums and the constants of late rules.
+ */
 void lyap_products_finish(struct lyap_intake *intake);
+/* late: constants of late rules (step.h) and the simplex's rows of the coming update, in a second
+ * pass over what is stored. */
+bool lyap_late_is_reachable(const struct lyap_intake *intake, const struct lyap_step_rule *rule);
+void lyap_late_settle(struct lyap_intake *intake);
 
 #endif

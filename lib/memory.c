@@ -56,6 +56,14 @@ bool lyap_memory_plane(struct lyap_memory *memory, enum lyap_plane plane, uint64
     return memory->planes[plane] != NULL;
 }
 
+struct lyap_step_rule lyap_memory_rule(const struct lyap_memory *memory,
+                                       const struct lyap_memory_tensor *tensor, uint32_t group)
+{
+    struct lyap_step_rule rule = memory->rules[group];
+    rule.shrink = tensor->shrink;
+    return rule;
+}
+
 const unsigned char *lyap_memory_slot_bytes(const struct lyap_memory *memory, uint32_t tensor,
                                             enum lyap_plane plane)
 {

@@ -29,6 +29,7 @@ struct lyap_memory_tensor {
     struct lyap_memory_slot slots[LYAP_PLANE_COUNT];
     enum lyap_state_source state[LYAP_STATE_PARTS]; /* KEPT, ZERO or NONE */
     bool has_grad;                                  /* false: the optimizer leaves it alone */
+    double shrink;                                  /* of its late rule; NaN: not known */
 };
 
 struct lyap_memory {
@@ -49,6 +50,9 @@ struct lyap_memory *lyap_memory_new(uint32_t tensor_count, uint32_t group_count)
  * False: out of memory. */
 bool lyap_memory_plane(struct lyap_memory *memory, enum lyap_plane plane, uint64_t bytes,
                        struct lyap_memory *recycled);
+/* The rule of a tensor's update that was coming then, its own `shrink` included. */
+struct lyap_step_rule lyap_memory_rule(const struct lyap_memory *memory,
+                                       const struct lyap_memory_tensor *tensor, uint32_t group);
 /* First byte of a slot that is kept. */
 const unsigned char *lyap_memory_slot_bytes(const struct lyap_memory *memory, uint32_t tensor,
                                             enum lyap_plane plane);

@@ -39,6 +39,11 @@ char lyap_reduce_combine(enum lyap_reduce row)
     return rows[row].combine;
 }
 
+uint32_t lyap_reduce_width(enum lyap_reduce row)
+{
+    return row == LYAP_REDUCE_GAIN_LOG2 ? LYAP_GAIN_BINS : 1;
+}
+
 bool lyap_reduce_parse(const char *name, uint64_t length, enum lyap_reduce *ret_row)
 {
     for (unsigned i = 0; i < LYAP_REDUCE_COUNT; i++) {
@@ -93,8 +98,9 @@ double *lyap_partial_row(struct lyap_partial *partial, enum lyap_reduce row)
     assert((unsigned)row < LYAP_REDUCE_COUNT);
     if (partial->rows[row])
         return partial->rows[row];
-    double *values = lyap_alloc_array(partial->tensor_count, sizeof *values);
-    for (uint32_t i = 0; values && i < partial->tensor_count; i++)
+    const size_t count = (size_t)partial->tensor_count * lyap_reduce_width(row);
+    double *values = lyap_alloc_array(count, sizeof *values);
+    for (size_t i = 0; values && i < count; i++)
         values[i] = NAN;
     return partial->rows[row] = values;
 }
@@ -168,10 +174,13 @@ static void add_row(struct lyap_partial *target, const struct lyap_partial *sour
 {
     const char combine = rows[row].combine;
     double *sum = target->rows[row];
-    for (uint32_t i = 0; sum && i < target->tensor_count; i++) {
+    const uint32_t width = lyap_reduce_width(row);
+    const size_t count = (size_t)target->tensor_count * width;
+    for (size_t i = 0; sum && i < count; i++) {
+        const uint32_t tensor = (uint32_t)(i / width);
         const double added = source->rows[row] ? source->rows[row][i] : NAN;
-        const bool is_needed = combine != 'o' && holds(source, i);
-        const bool is_kept = combine != 'o' && holds(target, i);
+        const bool is_needed = combine != 'o' && holds(source, tensor);
+        const bool is_kept = combine != 'o' && holds(target, tensor);
         if (!isnan(added) && !isnan(sum[i]))
             sum[i] = combined(combine, sum[i], added);
         else if (isnan(added) && is_needed)
@@ -238,7 +247,7 @@ enum lyap_status lyap_partial_add(struct lyap_partial *target, const struct lyap
 
 double lyap_partial_total(const struct lyap_partial *partial, enum lyap_reduce row)
 {
-    assert((unsigned)row < LYAP_REDUCE_COUNT);
+    assert((unsigned)row < LYAP_REDUCE_COUNT && lyap_reduce_width(row) == 1);
     const double *values = partial->rows[row];
     if (!values)
         return NAN;

@@ -210,7 +210,10 @@ static void step_finite(struct lyap_step *step, struct lyap_tensor_row *ret_rows
     lyap_step_detect(step);
     lyap_step_work(step);
     lyap_step_curvature(step);
+    lyap_step_gains(step);
+    lyap_step_anchor(step);
     lyap_step_level(step);
+    lyap_step_drift(step);
     lyap_step_energy(step);
     lyap_step_verdict(step);
     lyap_step_rows(step, ret_rows);
@@ -245,7 +248,7 @@ void lyap_profile_replay(struct lyap_profile *profile, const struct lyap_point *
     profile->live.step = -1;
     profile->live.has_rows = false;
     profile->live.has_delta = false;
-    profile->live.decay_energy = NAN;
+    profile->live.decay_energy = profile->live.decay_drift = profile->live.penalty = NAN;
     profile->live.skipped = 0;
     profile->live.is_clipped = false;
     profile->live.batch_id[0] = '\0';

@@ -1,4 +1,4 @@
-/* The sketch windows of a profile as bytes: "LYAPPRF1", then little-endian 64-bit words. */
+/* The sketch windows of a profile as bytes: "LYAPPRF2", then little-endian 64-bit words. */
 #include <math.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 #include "profile_internal.h"
 #include "banned.h"
 
-static const char MAGIC[8] = { 'L', 'Y', 'A', 'P', 'P', 'R', 'F', '1' };
+static const char MAGIC[8] = { 'L', 'Y', 'A', 'P', 'P', 'R', 'F', '2' };
 
 /* Writes when `bytes` is there, counts always. */
 struct writer {
@@ -199,7 +199,7 @@ static void adopt(struct lyap_profile *profile, struct lyap_live *live, struct l
         return;
     const struct lyap_live old = profile->live;
     profile->live = *live;
-    profile->live.decay_energy = NAN;
+    profile->live.decay_energy = profile->live.decay_drift = profile->live.penalty = NAN;
     *live = old;
 }
 

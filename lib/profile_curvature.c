@@ -1,24 +1,23 @@
-/* Sharpness from secant pairs, the optimizer's limit, and what their ratio did. */
+/* Sharpness and the least curvature from secant pairs. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
 #include "linalg.h"
 #include "profile_internal.h"
-#include "stats.h"
 #include "banned.h"
 
 static const double GAP_TAU_MAX = 0.05;   /* SPEC 6.5: pairs over a gap */
 static const double GAP_SHARE_LEAST = .1; /* least gap assumed to the second eigenvalue */
 static const double METHOD_ERROR = .1;    /* nine of ten probes are nearer: SPEC 2.3, E4 */
-static const double CROSSING_FROM = .95, CROSSING_TO = 1.2; /* SPEC 9 limit-crossed */
-enum { CROSSING_PROBES_LEAST = 3 };
 
 /* A Ritz value with its residual; `is_pair`: there was a pair at this step. */
 struct estimate {
     bool is_pair, is_accepted;
     double value, residual;
     double visited, visited_residual; /* the largest, accepted or not */
+    double least, least_residual;     /* the least accepted one, of either sign; NaN: none */
+    double asymmetry;                 /* of the window; NaN below two pairs */
     enum lyap_reason reason;
 };
 
@@ -52,6 +51,24 @@ static void single_pair(const struct lyap_step *step, struct estimate *e)
     e->value = e->visited = sy.value / ss.value;
     e->residual = e->visited_residual = sqrt(fmax(yy.value / ss.value - e->value * e->value, 0));
     e->is_accepted = e->value > 0 && e->residual <= LYAP_RITZ_RESIDUAL_MAX * e->value;
+    if (e->residual <= LYAP_RITZ_RESIDUAL_MAX * fabs(e->value)) {
+        e->least = e->value;
+        e->least_residual = e->residual;
+    }
+}
+
+/* The least accepted value of a window; a single pair's own stays where the window has none. */
+static void take_least(struct estimate *e, const struct lyap_ritz *ritz, double correction)
+{
+    const int least = lyap_ritz_accept_least(ritz);
+    e->asymmetry = ritz->asymmetry;
+    if (least < 0)
+        return;
+    const double value = ritz->values[least] + (least == 0 ? correction : 0);
+    if (e->least <= value)
+        return;
+    e->least = value;
+    e->least_residual = ritz->residuals[least];
 }
 
 /* Joins the exact quotient of the newest pair with the Ritz values of the last four. `correction`
@@ -89,6 +106,9 @@ static void take_window(struct estimate *e, const struct lyap_pairs *pairs)
         return;
     }
     const int accepted = lyap_ritz_accept(&ritz);
+    take_least(e, &ritz, 0);
+    if (pairs->count < 2)
+        e->asymmetry = NAN;
     e->visited = ritz.values[0];
     e->visited_residual = ritz.residuals[0];
     e->is_accepted = accepted >= 0;
@@ -100,7 +120,9 @@ static void take_window(struct estimate *e, const struct lyap_pairs *pairs)
 
 static struct estimate active_estimate(struct lyap_step *step)
 {
-    struct estimate e = { .visited = NAN, .reason = LYAP_REASON_NO_PROBE };
+    struct estimate e = {
+        .visited = NAN, .least = NAN, .asymmetry = NAN, .reason = LYAP_REASON_NO_PROBE
+    };
     struct lyap_pairs *pairs = &step->profile->active;
     single_pair(step, &e);
     if (!e.is_pair || e.reason != LYAP_REASON_NONE)
@@ -114,9 +136,19 @@ static struct estimate active_estimate(struct lyap_step *step)
     memcpy(slot_s, s, pairs->size * sizeof *s);
     memcpy(slot_y, y, pairs->size * sizeof *y);
     struct lyap_ritz ritz;
-    if (lyap_pairs_commit(pairs) && pairs->count > 1 && lyap_pairs_ritz(pairs, &ritz) == LYAP_OK)
-        join_window(&e, &ritz, e.value - lyap_pairs_newest_quotient(pairs));
+    if (!lyap_pairs_commit(pairs) || pairs->count < 2 || lyap_pairs_ritz(pairs, &ritz) != LYAP_OK)
+        return e;
+    const double correction = e.value - lyap_pairs_newest_quotient(pairs);
+    take_least(&e, &ritz, correction);
+    join_window(&e, &ritz, correction);
     return e;
+}
+
+/* P is not one number: pairs of the path need it before they are sketched. */
+static bool is_path_weighted(const struct lyap_step *step)
+{
+    return lyap_is_preconditioned(step->profile->declaration.optimizer.type) ||
+           !lyap_step_has_one_rate(step);
 }
 
 /* Why the last update makes no secant pair of one function; NONE when it does. */
@@ -130,9 +162,8 @@ static enum lyap_reason passive_reason(const struct lyap_step *step, enum lyap_f
         return step->pair != LYAP_REASON_NONE ? step->pair
                : lyap_is(&step->now_delta)    ? LYAP_REASON_DIFFERENT_BATCH
                                               : LYAP_REASON_NO_PROBE;
-    if (lyap_is_preconditioned(step->profile->declaration.optimizer.type) ||
-        !lyap_step_has_one_rate(step))
-        return LYAP_REASON_NO_PROBE; /* sketches of D are not weighted with P: active pairs are */
+    if (is_path_weighted(step) && !step->partial->sketches[LYAP_SKETCH_PATH_S])
+        return LYAP_REASON_NO_PROBE; /* P is not known, or the sketches of it were not pushed */
     if (!step->delta)
         return LYAP_REASON_NOT_PUSHED;
     if (step->is_imprecise ||
@@ -144,10 +175,30 @@ static enum lyap_reason passive_reason(const struct lyap_step *step, enum lyap_f
     return LYAP_REASON_NONE;
 }
 
+/* D and its change of the gradient into the next slot; false: their sketches are not there. */
+static bool fill_path(const struct lyap_step *step, struct lyap_pairs *pairs,
+                      enum lyap_sketch_role role)
+{
+    const struct lyap_live *live = &step->profile->live;
+    const bool is_weighted = is_path_weighted(step);
+    const double *now = step->partial->sketches[is_weighted ? LYAP_SKETCH_PATH_Y : role];
+    const double *before = live->sketches[role];
+    const double *delta = is_weighted ? step->partial->sketches[LYAP_SKETCH_PATH_S] : step->delta;
+    double *s, *y;
+    if (!now || !delta || pairs->capacity == 0 ||
+        (!is_weighted && (live->step < 0 || !live->has_sketch[role])))
+        return false;
+    lyap_pairs_slot(pairs, &s, &y);
+    memcpy(s, delta, pairs->size * sizeof *s);
+    for (uint32_t i = 0; i < pairs->size; i++)
+        y[i] = is_weighted ? now[i] : now[i] - before[i];
+    return true;
+}
+
 /* Secant pairs of the path itself: changes of the probe gradient, or of the full batch's. */
 static struct estimate passive_estimate(struct lyap_step *step)
 {
-    struct estimate e = { .visited = NAN };
+    struct estimate e = { .visited = NAN, .least = NAN, .asymmetry = NAN };
     struct lyap_profile *profile = step->profile;
     struct lyap_pairs *pairs = &profile->passive;
     const enum lyap_function function = lyap_step_is_probe(step)   ? LYAP_FUNCTION_PROBE
@@ -164,16 +215,10 @@ static struct estimate passive_estimate(struct lyap_step *step)
         lyap_pairs_clear(pairs); /* the next equal ids are another batch */
     if (e.reason != LYAP_REASON_NONE)
         return e;
-    const double *now = step->partial->sketches[role], *before = profile->live.sketches[role];
-    if (!now || profile->live.step < 0 || !profile->live.has_sketch[role] || pairs->capacity == 0) {
+    if (!fill_path(step, pairs, role)) {
         e.reason = LYAP_REASON_NOT_PUSHED;
         return e;
     }
-    double *s, *y;
-    lyap_pairs_slot(pairs, &s, &y);
-    memcpy(s, step->delta, pairs->size * sizeof *s);
-    for (uint32_t i = 0; i < pairs->size; i++)
-        y[i] = now[i] - before[i];
     e.is_pair = lyap_pairs_commit(pairs);
     if (e.is_pair)
         take_window(&e, pairs);
@@ -182,8 +227,27 @@ static struct estimate passive_estimate(struct lyap_step *step)
     return e;
 }
 
+static void give_least(struct lyap_step *step, const struct estimate *e)
+{
+    if (isnan(e->asymmetry))
+        lyap_step_absent(step, LYAP_METRIC_RITZ_ASYMMETRY, LYAP_REASON_WARMING_UP);
+    else
+        lyap_step_give(step, LYAP_METRIC_RITZ_ASYMMETRY,
+                       lyap_value_estimate(e->asymmetry, step->error_share));
+    if (isnan(e->least))
+        lyap_step_absent(step, LYAP_METRIC_CURVATURE_MIN, LYAP_REASON_NO_ACCEPTED_CURVATURE);
+    else
+        lyap_step_give(
+            step, LYAP_METRIC_CURVATURE_MIN,
+            lyap_value_estimate(e->least, lyap_sharpness_error(e->least, e->least_residual)));
+}
+
 static void give_sharpness(struct lyap_step *step)
 {
+    static const enum lyap_metric metrics[] = {
+        LYAP_METRIC_SHARPNESS, LYAP_METRIC_SHARPNESS_RESIDUAL, LYAP_METRIC_VISITED_CURVATURE,
+        LYAP_METRIC_RITZ_ASYMMETRY, LYAP_METRIC_CURVATURE_MIN
+    };
     struct estimate e = active_estimate(step);
     /* A run that probes is judged by its probes: path pairs see less (SPEC 2.2). */
     if (!e.is_pair && step->profile->active.count == 0)
@@ -191,13 +255,13 @@ static void give_sharpness(struct lyap_step *step)
     if (!e.is_pair || e.reason != LYAP_REASON_NONE || isnan(e.visited)) {
         const enum lyap_reason reason =
             e.reason != LYAP_REASON_NONE ? e.reason : LYAP_REASON_NO_PROBE;
-        lyap_step_absent(step, LYAP_METRIC_SHARPNESS, reason);
-        lyap_step_absent(step, LYAP_METRIC_SHARPNESS_RESIDUAL, reason);
-        lyap_step_absent(step, LYAP_METRIC_VISITED_CURVATURE, reason);
+        for (unsigned i = 0; i < sizeof metrics / sizeof *metrics; i++)
+            lyap_step_absent(step, metrics[i], reason);
         return;
     }
     lyap_step_give(step, LYAP_METRIC_VISITED_CURVATURE,
                    lyap_value_estimate(e.visited, e.visited_residual));
+    give_least(step, &e);
     lyap_step_give(step, LYAP_METRIC_SHARPNESS_RESIDUAL,
                    lyap_value_exact(e.is_accepted ? e.residual : e.visited_residual));
     if (e.is_accepted)
@@ -225,71 +289,11 @@ struct lyap_value lyap_step_sharpness(const struct lyap_step *step)
                                lyap_sharpness_error(h->sharpness.value, h->sharpness.residual));
 }
 
-static enum lyap_reason limit_reason(const struct lyap_step *step, const struct lyap_transition *t)
-{
-    if (!step->profile->declaration.has_optimizer)
-        return LYAP_REASON_NO_OPTIMIZER;
-    if (!(step->lr > 0))
-        return LYAP_REASON_NO_LR;
-    if (t->method == LYAP_METHOD_NONE || isinf(lyap_transition_limit(t)))
-        return LYAP_REASON_NO_LINEAR_LIMIT;
-    return step->is_mismatched ? LYAP_REASON_OPTIMIZER_MISMATCH : LYAP_REASON_NONE;
-}
-
-static void give_ratio(struct lyap_step *step)
-{
-    const struct lyap_transition t = lyap_profile_transition(step->profile, step->lr);
-    const struct lyap_value rho = lyap_step_sharpness(step);
-    enum lyap_reason reason = limit_reason(step, &t);
-    const double limit = lyap_transition_limit(&t);
-    if (reason == LYAP_REASON_NONE)
-        lyap_step_give(step, LYAP_METRIC_STABILITY_LIMIT, lyap_value_exact(limit));
-    else
-        lyap_step_absent(step, LYAP_METRIC_STABILITY_LIMIT, reason);
-    if (reason == LYAP_REASON_NONE && !lyap_is(&rho))
-        reason = (enum lyap_reason)rho.reason;
-    if (reason != LYAP_REASON_NONE) {
-        lyap_step_absent(step, LYAP_METRIC_STABILITY_RATIO, reason);
-        lyap_step_absent(step, LYAP_METRIC_TRANSITION_RATE, reason);
-        return;
-    }
-    /* A limit that decay has pushed below zero leaves no stable curvature at all. */
-    lyap_step_give(step, LYAP_METRIC_STABILITY_RATIO,
-                   limit > 0 ? lyap_value_estimate(rho.value / limit, rho.error / limit)
-                             : lyap_value_estimate(INFINITY, NAN));
-    lyap_step_give(step, LYAP_METRIC_TRANSITION_RATE,
-                   lyap_value_estimate(log(lyap_transition_radius(&t, rho.value)), NAN));
-}
-
-/* Before the point joins the ring of probes: did the ratio cross the limit with the rate? */
-static void give_crossing(struct lyap_step *step)
-{
-    const struct lyap_history *h = &step->profile->history;
-    const struct lyap_value *ratio = &step->point->metrics[LYAP_METRIC_STABILITY_RATIO];
-    if (!lyap_is(ratio)) {
-        lyap_step_absent(step, LYAP_METRIC_LIMIT_CROSSING, (enum lyap_reason)ratio->reason);
-        return;
-    }
-    if (h->probe_count < CROSSING_PROBES_LEAST) {
-        lyap_step_absent(step, LYAP_METRIC_LIMIT_CROSSING, LYAP_REASON_WARMING_UP);
-        return;
-    }
-    double work[LYAP_HISTORY_PROBES];
-    memcpy(work, h->probe_ratios, h->probe_count * sizeof *work);
-    const double newest = h->probe_ratios[h->probe_count - 1];
-    const double median = lyap_stats_median(work, h->probe_count);
-    const bool is_crossed = median < CROSSING_FROM && newest <= CROSSING_TO &&
-                            ratio->value > CROSSING_TO && step->lr > h->probe_lr;
-    lyap_step_give(step, LYAP_METRIC_LIMIT_CROSSING,
-                   lyap_value_estimate(is_crossed ? ratio->value : 0, NAN));
-}
-
 void lyap_step_curvature(struct lyap_step *step)
 {
     struct lyap_history *h = &step->profile->history;
     give_sharpness(step);
     lyap_history_absorb(h, LYAP_HISTORY_SHARPNESS, step->point);
-    give_ratio(step);
-    give_crossing(step);
+    lyap_step_limits(step);
     lyap_history_absorb(h, LYAP_HISTORY_RATIO, step->point);
 }

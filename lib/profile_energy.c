@@ -16,6 +16,7 @@ enum form { FORM_DESCENT, FORM_GD, FORM_HEAVY_BALL, FORM_ADAM, FORM_PROX };
 struct function {
     enum lyap_function kind;
     double loss0, loss1;
+    double penalty0, penalty1; /* of a proximal run: what of the losses is not smooth */
     struct lyap_value work0, work1;
     enum lyap_reason reason; /* why there is none */
 };
@@ -25,6 +26,8 @@ static struct function batch_function(const struct lyap_step *step)
     return (struct function){ .kind = LYAP_FUNCTION_BATCH,
                               .loss0 = step->profile->history.last.loss,
                               .loss1 = lyap_step_metric(step, LYAP_METRIC_LOSS),
+                              .penalty0 = step->profile->live.penalty,
+                              .penalty1 = lyap_step_penalty(step),
                               .work0 = step->prev_delta,
                               .work1 = step->now_delta };
 }
@@ -78,8 +81,11 @@ static struct lyap_value work_residual(const struct lyap_step *step, const struc
     const double rounding = loss_unit(f->loss0, f->loss1) * fmax(fabs(f->loss0), fabs(f->loss1));
     if (work < WORK_ROUNDINGS * rounding)
         return lyap_value_absent(LYAP_REASON_LOSS_PRECISION);
-    double tau;
-    lyap_energy_trapezoid(f->loss0, f->loss1, f->work0.value, f->work1.value, &tau);
+    if (isnan(f->penalty0) || isnan(f->penalty1))
+        return lyap_value_absent(LYAP_REASON_NO_PREVIOUS);
+    double tau; /* the gradient is that of the smooth part */
+    lyap_energy_trapezoid(f->loss0 - f->penalty0, f->loss1 - f->penalty1, f->work0.value,
+                          f->work1.value, &tau);
     struct lyap_value value = lyap_value_exact(tau);
     value.error = 2 * rounding / work;
     return value;
@@ -109,82 +115,6 @@ void lyap_step_work(struct lyap_step *step)
     const struct function f = function_of(step);
     lyap_step_give(step, LYAP_METRIC_WORK_RESIDUAL, work_residual(step, &f));
     give_inconsistency(step, &f);
-}
-
-/* ---- coupled decay: part of the function that the optimizer descends ---- */
-
-static double coupled_decay(const struct lyap_step *step, uint32_t tensor)
-{
-    const struct lyap_declaration *d = &step->profile->declaration;
-    const uint32_t group = tensor < d->set.count ? d->set.tensors[tensor].group : 0;
-    return lyap_optimizer_group_params(&d->optimizer, group)->weight_decay;
-}
-
-static bool is_decay_coupled(const struct lyap_declaration *declaration)
-{
-    const enum lyap_optimizer_type type = declaration->optimizer.type;
-    return declaration->has_optimizer &&
-           (type == LYAP_OPTIMIZER_SGD || type == LYAP_OPTIMIZER_ADAM ||
-            type == LYAP_OPTIMIZER_RMSPROP);
-}
-
-/* The one decay of all tensors, or NaN when groups differ. */
-static double uniform_decay(const struct lyap_step *step)
-{
-    const struct lyap_profile *profile = step->profile;
-    double decay = NAN;
-    if (!is_decay_coupled(&profile->declaration))
-        return 0;
-    for (uint32_t i = 0; i <= profile->declaration.optimizer.group_count; i++) {
-        const double wd =
-            lyap_optimizer_group_params(&profile->declaration.optimizer, i)->weight_decay;
-        if (!profile->used_groups[i])
-            continue;
-        if (!isnan(decay) && wd != decay)
-            return NAN;
-        decay = wd;
-    }
-    return decay;
-}
-
-/* sum over tensors of wd_l/2 times a row; NaN when the row is absent. */
-static double decay_sum(const struct lyap_step *step, enum lyap_reduce row)
-{
-    const double *values = step->partial ? step->partial->rows[row] : NULL;
-    if (!values)
-        return NAN;
-    double sum = 0;
-    for (uint32_t i = 0; i < step->partial->tensor_count; i++)
-        sum += 0.5 * coupled_decay(step, i) * values[i];
-    return sum;
-}
-
-double lyap_step_decay_energy(const struct lyap_step *step)
-{
-    const double wd = uniform_decay(step);
-    const double norm = lyap_step_metric(step, LYAP_METRIC_PARAM_NORM);
-    if (wd == 0)
-        return 0;
-    return isnan(wd) ? decay_sum(step, LYAP_REDUCE_PARAM_SQ) : 0.5 * wd * norm * norm;
-}
-
-/* wd/2 |theta|^2 at both ends and wd/2 |D|^2. */
-struct decay {
-    double energy0, energy1, step;
-};
-
-static struct decay decay_of(const struct lyap_step *step)
-{
-    const double wd = uniform_decay(step), before = step->profile->history.last.param_norm;
-    const bool is_uniform = !isnan(wd);
-    if (wd == 0)
-        return (struct decay){ 0, 0, 0 };
-    return (struct decay){
-        .energy0 = is_uniform ? 0.5 * wd * before * before : step->profile->live.decay_energy,
-        .energy1 = lyap_step_decay_energy(step),
-        .step =
-            is_uniform ? 0.5 * wd * step->delta_sq.value : decay_sum(step, LYAP_REDUCE_DELTA_SQ),
-    };
 }
 
 /* ---- energies ---- */
@@ -317,24 +247,38 @@ static double energy_of(enum form form, const struct lyap_energy_input *in)
     return in->loss1;
 }
 
-/* Error of a residual: what sketched products carry, and for AdamW the decay that its inequality
- * leaves out (relative size of the decay step, times the sum of the inequality's coefficients). */
+/* What the inequality of Adam leaves out of AdamW's decay, in the loss's unit: its momentum does
+ * not average wd P theta, and what is missing changes by <P D_before + dP theta, D> in a step.
+ * Without the decay's own energy: all of it. */
+static double decoupled_error(const struct lyap_step *step, const struct lyap_energy_input *in,
+                              const struct lyap_decay *decay, double wd)
+{
+    const double memory = in->beta / (1 - in->beta);
+    if (isnan(decay->drift0)) {
+        const double share =
+            wd * in->lr1 * step->profile->history.last.param_norm / sqrt(step->delta_sq.value);
+        return 2 * share * (1 + 2 * in->beta) / (1 - in->beta) * in->delta_sq / in->lr1;
+    }
+    const double path = wd * sqrt(in->before_sq * in->delta_sq);
+    const double turn =
+        sqrt(2 * wd * fabs(decay->drift0) * fabs(in->delta_sq - in->delta_p_before));
+    return memory * (path + turn);
+}
+
+/* Error of a residual: what sketched products carry, and AdamW's decay. */
 static double residual_error(const struct lyap_step *step, const struct function *f,
-                             const struct lyap_energy_input *in, double scale)
+                             const struct lyap_energy_input *in, const struct lyap_decay *decay,
+                             double scale)
 {
     double error = 0;
     if (f->work0.trust != LYAP_TRUST_I)
         error += f->work0.error;
     if (step->is_delta_sketched)
         error += step->delta_sq.error * fabs(1 / in->lr1 - 0.5 * in->ell);
-    error /= scale;
     const struct lyap_transition t = lyap_profile_transition(step->profile, 1);
-    if (t.method == LYAP_METHOD_ADAM && t.decay > 0 && f->kind == LYAP_FUNCTION_BATCH) {
-        const double share =
-            t.decay * in->lr1 * step->profile->history.last.param_norm / sqrt(step->delta_sq.value);
-        error += 2 * share * (1 + 2 * in->beta) / (1 - in->beta);
-    }
-    return error;
+    if (t.method == LYAP_METHOD_ADAM && t.decay > 0 && f->kind == LYAP_FUNCTION_BATCH)
+        error += decoupled_error(step, in, decay, t.decay);
+    return error / scale;
 }
 
 static const enum lyap_metric residual_metrics[] = { LYAP_METRIC_ENERGY_BOUND,
@@ -349,7 +293,8 @@ static void absent_residuals(struct lyap_step *step, enum lyap_reason reason)
 }
 
 static void give_residuals(struct lyap_step *step, const struct function *f,
-                           struct lyap_energy_input *in, enum form form, double decay_step)
+                           struct lyap_energy_input *in, enum form form,
+                           const struct lyap_decay *decay)
 {
     const struct lyap_value rho = lyap_step_sharpness(step);
     if (!lyap_is(&rho)) {
@@ -358,12 +303,12 @@ static void give_residuals(struct lyap_step *step, const struct function *f,
     }
     in->ell = ELL_FACTOR * rho.value;
     struct lyap_energy_terms terms = terms_of(form, in);
-    terms.bound -= decay_step; /* the decay's own curvature */
+    terms.bound -= decay->step + decay->drift; /* the decay's own curvature; its change with P */
     if (!(terms.scale > 0)) {
         absent_residuals(step, LYAP_REASON_INSUFFICIENT);
         return;
     }
-    const double error = residual_error(step, f, in, terms.scale);
+    const double error = residual_error(step, f, in, decay, terms.scale);
     lyap_step_give(step, LYAP_METRIC_ENERGY_BOUND, lyap_value_estimate(terms.bound, NAN));
     lyap_step_give(step, LYAP_METRIC_ENERGY_SCALE, lyap_value_estimate(terms.scale, NAN));
     lyap_step_give(step, LYAP_METRIC_DISSIPATION_RESIDUAL,
@@ -383,9 +328,13 @@ static void give_energy(struct lyap_step *step, const struct function *f)
         return;
     }
     struct lyap_energy_input in = input_of(step, f, form);
-    struct decay decay = { 0, 0, 0 };
+    struct lyap_decay decay = { 0 };
+    if (form == FORM_DESCENT) { /* by the gradient, so of the smooth part alone */
+        in.loss0 -= f->penalty0;
+        in.loss1 -= f->penalty1;
+    }
     if (form == FORM_GD || form == FORM_HEAVY_BALL || form == FORM_ADAM) {
-        decay = decay_of(step);
+        decay = lyap_step_decay(step);
         in.loss0 += decay.energy0;
         in.loss1 += decay.energy1;
         /* <theta, D> = (|theta_t|^2 - |theta_{t-1}|^2 - |D|^2) / 2 */
@@ -402,23 +351,7 @@ static void give_energy(struct lyap_step *step, const struct function *f)
     }
     lyap_step_give(step, LYAP_METRIC_ENERGY_CHANGE,
                    lyap_value_estimate(terms_of(form, &in).change, NAN));
-    give_residuals(step, f, &in, form, decay.step);
-}
-
-/* |g_t + wd theta_t|^2, the gradient of the function with its decay; NaN when a row is absent. */
-static double objective_grad_sq(const struct lyap_step *step)
-{
-    const struct lyap_partial *p = step->partial;
-    const double *gg = p->rows[LYAP_REDUCE_GRAD_SQ], *gx = p->rows[LYAP_REDUCE_GRAD_PARAM];
-    const double *xx = p->rows[LYAP_REDUCE_PARAM_SQ];
-    double sum = 0;
-    for (uint32_t i = 0; i < p->tensor_count; i++) {
-        const double wd = coupled_decay(step, i);
-        sum += gg ? gg[i] : (double)NAN;
-        if (wd != 0)
-            sum += gx && xx ? 2 * wd * gx[i] + wd * wd * xx[i] : (double)NAN;
-    }
-    return sum;
+    give_residuals(step, f, &in, form, &decay);
 }
 
 static void give_h1h2(struct lyap_step *step, const struct function *f)
@@ -427,12 +360,12 @@ static void give_h1h2(struct lyap_step *step, const struct function *f)
     enum lyap_reason reason = energy_reason(step, f, form);
     const double lr = step->profile->history.last.lr;
     double norm = NAN;
-    struct decay decay = { 0, 0, 0 };
+    struct lyap_decay decay = { 0 };
     if (reason == LYAP_REASON_NONE && f->kind != LYAP_FUNCTION_BATCH)
         reason = LYAP_REASON_DIFFERENT_BATCH;
     if (reason == LYAP_REASON_NONE && form == FORM_GD && lyap_step_has_one_rate(step)) {
-        decay = decay_of(step);
-        norm = sqrt(objective_grad_sq(step));
+        decay = lyap_step_decay(step);
+        norm = sqrt(lyap_step_objective_grad_sq(step));
     } else if (reason == LYAP_REASON_NONE && form == FORM_PROX && lyap_is(&step->grad_diff_sq))
         norm = lyap_energy_subgradient_norm(step->grad_diff_sq.value,
                                             step->now_delta.value - step->prev_delta.value,

@@ -49,7 +49,8 @@ struct lyap_live {
     uint32_t skipped; /* skipped steps since */
     char batch_id[LYAP_BATCH_ID_BYTES_MAX + 1];
     bool is_clipped;                     /* its coming update is clipped */
-    double decay_energy;                 /* sum wd/2 |theta_l|^2; NaN unknown */
+    double decay_energy, decay_drift;    /* lyap_step_decay_energy, _drift; NaN unknown */
+    double penalty;                      /* lyap_step_penalty; NaN unknown */
     uint32_t size;                       /* k of the sketches; 0: none allocated */
     double *sketches[LYAP_SKETCH_COUNT]; /* of param, grad, probe_grad; allocated on first use */
     bool has_sketch[LYAP_SKETCH_COUNT];
@@ -132,6 +133,10 @@ const struct lyap_spectral_view *lyap_step_spectral_view(const struct lyap_step 
 void lyap_step_detect(struct lyap_step *step);
 void lyap_step_work(struct lyap_step *step);
 void lyap_step_curvature(struct lyap_step *step);
+void lyap_step_limits(struct lyap_step *step); /* of lyap_step_curvature */
+void lyap_step_gains(struct lyap_step *step);
+void lyap_step_anchor(struct lyap_step *step);
+void lyap_step_drift(struct lyap_step *step);
 void lyap_step_level(struct lyap_step *step);
 void lyap_step_energy(struct lyap_step *step);
 void lyap_step_verdict(struct lyap_step *step);
@@ -153,8 +158,22 @@ double lyap_update_z_push(struct lyap_update_z *z, uint32_t tensor, double step_
 struct lyap_transition lyap_profile_transition(const struct lyap_profile *profile, double lr);
 /* True for optimizers whose curvature is that of P^-1 H. */
 bool lyap_is_preconditioned(enum lyap_optimizer_type type);
-/* sum wd_l/2 |theta_l|^2 over tensors with coupled decay; NaN when it needs rows that are absent.
- * 0 without coupled decay. */
+
+/* ---- what is descended beside the loss ---- */
+
+/* sum wd_l/2 |theta_l|^2 over tensors with coupled decay; adamw: |.|_{P_t}. NaN when it needs rows
+ * that are absent. 0 for other rules. */
 double lyap_step_decay_energy(const struct lyap_step *step);
+/* sum wd_l/2 |theta_l|^2_{P_t - P_{t-1}}: how much of that is of the change of P. */
+double lyap_step_decay_drift(const struct lyap_step *step);
+/* The decay's energy at both ends of the update, of the update itself (wd/2 |D|^2), and its drift;
+ * drift0 is that of the update before. Where it is adamw's and not known: zeros, and drift0 NaN. */
+struct lyap_decay {
+    double energy0, energy1, step, drift, drift0;
+};
+struct lyap_decay lyap_step_decay(const struct lyap_step *step);
+/* r(theta_t) of a proximal run; 0 for others. NaN when its row is absent. */
+double lyap_step_penalty(const struct lyap_step *step);
+double lyap_step_objective_grad_sq(const struct lyap_step *step);
 
 #endif

@@ -16,7 +16,8 @@ static const double LOG_EMPTY = -40, LOG_HUGE = 70; /* exactly zero; overflowed 
 
 void lyap_live_init(struct lyap_live *live)
 {
-    *live = (struct lyap_live){ .step = -1, .decay_energy = NAN };
+    *live =
+        (struct lyap_live){ .step = -1, .decay_energy = NAN, .decay_drift = NAN, .penalty = NAN };
 }
 
 void lyap_live_release(struct lyap_live *live)
@@ -87,11 +88,12 @@ static enum lyap_status reserve_pairs(struct lyap_profile *profile,
     const struct lyap_declaration *declaration = &profile->declaration;
     const bool is_active =
         partial->sketches[LYAP_SKETCH_PAIR_S] && partial->sketches[LYAP_SKETCH_PAIR_Y];
-    const bool is_passive =
+    const bool is_plain_path =
         (partial->sketches[LYAP_SKETCH_PROBE_GRAD] ||
          (partial->sketches[LYAP_SKETCH_GRAD] &&
           (declaration->data == LYAP_DATA_FULL_BATCH || snapshot->batch_id[0] != '\0'))) &&
         !lyap_is_preconditioned(declaration->optimizer.type);
+    const bool is_passive = is_plain_path || partial->sketches[LYAP_SKETCH_PATH_S];
     enum lyap_status status = LYAP_OK;
     if (is_active && profile->active.capacity == 0)
         status = lyap_pairs_init(&profile->active, LYAP_ACTIVE_PAIRS, partial->sketch_size);
@@ -184,6 +186,8 @@ void lyap_live_keep(struct lyap_step *step)
     const double grad_norm = lyap_snapshot_has(s, LYAP_META_GRAD_NORM) ? s->grad_norm : norm;
     live->is_clipped = lyap_snapshot_has(s, LYAP_META_CLIP_NORM) && grad_norm > s->clip_norm;
     live->decay_energy = lyap_step_decay_energy(step);
+    live->decay_drift = lyap_step_decay_drift(step);
+    live->penalty = lyap_step_penalty(step);
     memcpy(live->batch_id, s->batch_id, sizeof live->batch_id);
     live->skipped = 0;
     live->step = s->step;
@@ -268,6 +272,8 @@ static void fill_row(struct lyap_step *step, uint32_t i, struct lyap_tensor_row 
         v[LYAP_TENSOR_METRIC_SPECTRAL_RESIDUAL] = view->residual;
         v[LYAP_TENSOR_METRIC_SPECTRAL_NORM_UPPER] = view->upper;
     }
+    v[LYAP_TENSOR_METRIC_UPDATE_GAIN] =
+        finite_or_nan(sqrt(row_at(step, LYAP_REDUCE_GAIN_SQ, i)) / grad);
     if (!step->point->is_event_only)
         v[LYAP_TENSOR_METRIC_UPDATE_Z] =
             lyap_update_z_push(&profile->update_z, i, sqrt(row_at(step, LYAP_REDUCE_STEP_SQ, i)));

@@ -116,3 +116,13 @@ int lyap_ritz_accept(const struct lyap_ritz *ritz)
             return (int)i;
     return -1;
 }
+
+int lyap_ritz_accept_least(const struct lyap_ritz *ritz)
+{
+    if (!(ritz->asymmetry <= LYAP_RITZ_ASYMMETRY_MAX))
+        return -1;
+    for (uint32_t i = ritz->rank; i-- > 0;)
+        if (ritz->residuals[i] <= LYAP_RITZ_RESIDUAL_MAX * fabs(ritz->values[i]))
+            return (int)i;
+    return -1;
+}

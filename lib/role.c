@@ -29,5 +29,5 @@ const char *lyap_role_list(void)
 {
     return "param, grad, delta, exp_avg, exp_avg_sq, probe_grad, same_batch_grad, pair_s, pair_y, "
            "act, "
-           "act_perturbed, gate";
+           "act_perturbed, gate, anchor";
 }

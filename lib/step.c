@@ -50,18 +50,32 @@ bool lyap_step_is_known(const struct lyap_step_rule *rule)
 {
     if (!isfinite(rule->params.lr))
         return false;
+    if (lyap_step_is_late(rule))
+        return isfinite(lyap_step_is_shrunk(rule) ? rule->shrink : rule->shift);
     switch (rule->type) {
-    case LYAP_OPTIMIZER_PROXGD:
-        return rule->prox == LYAP_PROX_L1 || rule->prox == LYAP_PROX_L2 ||
-               rule->prox == LYAP_PROX_ELASTIC_NET;
-    case LYAP_OPTIMIZER_PROJGD:
-        return rule->set == LYAP_SET_BOX;
     case LYAP_OPTIMIZER_ADAM:
     case LYAP_OPTIMIZER_ADAMW:
         return rule->updates >= 0; /* false for NaN */
     default:
         return rule->type != LYAP_OPTIMIZER_OTHER;
     }
+}
+
+bool lyap_step_is_shrunk(const struct lyap_step_rule *rule)
+{
+    return (rule->type == LYAP_OPTIMIZER_PROXGD && rule->prox == LYAP_PROX_GROUP_L1) ||
+           (rule->type == LYAP_OPTIMIZER_PROJGD && rule->set == LYAP_SET_BALL);
+}
+
+bool lyap_step_is_late(const struct lyap_step_rule *rule)
+{
+    return lyap_step_is_shrunk(rule) ||
+           (rule->type == LYAP_OPTIMIZER_PROJGD && rule->set == LYAP_SET_SIMPLEX);
+}
+
+bool lyap_step_is_form(const struct lyap_step_rule *rule)
+{
+    return is(rule->type, IS_LINEAR) || lyap_step_is_shrunk(rule);
 }
 
 uint64_t lyap_step_state_bytes(const struct lyap_optimizer *optimizer)
@@ -104,6 +118,9 @@ struct lyap_step_linear lyap_step_linear(const struct lyap_step_rule *rule,
 {
     if (rule->type == LYAP_OPTIMIZER_SGD)
         return sgd_factors(rule, previous);
+    if (lyap_step_is_shrunk(rule))
+        return (struct lyap_step_linear){ .grad = -rule->params.lr * rule->shrink,
+                                          .param = rule->shrink - 1 };
     struct lyap_step_linear factors = { 0 };
     if (lyap_step_is_momentum(rule) && previous)
         factors.delta = rule->params.lr / previous->params.lr * rule->params.momentum;
@@ -180,16 +197,20 @@ static double sign_of(double x)
     return (double)((x > 0) - (x < 0));
 }
 
-/* Lion: sign of beta1 m + (1 - beta1) g, decoupled decay; signsgd: sign of g. */
+/* Lion: sign of beta1 m + (1 - beta1) g; signsgd: sign of g. */
+double lyap_step_direction(const struct lyap_step_rule *rule, double grad, double first)
+{
+    const double beta = rule->type == LYAP_OPTIMIZER_LION ? rule->params.beta1 : 0;
+    return sign_of(beta * first + (1 - beta) * rule->clip * grad);
+}
+
+/* With Lion's decoupled decay. */
 static void sign_update(const struct lyap_step_rule *rule, const struct lyap_step_arrays *arrays,
                         double *ret)
 {
-    const bool is_lion = rule->type == LYAP_OPTIMIZER_LION;
-    const double beta = is_lion ? rule->params.beta1 : 0;
-    const double decay = is_lion ? rule->params.weight_decay : 0;
+    const double decay = rule->type == LYAP_OPTIMIZER_LION ? rule->params.weight_decay : 0;
     for (size_t i = 0; i < arrays->count; i++) {
-        const double held = is_lion ? beta * arrays->first[i] : 0;
-        const double direction = sign_of(held + (1 - beta) * rule->clip * arrays->grad[i]);
+        const double direction = lyap_step_direction(rule, arrays->grad[i], arrays->first[i]);
         ret[i] = -rule->params.lr * (direction + decay * arrays->param[i]);
     }
 }
@@ -199,10 +220,13 @@ static double shrunk(double x, double threshold)
     return sign_of(x) * fmax(fabs(x) - threshold, 0);
 }
 
-/* prox of lr r with r = lambda |x|_1, lambda/2 |x|^2, or l1 |x|_1 + l2/2 |x|^2; the box clamps. */
+/* prox of lr r with r = lambda |x|_1, lambda/2 |x|^2, or l1 |x|_1 + l2/2 |x|^2; the box clamps, the
+ * simplex cuts off at its shift. */
 static double proximal(const struct lyap_step_rule *rule, double x)
 {
     const double lr = rule->params.lr;
+    if (rule->type == LYAP_OPTIMIZER_PROJGD && rule->set == LYAP_SET_SIMPLEX)
+        return fmax(x - rule->shift, 0);
     if (rule->type == LYAP_OPTIMIZER_PROJGD)
         return fmin(fmax(x, rule->set_low), rule->set_high);
     if (rule->prox == LYAP_PROX_L1)
@@ -233,7 +257,7 @@ static void linear_update(const struct lyap_kernels *kernels, const struct lyap_
 void lyap_step_update(const struct lyap_kernels *kernels, const struct lyap_step_rule *rule,
                       const struct lyap_step_arrays *arrays, double *scratch, double *ret)
 {
-    if (is(rule->type, IS_LINEAR))
+    if (lyap_step_is_form(rule))
         linear_update(kernels, rule, arrays, ret);
     else if (is(rule->type, IS_ADAPTIVE))
         adaptive_update(kernels, rule, arrays, scratch, ret);
@@ -254,7 +278,8 @@ void lyap_step_inverse(const struct lyap_kernels *kernels, const struct lyap_ste
 
 /* The exact derivative of p in g, v's dependence on g included (SPEC 1.6, adam_gain). */
 void lyap_step_gain(const struct lyap_kernels *kernels, const struct lyap_step_rule *rule,
-                    const struct lyap_step_arrays *arrays, const double *effective, double *ret)
+                    const struct lyap_step_arrays *arrays, const double *effective,
+                    double *const rets[3])
 {
     const struct lyap_optimizer_params *c = &rule->params;
     const bool has_first = is(rule->type, HAS_FIRST);
@@ -268,5 +293,5 @@ void lyap_step_gain(const struct lyap_kernels *kernels, const struct lyap_step_r
         .rate = c->lr * rule->clip,
     };
     const double *const sources[4] = { arrays->grad, effective, arrays->first, arrays->second };
-    kernels->gain(sources, arrays->count, &constants, ret);
+    kernels->gain(sources, arrays->count, &constants, rets);
 }

@@ -32,7 +32,9 @@ struct lyap_step_rule {
     enum lyap_prox_kind prox;
     double prox_lambda, prox_l1, prox_l2;
     enum lyap_set_kind set;
-    double set_low, set_high;
+    double set_low, set_high, set_radius;
+    double shrink;       /* late rules: s of p = s (theta - lr g) - theta; of one tensor */
+    double shift;        /* simplex: tau of p = max(theta - lr g - tau, 0) - theta */
     double clip;         /* coefficient of the gradient; NaN: not known (yet) */
     double scale;        /* lr_ref / lr, which goes into P */
     double scale_before; /* that of the update before */
@@ -60,8 +62,18 @@ bool lyap_step_is_adaptive(enum lyap_optimizer_type type);
 bool lyap_step_needs(const struct lyap_step_rule *rule, enum lyap_state_part part);
 /* Is FIRST the momentum's part of the step, recovered from D, rather than the pushed m? */
 bool lyap_step_is_momentum(const struct lyap_step_rule *rule);
-/* False: no formula for this optimizer (other; group, ball and simplex need sums over elements). */
+/* False: no formula for this optimizer, or a constant of it is not known. */
 bool lyap_step_is_known(const struct lyap_step_rule *rule);
+/* A rule with a constant that depends on all elements of the coming point theta - lr g: known when
+ * they have been seen, so at the next snapshot or in finish. Group l1 (a group is a tensor) and
+ * ball: `shrink`; simplex: `shift`. A ball and a simplex hold all tensors together. */
+bool lyap_step_is_late(const struct lyap_step_rule *rule);
+/* The late rules whose p is linear in theta and g once `shrink` is known. */
+bool lyap_step_is_shrunk(const struct lyap_step_rule *rule);
+/* Linear in the gradient: sgd, and what is shrunk. */
+bool lyap_step_is_form(const struct lyap_step_rule *rule);
+/* The direction of a sign method (-1, 0, 1) for one coordinate, state as held before the update. */
+double lyap_step_direction(const struct lyap_step_rule *rule, double grad, double first);
 /* Bytes a parameter that a memory keeps for the rule. */
 uint64_t lyap_step_state_bytes(const struct lyap_optimizer *optimizer);
 
@@ -90,9 +102,10 @@ void lyap_step_update(const struct lyap_kernels *kernels, const struct lyap_step
 /* ret = 1 / max(vhat, eps^2) of v after the update. */
 void lyap_step_inverse(const struct lyap_kernels *kernels, const struct lyap_step_rule *rule,
                        const double *second_next, size_t count, double *ret);
-/* ret = g times gain (SPEC 1.6) of an adaptive rule; state as held before the update. */
+/* Gain (SPEC 1.6) of an adaptive rule, state as held before the update: rets as kernels->gain. */
 void lyap_step_gain(const struct lyap_kernels *kernels, const struct lyap_step_rule *rule,
-                    const struct lyap_step_arrays *arrays, const double *effective, double *ret);
+                    const struct lyap_step_arrays *arrays, const double *effective,
+                    double *const rets[3]);
 
 /* Learning rates, clip coefficient, P scale and counts of every group (group_count + 1 rules).
  * E_INVALID: the list of lr fits neither the groups nor one for all. */

@@ -50,7 +50,10 @@ static struct lyap_step_rule rule_of(const struct lyap_optimizer *optimizer, uin
                                     .prox_l2 = optimizer->prox_l2,
                                     .set = optimizer->set,
                                     .set_low = optimizer->set_low,
-                                    .set_high = optimizer->set_high };
+                                    .set_high = optimizer->set_high,
+                                    .set_radius = optimizer->set_radius,
+                                    .shrink = NAN,
+                                    .shift = NAN };
 }
 
 enum lyap_status lyap_step_rules(const struct lyap_declaration *declaration,

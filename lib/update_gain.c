@@ -6,7 +6,7 @@
 
 #include "banned.h"
 
-enum { BINS = LYAP_UPDATE_GAIN_BINS };
+enum { BINS = LYAP_GAIN_BINS };
 
 /* Sum of the geometric series momentum^0 + momentum^1 + ... */
 static double series(double momentum)
@@ -69,14 +69,14 @@ double lyap_update_gain_sign_bound(double lr, double flips)
     return 2 * lr * sqrt(flips);
 }
 
-static int bin_of(double magnitude)
+unsigned lyap_update_gain_bin(double magnitude)
 {
     if (magnitude <= 0)
         return 0;
     int exponent; /* magnitude = f 2^exponent with 1/2 <= f < 1 */
     (void)frexp(magnitude, &exponent);
-    const int bin = exponent - 1 - LYAP_UPDATE_GAIN_LOG2_MIN;
-    return bin < 0 ? 0 : (bin < BINS ? bin : BINS - 1);
+    const int bin = exponent - 1 - LYAP_GAIN_LOG2_MIN;
+    return (unsigned)(bin < 0 ? 0 : (bin < BINS ? bin : BINS - 1));
 }
 
 void lyap_update_gain_add(struct lyap_update_gain_sums *sums, const double *gain,
@@ -90,7 +90,7 @@ void lyap_update_gain_add(struct lyap_update_gain_sums *sums, const double *gain
         const double change = grad[i] * gain[i];
         sums->gain_sq += change * change;
         sums->grad_sq += grad[i] * grad[i];
-        sums->counts[bin_of(fabs(gain[i]))] += 1;
+        sums->counts[lyap_update_gain_bin(fabs(gain[i]))] += 1;
     }
 }
 
@@ -133,6 +133,6 @@ enum lyap_status lyap_update_gain_quantile(const struct lyap_update_gain_sums *s
     while (sums->counts[bin] == 0) /* rounding of the rank: the last one that holds something */
         before -= sums->counts[--bin];
     const double share = fmin(fmax((rank - before + 0.5) / sums->counts[bin], 0), 1);
-    *ret_gain = exp2(LYAP_UPDATE_GAIN_LOG2_MIN + bin + share);
+    *ret_gain = exp2(LYAP_GAIN_LOG2_MIN + bin + share);
     return LYAP_OK;
 }

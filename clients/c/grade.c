@@ -186,14 +186,24 @@ static void add_array(struct grade_body *body, const char *prefix, const char *n
                                                                  .data = data };
 }
 
+static void add_row(struct grade_body *body, enum lyap_reduce row, const double *data)
+{
+    const bool is_wide = lyap_reduce_width(row) > 1;
+    add_array(body, "reduce", lyap_reduce_name(row),
+              is_wide ? body->gain_shape : &body->tensor_count, data);
+    if (data && is_wide)
+        body->arrays[body->array_count - 1].rank = 2;
+}
+
 static void to_body(struct grade_body *body)
 {
     const struct lyap_partial *partial = &body->partial;
     body->tensor_count = partial->tensor_count;
     body->sketch_size = partial->sketch_size;
+    body->gain_shape[0] = partial->tensor_count;
+    body->gain_shape[1] = LYAP_GAIN_BINS;
     for (int i = 0; i < LYAP_REDUCE_COUNT; i++)
-        add_array(body, "reduce", lyap_reduce_name((enum lyap_reduce)i), &body->tensor_count,
-                  partial->rows[i]);
+        add_row(body, (enum lyap_reduce)i, partial->rows[i]);
     for (int i = 0; i < LYAP_SKETCH_COUNT; i++)
         add_array(body, "sketch", lyap_sketch_name((enum lyap_sketch_role)i), &body->sketch_size,
                   partial->sketches[i]);

@@ -23,7 +23,7 @@ struct grade_body {
     struct lyap_partial partial;
     struct body_array arrays[LYAP_REDUCE_COUNT + LYAP_SKETCH_COUNT];
     uint32_t array_count;
-    uint64_t tensor_count, sketch_size; /* the shapes of the arrays */
+    uint64_t tensor_count, sketch_size, gain_shape[2]; /* the shapes of the arrays */
     struct lyap_client_meta metadata[GRADE_META_COUNT];
     char delta_unit[BODY_NUMBER_BYTES], grad_unit[BODY_NUMBER_BYTES];
 };

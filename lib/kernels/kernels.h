@@ -129,10 +129,13 @@ struct lyap_kernels {
                          struct lyap_lanes sums[2]);
     /* ret = 1 / max(factors[0] v, factors[1]), 0 where both are 0, elementwise. */
     void (*inverse)(const double *v, size_t count, const double factors[2], double *ret);
-    /* ret = g times the derivative of the adaptive step (SPEC 1.6), elementwise; arrays: g pushed,
-     * g effective, m, v. */
+    /* The derivative of the adaptive step (SPEC 1.6), elementwise; arrays: g pushed, g effective,
+     * m, v. Into rets: the derivative, g times it, g times that with P held. */
     void (*gain)(const double *const arrays[4], size_t count, const struct lyap_gain *constants,
-                 double *ret);
+                 double *const rets[3]);
+    /* Adds to LYAP_GAIN_BINS counts by log2 |x| (lyap_update_gain_bin); what is not finite in none.
+     * Any count below 2^32. */
+    void (*histogram)(const double *x, size_t count, uint64_t *counts);
     /* Rounds to F32; `ret` is unaligned. */
     void (*narrow)(const double *x, size_t count, void *ret);
     /* ret = factors[0] (sqrt(factors[1] v) + factors[2]), elementwise. */

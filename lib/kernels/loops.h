@@ -391,8 +391,9 @@ static void inverse(const double *restrict v, size_t count, const double factors
 }
 
 static void gain(const double *const arrays[4], size_t count, const struct lyap_gain *constants,
-                 double *restrict ret)
+                 double *const rets[3])
 {
+    double *restrict exact = rets[0], *restrict moved = rets[1], *restrict frozen = rets[2];
     const double *restrict grad = arrays[0], *restrict effective = arrays[1];
     const double *restrict first = arrays[2], *restrict second = arrays[3];
     const struct lyap_gain c = *constants;
@@ -404,9 +405,29 @@ static void gain(const double *const arrays[4], size_t count, const struct lyap_
         const double p = s + c.eps;
         const double ratio = slope * g / s;
         const double bend = s > 0 ? ratio : 0;
-        const double value = c.rate * grad[i] * (m * bend / p - direct) / p;
-        ret[i] = grad[i] == 0 ? 0 : value;
+        const double value = c.rate * (m * bend / p - direct) / p;
+        const double held = c.rate * direct / p;
+        exact[i] = value;
+        moved[i] = grad[i] == 0 ? 0 : grad[i] * value;
+        frozen[i] = grad[i] == 0 ? 0 : grad[i] * held;
     }
+}
+
+/* The exponent of a double is the bin; equal bins in turn wait for each other, so two tables. */
+static void histogram(const double *x, size_t count, uint64_t *counts)
+{
+    uint32_t tables[2][LYAP_GAIN_BINS] = { { 0 } };
+    for (size_t i = 0; i < count; i++) {
+        uint64_t pattern;
+        memcpy(&pattern, x + i, sizeof pattern);
+        const int32_t exponent = (int32_t)(pattern >> 52 & 0x7ff);
+        int32_t bin = exponent - 1023 - LYAP_GAIN_LOG2_MIN;
+        bin = bin < 0 ? 0 : bin;
+        bin = bin < LYAP_GAIN_BINS ? bin : LYAP_GAIN_BINS - 1;
+        tables[i % 2][bin] += exponent != 0x7ff;
+    }
+    for (size_t b = 0; b < LYAP_GAIN_BINS; b++)
+        counts[b] += tables[0][b] + tables[1][b];
 }
 
 static void narrow(const double *restrict x, size_t count, void *restrict ret)
@@ -453,6 +474,7 @@ const struct lyap_kernels LYAP_LOOPS = {
     .linear_error = linear_error,
     .inverse = inverse,
     .gain = gain,
+    .histogram = histogram,
     .narrow = narrow,
     .precondition = precondition,
     .quotient = quotient,

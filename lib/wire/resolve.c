@@ -207,14 +207,29 @@ enum lyap_status lyap_wire_param_set(const struct lyap_wire_entry *entries, uint
     return lyap_tensor_set_build(set.tensors, set.count, ret_set, reterr);
 }
 
+/* A value per tensor, of a histogram a row of bins per tensor. */
+static enum lyap_status row_check(const struct lyap_wire_entry *entry, enum lyap_reduce row,
+                                  uint32_t tensors, struct lyap_error *reterr)
+{
+    struct lyap_quote name, shape;
+    const uint32_t width = lyap_reduce_width(row);
+    const bool is_wide = width > 1;
+    if (is_wide ? entry->rank == 2 && entry->shape[0] == tensors && entry->shape[1] == width
+                : entry->rank == 1 && entry->count == tensors)
+        return LYAP_OK;
+    return lyap_error_set(reterr, LYAP_E_INVALID,
+                          "tensor %s has shape %s, but must be [%u%s], %s per tensor of the run",
+                          lyap_quote_string(entry->name, &name),
+                          lyap_quote_shape(entry->shape, entry->rank, &shape), tensors,
+                          is_wide ? ",64" : "", is_wide ? "64 counts" : "a value");
+}
+
 static enum lyap_status partial_check(const struct lyap_wire_entry *entry,
                                       const struct target *target,
                                       const struct lyap_tensor_set *declared,
                                       struct lyap_error *reterr)
 {
     struct lyap_quote name, shape;
-    const bool is_sketch = target->kind == LYAP_INTAKE_SKETCH;
-    const uint64_t expected = is_sketch ? LYAP_SKETCH_SIZE : declared->count;
     if (declared->count == 0)
         return lyap_error_set(reterr, LYAP_E_INVALID,
                               "a partial push needs the tensors of the run; declare them with PUT, "
@@ -222,12 +237,14 @@ static enum lyap_status partial_check(const struct lyap_wire_entry *entry,
     if (entry->dtype != LYAP_DTYPE_F64)
         return lyap_error_set(reterr, LYAP_E_INVALID, "tensor %s has dtype %s, but must be F64",
                               lyap_quote_string(entry->name, &name), lyap_dtype_name(entry->dtype));
-    if (entry->rank != 1 || entry->count != expected)
-        return lyap_error_set(
-            reterr, LYAP_E_INVALID, "tensor %s has shape %s, but must be [%llu], %s",
-            lyap_quote_string(entry->name, &name),
-            lyap_quote_shape(entry->shape, entry->rank, &shape), (unsigned long long)expected,
-            is_sketch ? "the size of a sketch" : "a value per tensor of the run");
+    if (target->kind == LYAP_INTAKE_REDUCE)
+        return row_check(entry, (enum lyap_reduce)target->what, declared->count, reterr);
+    if (entry->rank != 1 || entry->count != LYAP_SKETCH_SIZE)
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "tensor %s has shape %s, but must be [%d], the size of a sketch",
+                              lyap_quote_string(entry->name, &name),
+                              lyap_quote_shape(entry->shape, entry->rank, &shape),
+                              LYAP_SKETCH_SIZE);
     return LYAP_OK;
 }
 

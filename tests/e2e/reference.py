@@ -66,10 +66,11 @@ class Optimizer:
         self.kind, self.c, self.t = kind, dict(DEFAULTS, **constants), 0
         self.m, self.v, self.v_hat = np.zeros(size), np.zeros(size), None
         self.has_state = True
+        self.groups = None  # slices that are one group each, of group_l1
 
     def copy(self):
         twin = Optimizer(self.kind, self.m.size, **self.c)
-        twin.t, twin.m, twin.v = self.t, self.m.copy(), self.v.copy()
+        twin.t, twin.m, twin.v, twin.groups = self.t, self.m.copy(), self.v.copy(), self.groups
         return twin
 
     def effective(self, theta, g):
@@ -120,10 +121,41 @@ class Optimizer:
         return -lr * (step + self.c["weight_decay"] * theta), np.ones_like(theta)
 
     def _proxgd(self, theta, g, lr):
-        return oracle.prox_l1(theta - lr * g, lr * self.c["lambda"]) - theta, np.ones_like(theta)
+        x, c, kind = theta - lr * g, self.c, self.c.get("prox", "l1")
+        if kind == "l1":
+            new = oracle.prox_l1(x, lr * c["lambda"])
+        elif kind == "l2":
+            new = x / (1 + lr * c["lambda"])
+        elif kind == "elastic_net":
+            new = oracle.prox_l1(x, lr * c["l1"]) / (1 + lr * c["l2"])
+        else:
+            new = np.empty_like(x)
+            for cut in self.groups:
+                norm = float(np.linalg.norm(x[cut]))
+                new[cut] = max(1 - lr[cut][0] * c["lambda"] / norm, 0.0) * x[cut] if norm else 0.0
+        return new - theta, np.ones_like(theta)
 
     def _projgd(self, theta, g, lr):
-        return np.clip(theta - lr * g, self.c["low"], self.c["high"]) - theta, np.ones_like(theta)
+        x, c, kind = theta - lr * g, self.c, self.c.get("set", "box")
+        if kind == "box":
+            new = np.clip(x, c["low"], c["high"])
+        elif kind == "ball":
+            new = x * min(1.0, c["radius"] / float(np.linalg.norm(x)))
+        else:  # by sorting (Duchi et al.)
+            u = np.sort(x)[::-1]
+            excess = (np.cumsum(u) - c["radius"]) / np.arange(1, u.size + 1)
+            new = np.maximum(x - excess[np.nonzero(u > excess)[0][-1]], 0.0)
+        return new - theta, np.ones_like(theta)
+
+    def penalty(self, theta):
+        """r(theta) of a proximal method; 0 for others."""
+        if self.kind != "proxgd":
+            return 0.0
+        c, size, square = self.c, float(np.abs(theta).sum()), float(theta @ theta)
+        norms = [float(np.linalg.norm(theta[cut])) for cut in self.groups or ()]
+        return {"l1": lambda: c["lambda"] * size, "l2": lambda: c["lambda"] * square / 2,
+                "group_l1": lambda: c["lambda"] * sum(norms),
+                "elastic_net": lambda: c["l1"] * size + c["l2"] * square / 2}[c["prox"]]()
 
 
 # ---- robust z of the update (docs/detection.md)
@@ -217,6 +249,8 @@ class Reference:
         self.alarm = 0
         self.had_probe, self.old, self.shortest = False, None, shortest
         self.path, self.probes = [], []
+        self.least, self.decay, self.batches = None, None, []
+        self.probe_losses, self.means, self.drift_log = [], [], None
 
     def cut(self, vector):
         return {name: vector[s] for name, s in self.slices.items()}
@@ -229,12 +263,77 @@ class Reference:
             self._difference(s, out, rows)
         self._curvature(s, out, rows)
         self._unstable(out)
+        self._drift(s, out)
+        self._decay_metric(s)
         if self.before is not None:
             self._energy(s, out)
+        self._anchor(s, out)
         self._step(s, out, rows)
         out["instability_rules"] = rules(out)
         self.before = s
         return out, rows
+
+    def _decay_metric(self, s):
+        """wd/2 |theta|^2 in P_t and how much of it is of P_t - P_{t-1}; P without group rates."""
+        self.drift = None
+        if self.rule.kind != "adamw":
+            return
+        after, g = self.rule.copy(), s["g"]
+        if s.get("clip_norm"):
+            g = g * min(1.0, s["clip_norm"] / (float(np.linalg.norm(g)) + 1e-6))
+        after.update(s["theta"], g, 1.0)
+        half = 0.5 * self.rule.c["weight_decay"] * s["theta"] ** 2
+        self.metric_after = float(np.sum(half * after.p_matrix))
+        if self.before is not None:
+            lr = np.broadcast_to(np.asarray(self.before["lr"], float), half.shape)
+            last = self.p_before * lr / lr.max()
+            self.drift = self.metric_after - float(np.sum(half * last))
+
+    def _anchor(self, s, out):
+        """|theta - thetabar|^2_P and its change by the identity of SPEC 3.5."""
+        if "anchor" not in s:
+            return
+        if self.before is None:
+            if self.rule.v_hat is None and self.rule.kind not in ("adam", "adamw", "rmsprop"):
+                out["anchor_energy"] = float(np.sum((s["theta"] - s["anchor"]) ** 2))
+            return
+        away, p = s["theta"] - s["anchor"], self.p_before
+        out["anchor_energy"] = float(away @ (p * away))
+        was = away - self.delta
+        out["anchor_energy_change"] = out["anchor_energy"] - float(was @ (p * was))
+
+    def _drift(self, s, out):
+        """Batch means of 16 changes of the probe's loss, the scale of the first 32 (SPEC 3.6)."""
+        if "same_batch_grad" in s and "batch_sharpness" in out:
+            self.batches = (self.batches + [out["batch_sharpness"]])[-32:]
+        self._mean_square(out)
+        if "probe_loss" not in s:
+            out["energy_drift"] = out["drift_evidence"] = "insufficient-information"
+            return
+        self.probe_losses.append(s["probe_loss"])
+        changes = np.diff(self.probe_losses)
+        if len(changes) and len(changes) % 16 == 0:
+            self.means.append(float(changes[-16:].mean()))
+            if len(self.means) == 32:
+                burn = np.array(self.means)
+                self.drift_scale = 1.4826 * float(np.median(np.abs(burn - np.median(burn))))
+                self.drift_detector = oracle.EDetector(1.0)
+            elif len(self.means) > 32:
+                self.drift_log = self.drift_detector.push(self.means[-1] / self.drift_scale)[1]
+                if self.drift_log >= math.log(1e4):
+                    self.drift_detector = oracle.EDetector(1.0)
+        if len(self.means) >= 32:
+            newest = np.array(self.means[-64:])
+            out["energy_drift"] = float(newest.mean()) / self.drift_scale
+        if self.drift_log is not None:
+            out["drift_evidence"] = float(self.drift_log)
+
+    def _mean_square(self, out):
+        if self.rule.kind not in ("sgd",) or self.rule.c["momentum"]:
+            out["mean_square_gain"] = "not-applicable"
+        elif len(self.batches) >= 8:
+            a = np.array(self.batches) + float(np.max(self.rule.c["weight_decay"]))
+            out["mean_square_gain"] = oracle.ms_scalar(out["lr"], a.mean(), a.var())
 
     def restart(self, keep_sketches):
         """The daemon starts again: no predecessor; the windows of pairs come back after a clean
@@ -322,6 +421,9 @@ class Reference:
             return b["probe_loss"], s["probe_loss"], b["probe_grad"], s["probe_grad"], False
         return (b["loss"], s["loss"], b["g"], s["g"], True) if same else None
 
+    def penalties(self, s):
+        return self.rule.penalty(self.before["theta"]), self.rule.penalty(s["theta"])
+
     def _one_function(self, s, out, d):
         found = self.function(s)
         if found is None:
@@ -329,7 +431,8 @@ class Reference:
             return
         l0, l1, g0, g1, _ = found
         work0, work1 = float(g0 @ d), float(g1 @ d)
-        tau = oracle.trapezoid(l0, l1, work0, work1)[1]
+        r0, r1 = self.penalties(s) if found[4] else (0.0, 0.0)  # the gradient is of f = F - r
+        tau = oracle.trapezoid(l0 - r0, l1 - r1, work0, work1)[1]
         bent = oracle.kappa_grad(work0, work1,
                                  float(d @ (self.p_before * d))) * np.max(self.before["lr"])
         single = all(float(np.float32(x)) == x for x in (l0, l1))
@@ -347,19 +450,54 @@ class Reference:
         elif not self.pairs and self.before is not None:
             found = self._passive(s)
         if found:
-            value, residual, visited = found
+            value, residual, visited, least, asymmetry = found
+            out["curvature_min"] = "no-accepted-curvature" if least is None else least
+            out["ritz_asymmetry"] = "warming-up" if asymmetry is None else asymmetry
+            if least is not None:
+                self.least = (least, s["step"])
             out["visited_curvature"], out["sharpness_residual"] = visited, residual
             out["sharpness"] = "no-accepted-curvature" if value is None else value
             if value is not None:
                 self.accepted = (value, s["step"])
         limit, fresh = self.limit(out["lr"]), self.fresh(s)
+        shift = self._decay_curvature(s, out, fresh)
+        if isinstance(limit, float):
+            limit -= shift
+            self._least_rate(s, out)
         out["stability_limit"] = limit
         if fresh is not None and isinstance(limit, float):
             out["stability_ratio"] = fresh / limit
-            out["transition_rate"] = math.log(oracle.spectral_radius(self.matrix(out["lr"], fresh)))
+            matrix = self.matrix(out["lr"], fresh + shift)
+            out["transition_rate"] = math.log(oracle.spectral_radius(matrix))
+            stable = out["transition_rate"] < 0
+            rate, gain = oracle.energy_prediction(matrix) if stable else ("no-energy", "no-energy")
+            out["mode_energy_rate"], out["mode_energy_gain"] = rate, gain
             self._crossing(out)
         elif not isinstance(limit, float):
             out["stability_ratio"] = out["transition_rate"] = limit
+            out["mode_energy_rate"] = out["mode_energy_gain"] = out["rate_at_lambda_min"] = limit
+
+    def _decay_curvature(self, s, out, fresh):
+        """wd <s,s>/<s,Ps>: the Rayleigh quotient of wd P^-1, with coupled decay beside P^-1 H."""
+        wd = self.rule.c["weight_decay"]
+        if self.rule.kind not in ("adam", "rmsprop") or not np.any(wd):
+            out["decay_curvature"] = "not-applicable"
+            return 0.0
+        if "pair" in s:
+            a = s["pair"][0]
+            self.decay = float(np.sum(wd * a * a)) / float(a @ (self.weight(s) * a))
+        if self.decay is None or (fresh is None and "pair" not in s):
+            return 0.0
+        out["decay_curvature"] = self.decay
+        return self.decay
+
+    def _least_rate(self, s, out):
+        if self.least is None or s["step"] - self.least[1] > FRESH_STEPS:
+            return
+        out["rate_at_lambda_min"] = "no-accepted-curvature"
+        if self.least[0] < 0:
+            matrix = self.matrix(out["lr"], self.least[0])
+            out["rate_at_lambda_min"] = math.log(oracle.spectral_radius(matrix))
 
     def fresh(self, s):
         if self.accepted is None or s["step"] - self.accepted[1] > FRESH_STEPS:
@@ -374,12 +512,18 @@ class Reference:
         rho = visited = sy / ss
         residual = visited_residual = math.sqrt(max(yy / ss - rho * rho, 0.0))
         accepted = rho > 0 and residual <= 0.2 * rho
+        least, asymmetry = rho if residual <= 0.2 * abs(rho) else None, None
         root = np.sqrt(weight)
         pair = sketch(self.cut(root * a), self.seed), sketch(self.cut(b / root), self.seed)
         self.pairs = (self.pairs + [pair])[-4:]
         if len(self.pairs) > 1:
             values, errors, asymmetry = self.ritz(self.pairs)
             shift = rho - float(pair[0] @ pair[1]) / float(pair[0] @ pair[0])
+            low = [i for i in range(len(values)) if asymmetry <= 0.2 and
+                   errors[i] <= 0.2 * abs(values[i])]
+            if low:
+                value = values[low[-1]] + (shift if low[-1] == 0 else 0.0)
+                least = value if least is None else min(least, value)
             top, second = values[0] + shift, max(values[1] + shift, 0.0) if len(values) > 1 else 0.0
             if top > visited:
                 visited, visited_residual = top, errors[0]
@@ -389,7 +533,9 @@ class Reference:
                 accepted = True
             if accepted:
                 rho += residual**2 / max(rho - second, residual, 0.1 * rho)
-        return (rho, residual, visited) if accepted else (None, visited_residual, visited)
+        if not accepted:
+            rho, residual = None, visited_residual
+        return rho, residual, visited, least, asymmetry
 
     def weight(self, s):
         """P of SPEC 2.2 as of the push: the state that the optimizer holds, unequal rates folded
@@ -410,19 +556,21 @@ class Reference:
         return values, errors, asymmetry
 
     def _passive(self, s):
-        """Pairs of the path: the probe's gradients, or the full batch's; unweighted, so SGD with
-        one rate alone."""
+        """Pairs of the path: the probe's gradients, or the full batch's, in the metric P_{t-1}."""
         b, probe = self.before, "probe_grad" in s and "probe_grad" in self.before
         name = "probe_grad" if probe else "g"
-        if not (probe or self.full_batch) or self.rule.v_hat is not None or np.ptp(s["lr"]) > 0:
+        if not (probe or self.full_batch):
             return None
-        self.path = (self.path + [(sketch(self.cut(self.delta), self.seed),
-                                   sketch(self.cut(s[name] - b[name]), self.seed))])[-8:]
+        root = np.sqrt(self.p_before)
+        self.path = (self.path + [(sketch(self.cut(root * self.delta), self.seed),
+                                   sketch(self.cut((s[name] - b[name]) / root), self.seed))])[-8:]
         values, errors, asymmetry = self.ritz(self.path)
+        small = [v for v, e in zip(values, errors) if asymmetry <= 0.2 and e <= 0.2 * abs(v)]
+        more = values[0], small[-1] if small else None, asymmetry if len(self.path) > 1 else None
         for value, error in zip(values, errors):
             if asymmetry <= 0.2 and value > 0 and error <= 0.2 * value:
-                return value, error, values[0]
-        return None, errors[0], values[0]
+                return (value, error) + more
+        return (None, errors[0]) + more
 
     def _crossing(self, out):
         ratio, lr = out["stability_ratio"], out["lr"]
@@ -462,17 +610,22 @@ class Reference:
         h1h2 = None
         has_energy = method not in (None, "nesterov") and not (kind == "rmsprop" and beta)
         if not descended or b.get("clipped") or not has_energy:
-            change, energy, scale = l1 - l0, l1, abs(float(g0 @ d))
+            r0, r1 = self.penalties(s) if descended else (0.0, 0.0)
+            change, energy, scale = (l1 - r1) - (l0 - r0), l1 - r1, abs(float(g0 @ d))
             bound = None if ell is None else -float(g0 @ d) - 0.5 * ell * dpd
             out = {"sufficient_decrease": "not-applicable" if descended else "different-batch"}
             out["relative_error"] = out["sufficient_decrease"]
         else:
             wd = c["weight_decay"] if kind in ("sgd", "adam", "rmsprop") else 0.0
             decay = lambda x: 0.5 * float(np.sum(wd * x * x))  # noqa: E731
-            f0, f1 = l0 + decay(b["theta"]), l1 + decay(s["theta"])
+            f0, f1, spent = l0 + decay(b["theta"]), l1 + decay(s["theta"]), decay(d)
+            if kind == "adamw" and self.drift is not None:
+                # decoupled decay: an energy in the metric P, whose change is a drift (SPEC 3.4)
+                f0, f1 = l0 + self.metric_energy, l1 + self.metric_after
+                spent = 0.5 * float(np.sum(c["weight_decay"] * d * self.p_before * d)) + self.drift
             change, energy, scale, bound = self._declared(f0, f1, g0 + wd * b["theta"], g0, d, lr,
                                                           beta, ell)
-            bound = None if bound is None else bound - decay(d)
+            bound = None if bound is None else bound - spent
             plain = kind in ("proxgd", "projgd") or (method == "gd" and kind == "sgd"
                                                      and np.ptp(b["lr"]) == 0)
             out = {"sufficient_decrease": "not-applicable", "relative_error": "not-applicable"}
@@ -527,7 +680,9 @@ class Reference:
         g, lr = s["g"], s["lr"]
         if s.get("clip_norm") and out["grad_norm"] > s["clip_norm"]:
             g = g * (s["clip_norm"] / (out["grad_norm"] + 1e-6))  # torch.nn.utils.clip_grad_norm_
+        was = self.rule.copy()
         p = self.rule.update(s["theta"], g, lr)
+        self._gains(s, out, rows, was, g)
         scale, gp = out["progress_scale"], float(s["g"] @ p)
         out["predicted_decrease"] = -gp / scale
         if self.before is not None:
@@ -549,6 +704,67 @@ class Reference:
             self.old = {"lr": lr0, "dpd": float(self.delta @ (self.p_before * self.delta)),
                         "p": self.p_before}
         self.predicted, self.p_before = p, self.rule.p_matrix
+        if self.rule.kind == "adamw":
+            self.metric_energy = self.metric_after
+
+    def _gains(self, s, out, rows, was, g):
+        """SPEC 1.6 of the coming update; `was`: the rule before it, `g` as clipped."""
+        kind, c = self.rule.kind, self.rule.c
+        lr = np.broadcast_to(np.asarray(s["lr"], float), s["theta"].shape)
+        clip = float(np.linalg.norm(g)) / float(np.linalg.norm(s["g"]))
+        none = "not-applicable"
+        out["flip_fraction"] = out["flip_bound"] = out["update_gain_total"] = none
+        out["update_gain"] = out["update_gain_frozen"] = none
+        frozen = gain = total = None
+        if kind == "sgd":
+            passed = 1 - c["dampening"] if c["momentum"] and was.t else 1.0
+            gain = lr * clip * (passed if not c["nesterov"] else 1 + c["momentum"])
+            total = lr * clip * (passed if not c["nesterov"] else 1.0) / (1 - c["momentum"])
+        elif kind in ("proxgd", "projgd"):
+            out["update_gain"] = out["update_gain_total"] = out["lr"] * clip
+        elif self.rule.v_hat is not None:
+            used = was.effective(s["theta"], g)
+            b1 = c["beta1"] if kind != "rmsprop" else 0.0
+            t = was.t + 1 if kind != "rmsprop" else math.inf
+            gain, frozen = oracle.adam_gain(used, was.m if b1 else 0.0 * used, was.v, t, lr * clip,
+                                            b1, c["beta2"], c["eps"])
+        elif self.before is not None:
+            flips = int(np.sum(self.direction(was, s, g) != self.last_direction))
+            out["flip_fraction"] = flips / g.size
+            out["flip_bound"] = 2 * out["lr"] * math.sqrt(flips)
+        else:
+            del out["flip_fraction"], out["flip_bound"]
+        if kind in ("lion", "signsgd"):
+            self.last_direction = self.direction(was, s, g)
+        self._quantiles(out, gain)
+        for name, value in (("update_gain", gain), ("update_gain_total", total),
+                            ("update_gain_frozen", frozen)):
+            if value is not None:
+                out[name] = oracle.energy_weighted_gain(value, s["g"])
+        for name, cut in self.slices.items():
+            rows[name]["update_gain"] = None
+            if gain is not None and s["g"][cut].any():
+                rows[name]["update_gain"] = oracle.energy_weighted_gain(gain[cut], s["g"][cut])
+
+    @staticmethod
+    def _quantiles(out, gain):
+        """From counts by powers of two, log-uniform inside a bin."""
+        for name, q in (("update_gain_p50", 0.5), ("update_gain_p99", 0.99)):
+            out[name] = out["update_gain"]
+            if gain is None:
+                continue
+            bins = np.clip(np.floor(np.log2(np.maximum(np.abs(gain), 1e-300))), -32, 31)
+            rank = q * (bins.size - 1)
+            b = float(np.sort(bins)[int(rank)])
+            share = (rank - float(np.sum(bins < b)) + 0.5) / float(np.sum(bins == b))
+            out[name] = 2.0 ** (b + min(max(share, 0.0), 1.0))
+
+    def direction(self, was, s, g):
+        """Signs of the coming update of a sign method, decay apart."""
+        if self.rule.kind == "signsgd":
+            return np.sign(g)
+        b1 = self.rule.c["beta1"]
+        return np.sign(b1 * was.m + (1 - b1) * g)
 
     def method(self):
         c, kind = self.rule.c, self.rule.kind

@@ -16,7 +16,8 @@ from trainings import Bowl, Job, Network, Optimizer, Wide  # noqa: E402
 
 # What comes from sketches differs between runs, because each run has a seed of its own.
 SKETCHED = {"update_cosine", "sharpness", "sharpness_residual", "visited_curvature",
-            "stability_ratio", "transition_rate",
+            "ritz_asymmetry", "curvature_min", "rate_at_lambda_min",
+            "stability_ratio", "transition_rate", "mode_energy_gain", "mode_energy_rate",
             "limit_crossing", "unstable_ratio", "dissipation_residual", "dissipation_window",
             "smoothness_residual",
             "energy_bound", "energy_scale", "instability_rules"}
@@ -113,7 +114,8 @@ class Units(InvarianceCase):
                  "loss_excess", "loss_spread", "loss_ratio", "loss_slope", "loss_slope_t",
                  "update_ratio", "grad_cosine",
                  "update_cosine", "delta_precision", "instability_rules", "limit_crossing",
-                 "probe_loss_ratio"}
+                 "probe_loss_ratio", "ritz_asymmetry", "mode_energy_gain", "mode_energy_rate",
+                 "rate_at_lambda_min", "mean_square_gain", "flip_fraction"}
 
     def scaled(self, s, loss, theta):
         """The same training in other units: loss' = loss times `loss`, theta' = theta times

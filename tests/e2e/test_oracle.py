@@ -85,9 +85,10 @@ class OracleCase(DaemonCase):
         if full_batch:
             more["data"] = "full-batch"
         seed = self.declare(run, job, declared, windows=[8, 64], **more)
-        twin = trainings.Optimizer(job.rule.kind, job.theta.size, **job.rule.c)
+        twin = job.rule.copy()
         ref = reference.Reference(job.slices, twin, seed, full_batch, form, 8)
-        client = trainings.PartialClient(job.slices, job.model.shapes, twin.copy(), seed, ref.unit)
+        client = trainings.PartialClient(job.slices, job.model.shapes, twin.copy(), seed, ref.unit,
+                                         full_batch)
         points, self.truths = [], []
         for s in job:
             pushed = s["lr"] if rates is None else rates(s["step"])
@@ -144,8 +145,24 @@ CASES = {  # name: declaration, rate, options of Job, form
     "lion": (dict(type="lion", beta1=0.9, beta2=0.99, weight_decay=0.1), 0.01, PROBED, "F64"),
     "signsgd": (dict(type="signsgd"), 0.01, PROBED, "F64"),
     "prox": (dict(type="proxgd", prox={"kind": "l1", "lambda": 0.01}), 0.4, PROBED, "F64"),
+    "prox-clip": (dict(type="proxgd", prox={"kind": "l1", "lambda": 0.01}), 0.4,
+                  dict(PROBED, clip=0.6), "F64"),
+    "prox-l2": (dict(type="proxgd", prox={"kind": "l2", "lambda": 0.05}), 0.4, PROBED, "F64"),
+    "prox-group": (dict(type="proxgd", prox={"kind": "group_l1", "lambda": 0.1}), 0.4, PROBED,
+                   "F64"),
+    "prox-elastic": (dict(type="proxgd", prox={"kind": "elastic_net", "l1": 0.01, "l2": 0.03}),
+                     0.4, PROBED, "F32"),
     "proj": (dict(type="projgd", set={"kind": "box", "low": -0.5, "high": 0.4}), 0.4, PROBED,
              "F32"),
+    "proj-ball": (dict(type="projgd", set={"kind": "ball", "radius": 2.0}), 0.4, PROBED, "F64"),
+    "proj-simplex": (dict(type="projgd", set={"kind": "simplex", "radius": 5.0}), 0.2, PROBED,
+                     "F64"),
+    "anchor-sgd": (dict(type="sgd", lr=0.1, groups=GROUPS), 0.1,
+                   dict(PROBED, extras=("anchor",)), "F64"),
+    "anchor-adamw": (dict(type="adamw", weight_decay=0.1), 0.01,
+                     dict(extras=("anchor",)), "F64"),
+    "adam-path": (dict(type="adam", weight_decay=0.02), 0.01, {}, "F64"),
+    "rmsprop-path": (dict(type="rmsprop", beta2=0.95), 0.003, dict(batch=8, probe=True), "F32"),
     "mini-sgd": (dict(type="sgd", momentum=0.5), 0.05, MINI, "F64"),
     "mini-adamw": (dict(type="adamw", weight_decay=0.01), 0.01, dict(MINI, clip=0.8), "F32"),
     "mini-path": (dict(type="sgd"), 0.2, dict(batch=8, probe=True), "F32"),
@@ -163,15 +180,14 @@ def constants_of(declared):
     constants = {k: v for k, v in declared.items()
                  if k not in ("type", "groups", "prox", "set", "lr")}
     for part in ("prox", "set"):
-        constants.update({k: v for k, v in declared.get(part, {}).items() if k != "kind"})
+        constants.update({part if k == "kind" else k: v
+                          for k, v in declared.get(part, {}).items()})
     return constants
 
 
 def model_of(declared):
-    if "prox" in declared:
-        return trainings.Objective(declared["prox"]["lambda"])
-    if "set" in declared:
-        return trainings.Objective(0.0, declared["set"]["low"], declared["set"]["high"])
+    if "prox" in declared or "set" in declared:
+        return trainings.Objective(declared["type"], constants_of(declared))
     return Network()
 
 
@@ -226,7 +242,8 @@ class Sharpness(OracleCase):
 class Partials(OracleCase):
     def test_the_partial_of_a_client_gives_the_same_points(self):
         for name in ("gd", "gd-path", "gd-groups", "heavy-ball", "nesterov", "adam", "adamw",
-                     "rmsprop", "signsgd", "mini-sgd"):
+                     "rmsprop", "signsgd", "mini-sgd", "prox-group", "proj-simplex", "anchor-adamw",
+                     "rmsprop-path"):
             with self.subTest(name):
                 declared, lr, _, _ = CASES[name]
                 job = job_of(name)

@@ -60,15 +60,20 @@ class Wide:
 
 class Objective:
     """A network with what makes it non-smooth in the loss alone; the gradient is of the smooth
-    part."""
+    part. `rule`: the Optimizer whose r or set it is; the start is a point of the set."""
 
-    def __init__(self, penalty, low=-np.inf, high=np.inf):
-        self.net, self.penalty = Network(), penalty
-        self.theta, self.shapes = np.clip(self.net.theta, low, high), self.net.shapes
+    def __init__(self, kind, constants):
+        self.net = Network()
+        self.shapes, size = self.net.shapes, self.net.theta.size
+        self.rule = Optimizer(kind, size, **constants)
+        self.rule.groups = list(slices_of(self.shapes).values())
+        self.theta = self.net.theta
+        if kind == "projgd":
+            self.theta = self.theta + self.rule.update(self.theta, np.zeros(size), 1.0)
 
     def at(self, theta, rows=None):
         loss, g = self.net.at(theta, rows)
-        return loss + self.penalty * float(np.abs(theta).sum()), g
+        return loss + self.rule.penalty(theta), g
 
     def hessian(self, theta):
         return self.net.hessian(theta)
@@ -98,6 +103,9 @@ class Job:
         self.rows, self.random, self.t = None, np.random.default_rng(5), 0
         self.direction = oracle.SplitMix64(3).normals(self.theta.size)
         self.last_rows = self.delta = None
+        self.anchor = self.store(oracle.SplitMix64(9).normals(self.theta.size))
+        if optimizer.kind == "proxgd":
+            optimizer.groups = list(self.slices.values())
 
     def store(self, x):
         return np.asarray(x).astype(self.dtype).astype(np.float64)
@@ -123,6 +131,8 @@ class Job:
         if "halves" in self.extras:
             half = [self.model.at(self.theta, self.rows[i::2])[1] for i in (0, 1)]
             s["half_diff_sq"] = float(np.sum((half[0] - half[1]) ** 2))
+        if "anchor" in self.extras:
+            s["anchor"] = self.anchor
         if "delta" in self.extras and self.delta is not None:
             s["delta"] = self.delta
         if self.clip:
@@ -158,7 +168,7 @@ class Job:
 
 
 ROLES = {"theta": "param", "g": "grad", "delta": "delta", "probe_grad": "probe_grad",
-         "same_batch_grad": "same_batch_grad",
+         "same_batch_grad": "same_batch_grad", "anchor": "anchor",
          "m": "exp_avg", "v": "exp_avg_sq"}
 SCALARS = ("step", "loss", "probe_loss", "half_diff_sq", "batch_id", "skipped", "clip_norm",
            "grad_norm", "optimizer_step",
@@ -211,8 +221,9 @@ class PartialClient:
     """Makes the partial of docs/wire.md section 3 from snapshots: sums and sketches, by NumPy
     alone."""
 
-    def __init__(self, slices, shapes, optimizer, seed, unit):
+    def __init__(self, slices, shapes, optimizer, seed, unit, full_batch=False):
         self.slices, self.shapes, self.rule = slices, shapes, optimizer
+        self.full_batch, self.path = full_batch, {}
         self.seed, self.unit = seed, unit
         self.before = self.predicted = self.p_now = self.p_last = None
 
@@ -237,13 +248,24 @@ class PartialClient:
                     grad_diff_sq=self.each((g - b["g"]) ** 2),
                     grad_grad_prev=self.each(g * b["g"]), delta_p=self.each(self.p_now * d * d),
                     update_error_sq=self.each(error**2), step_prev_sq=self.each(self.predicted**2),
-                    sign_flips=self.each(np.sign(g) * np.sign(b["g"]) < 0))
+                    sign_flips=self.each(np.sign(g) != np.sign(b["g"])))
+        if self.rule.kind == "adamw":
+            rows["param_p_prev"] = self.each(s["theta"] ** 2 * self.p_now)
         if self.p_last is not None:
             rows["delta_p_prev"] = self.each(self.p_last * d * d)
         if "probe_grad" in s and "probe_grad" in b:
             new, old = s["probe_grad"], b["probe_grad"]
             rows.update(probe_delta=self.each(new * d), probe_prev_delta=self.each(old * d),
                         probe_diff_sq=self.each((new - old) ** 2))
+        probe = "probe_grad" in s and "probe_grad" in b
+        root = np.sqrt(self.p_now)
+        if probe or self.full_batch:
+            name = "probe_grad" if probe else "g"
+            self.path = {"path_s": root * d, "path_y": (s[name] - b[name]) / root}
+        if "anchor" in s:
+            away = self.p_now * (s["theta"] - s["anchor"])
+            rows.update(anchor_sq=self.each(away * (s["theta"] - s["anchor"])),
+                        anchor_delta=self.each(away * d))
         if "same_batch_grad" in s:
             rows["same_delta"] = self.each(s["same_batch_grad"] * d)
         return rows
@@ -258,16 +280,41 @@ class PartialClient:
         g = s["g"]
         if "clip_norm" in s:
             g = g * min(1.0, s["clip_norm"] / (s["grad_norm"] + 1e-6))
+        rows = self.gain_rows(s, g)
         p = self.rule.update(s["theta"], g, s["lr"])
-        rows = dict(step_sq=self.each(p * p), grad_step=self.each(s["g"] * p),
+        rows.update(step_sq=self.each(p * p), grad_step=self.each(s["g"] * p),
                     step_p=self.each(p * self.rule.p_matrix * p),
                     grad_param=self.each(s["g"] * s["theta"]))
         if self.rule.v_hat is not None:
             used = self.rule.effective(s["theta"], g)
             rows["rms_sq"] = self.each(used**2 / np.maximum(self.rule.v_hat,
                                                             self.rule.c["eps"] ** 2))
+        if self.rule.kind == "adamw":
+            rows["param_p"] = self.each(s["theta"] ** 2 * self.rule.p_matrix)
         self.p_last, self.p_now, self.predicted = self.p_now, self.rule.p_matrix, p
         return rows
+
+    def gain_rows(self, s, g):
+        """SPEC 1.6: exact and with P held, and the counts by log2; before the rule is updated."""
+        rule, c, size = self.rule, self.rule.c, s["theta"].size
+        lr = np.broadcast_to(np.asarray(s["lr"], float), s["theta"].shape)
+        clip = float(np.linalg.norm(g)) / float(np.linalg.norm(s["g"]))
+        if rule.kind == "sgd":
+            passed = 1 - c["dampening"] if c["momentum"] and rule.t else 1.0
+            gain = lr * clip * (1 + c["momentum"] if c["nesterov"] else passed)
+            rows = {}
+        elif rule.kind in ("adam", "adamw", "rmsprop"):
+            b1, t = (c["beta1"], rule.t + 1) if rule.kind != "rmsprop" else (0.0, np.inf)
+            m = rule.m if b1 else np.zeros(size)
+            gain, frozen = oracle.adam_gain(rule.effective(s["theta"], g), m, rule.v, t, lr * clip,
+                                            b1, c["beta2"], c["eps"])
+            rows = {"gain_frozen_sq": self.each((frozen * s["g"]) ** 2)}
+        else:
+            return {}
+        bins = np.clip(np.floor(np.log2(np.maximum(np.abs(gain), 1e-300))) + 32, 0, 63).astype(int)
+        return dict(rows, gain_sq=self.each((gain * s["g"]) ** 2),
+                    gain_log2=[np.bincount(bins[cut], minlength=64)
+                               for cut in self.slices.values()])
 
     def tensors(self, s, weight):
         cut = lambda x: {n: x[c] for n, c in self.slices.items()}  # noqa: E731
@@ -275,7 +322,7 @@ class PartialClient:
         sketches = {"param": s["theta"], "grad": s["g"]}
         if self.before is not None:
             rows.update(self.update_rows(s))
-            sketches["delta"] = self.delta
+            sketches.update(self.path, delta=self.delta)
         if "probe_grad" in s:
             rows.update(self.moments("probe_grad", s["probe_grad"]))
             sketches["probe_grad"] = s["probe_grad"]
@@ -285,7 +332,7 @@ class PartialClient:
             sketches["pair_s"], sketches["pair_y"] = s["pair"][0] * root, s["pair"][1] / root
         rows.update(self.step_rows(s))
         self.before = s
-        out = {"reduce/" + n: ((len(v),), np.array(v, "<f8").tobytes(), "F64") for n,
+        out = {"reduce/" + n: (np.shape(v), np.array(v, "<f8").tobytes(), "F64") for n,
                v in rows.items()}
         for role, x in sketches.items():
             out["sketch/" + role] = ((SKETCH,), sketch(cut(x), self.seed).astype("<f8").tobytes(),

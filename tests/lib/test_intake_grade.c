@@ -46,10 +46,12 @@ static struct sent entries_of(const struct lyap_partial *partial, int without)
         if (!partial->rows[r] || (int)r == without)
             continue;
         sent.values[sent.count] = partial->rows[r];
-        sent.entries[sent.count++] = (struct lyap_intake_entry){ .kind = LYAP_INTAKE_REDUCE,
-                                                                 .what = r,
-                                                                 .dtype = LYAP_DTYPE_F64,
-                                                                 .count = partial->tensor_count };
+        sent.entries[sent.count++] =
+            (struct lyap_intake_entry){ .kind = LYAP_INTAKE_REDUCE,
+                                        .what = r,
+                                        .dtype = LYAP_DTYPE_F64,
+                                        .count = (uint64_t)partial->tensor_count *
+                                                 lyap_reduce_width((enum lyap_reduce)r) };
     }
     for (unsigned s = 0; s < LYAP_SKETCH_COUNT; s++) {
         if (!partial->sketches[s] || (int)(LYAP_REDUCE_COUNT + s) == without)

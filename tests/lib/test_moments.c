@@ -57,7 +57,8 @@ END_TEST
 struct outputs {
     struct lyap_moment_sums moments;
     struct lyap_lanes sums[5 + LYAP_PAIR_COUNT];
-    double arrays[8][COUNT];
+    double arrays[10][COUNT];
+    uint64_t counts[LYAP_GAIN_BINS];
     float narrowed[COUNT];
 };
 
@@ -81,7 +82,9 @@ static void run(const struct lyap_kernels *kernels, struct outputs *out)
     const struct lyap_gain constants = { 0.9, 0.99, 2, 3, 1e-8, 0.1 };
     const double *const state[4] = { x, y, y, w };
     kernels->inverse(w, COUNT, factors, out->arrays[6]);
-    kernels->gain(state, COUNT, &constants, out->arrays[7]);
+    kernels->gain(state, COUNT, &constants,
+                  (double *const[]){ out->arrays[7], out->arrays[8], out->arrays[9] });
+    kernels->histogram(out->arrays[7], COUNT, out->counts);
     kernels->narrow(y, COUNT, out->narrowed);
     kernels->linear_error(arrays, COUNT, factors, &out->sums[3]);
 }

@@ -241,7 +241,7 @@ START_TEST(test_quantiles)
     lyap_update_gain_merge(&left, &right);
     test_close(left.gain_sq / whole.gain_sq, 1, 1e-12);
     test_close(left.grad_sq, whole.grad_sq, 1e-12);
-    for (int i = 0; i < LYAP_UPDATE_GAIN_BINS; i++)
+    for (int i = 0; i < LYAP_GAIN_BINS; i++)
         ck_assert(left.counts[i] == whole.counts[i]);
     for (int i = 0; i < N; i++)
         gain[i] = fabs(gain[i]);
@@ -268,7 +268,7 @@ START_TEST(test_bins)
     ck_assert(sums.counts[32] == 2 && sums.counts[33] == 1);
     ck_assert(sums.counts[0] == 2 && sums.counts[63] == 1 && sums.skipped == 2);
     ck_assert(sums.grad_sq == 6);
-    for (int at = 0; at < LYAP_UPDATE_GAIN_BINS; at++) { /* one coordinate: every quantile is it */
+    for (int at = 0; at < LYAP_GAIN_BINS; at++) { /* one coordinate: every quantile is it */
         struct lyap_update_gain_sums one = LYAP_UPDATE_GAIN_SUMS_NULL;
         double value;
         one.counts[at] = 1;

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 
 # In the order in which the roles of one tensor follow each other in a body.
 ROLES = ("param", "grad", "delta", "exp_avg", "exp_avg_sq", "probe_grad", "same_batch_grad",
-         "pair_s", "pair_y", "act", "act_perturbed", "gate")
+         "pair_s", "pair_y", "act", "act_perturbed", "gate", "anchor")
 # What a partial push carries instead: reduce/<field> and sketch/<role>, computed by the client.
 PARTIAL = ("reduce", "sketch")
 METADATA = ("step", "loss", "lr", "optimizer_step", "probe_loss", "same_batch_loss",

@@ -23,9 +23,13 @@ enum {
     LYAP_LABEL_BYTES_MAX = 256, /* key or value */
     LYAP_LAYER_COUNT_MAX = 20000,
     LYAP_NDJSON_LINES_MAX = 10000, /* one commit: bounds the transaction */
-    LYAP_SKETCH_SIZE = 4096, /* k (docs/sketch.md): norms to 1.1 %, inner products to 2 % (E10) */
-    LYAP_SKETCH_BLOCK = 64,  /* one hash gives 64 signs */
-    LYAP_SUM_BLOCK = 4096,   /* elements per closed partial sum (SPEC 6.1) */
+    LYAP_SKETCH_SIZE = 4096,  /* k (docs/sketch.md): norms to 1.1 %, inner products to 2 % (E10) */
+    LYAP_SKETCH_BLOCK = 64,   /* one hash gives 64 signs */
+    LYAP_GAIN_BINS = 64,      /* of a log2 histogram of gains, one row of counts per tensor */
+    LYAP_GAIN_LOG2_MIN = -32, /* bin i: 2^(i-32) <= |gain| < 2^(i-31); eta/eps of a dead coordinate
+                                 is 2^17 at Adam's defaults */
+    LYAP_GAIN_TENSORS_MAX = 4096,   /* with more, no histogram: 2 MiB of counts a push */
+    LYAP_SUM_BLOCK = 4096,          /* elements per closed partial sum (SPEC 6.1) */
     LYAP_HOLD_BYTES_MAX = 32 << 20, /* hold buffer of one upload in sketch retention */
     LYAP_RITZ_WINDOW_MAX = 16,      /* pairs; SPEC 2.2 uses 8, four of them for active pairs */
     LYAP_WINDOW_MAX = 65536,        /* steps of one rolling window */
@@ -38,7 +42,7 @@ enum {
     LYAP_PAYLOAD_BYTES_MAX = 128 << 10, /* of a notification: evidence stays under 4 KiB */
     LYAP_LIST_LIMIT_DEFAULT = 100,
     LYAP_LIST_LIMIT_MAX = 1000,     /* rows of one page */
-    LYAP_SERIES_METRICS_MAX = 64,   /* metric= parameters of one profile request */
+    LYAP_SERIES_METRICS_MAX = 256,  /* metric= parameters of one profile request */
     LYAP_SERIES_POINTS_MAX = 10000, /* points= of one profile request */
     LYAP_STEP_LOG2_MAX = 53         /* a step survives JSON readers that hold numbers as F64 */
 };

@@ -39,7 +39,8 @@ enum lyap_trust { LYAP_TRUST_I, LYAP_TRUST_E, LYAP_TRUST_C };
     X(ZERO_UPDATE, "zero-update", "the update is exactly zero")                                    \
     X(INSUFFICIENT, "insufficient-information", "the data cannot answer this")                     \
     X(NOT_APPLICABLE, "not-applicable", "it is not defined for this optimizer or model")           \
-    X(NOT_ITS_TURN, "not-its-turn", "large models measure their weights in turns")
+    X(NOT_ITS_TURN, "not-its-turn", "large models measure their weights in turns")                 \
+    X(NO_ENERGY, "no-energy", "the transition is not contractive, so no such energy exists")
 
 enum lyap_reason {
 #define LYAP_REASON_ENUM(name, wire, text) LYAP_REASON_##name,
@@ -161,6 +162,56 @@ enum lyap_reason {
       "probe_loss", "SPEC 9")                                                                      \
     X(INCONSISTENCY, "inconsistency", E, "1",                                                      \
       "|work_residual| where curvature_along_step lr < .1; else 0", "work_residual", "SPEC 9")     \
+    X(UPDATE_GAIN, "update_gain", I, "param/grad",                                                 \
+      "sqrt(sum g^2 |dp/dg|^2 / sum g^2); clipped: across g, along g it is 0; prox, projection: "  \
+      "the bound eta",                                                                             \
+      "optimizer, lr; Adam: state", "SPEC 1.6")                                                    \
+    X(UPDATE_GAIN_FROZEN, "update_gain_frozen", I, "param/grad",                                   \
+      "the same with P held: eta (1-b1)/(1-b1^t)/(sqrt(vhat)+eps)", "Adam state", "SPEC 1.6")      \
+    X(UPDATE_GAIN_TOTAL, "update_gain_total", I, "param/grad",                                     \
+      "gain summed over all updates that g enters: eta/(1-beta)", "linear optimizer, lr",          \
+      "SPEC 1.6")                                                                                  \
+    X(UPDATE_GAIN_P50, "update_gain_p50", E, "param/grad",                                         \
+      "median over coordinates of |dp/dg|, from its log2 histogram", "as update_gain", "SPEC 1.6") \
+    X(UPDATE_GAIN_P99, "update_gain_p99", E, "param/grad",                                         \
+      "99 % quantile over coordinates, from the same", "as update_gain", "SPEC 1.6")               \
+    X(FLIP_FRACTION, "flip_fraction", I, "1",                                                      \
+      "share of coordinates whose update direction changed", "sign method, predecessor",           \
+      "SPEC 1.6")                                                                                  \
+    X(FLIP_BOUND, "flip_bound", I, "param",                                                        \
+      "2 eta sqrt(flips): bounds |p - p'| of two gradients so many signs apart",                   \
+      "sign method, predecessor", "SPEC 1.6")                                                      \
+    X(CURVATURE_MIN, "curvature_min", E, "loss/param^2",                                           \
+      "least Ritz value that passes the residual test |rho| >= 5 r", "as sharpness", "SPEC 2.2")   \
+    X(RITZ_ASYMMETRY, "ritz_asymmetry", I, "1", "|Y - Y'|_F / |Y + Y'|_F of the window of pairs",  \
+      "as sharpness, two pairs", "SPEC 2.2")                                                       \
+    X(DECAY_CURVATURE, "decay_curvature", E, "loss/param^2",                                       \
+      "sum wd <s,s> / <s,P s> of the newest pair: what coupled decay adds to P^-1 H there; "       \
+      "stability_limit is reduced by it",                                                          \
+      "adam or rmsprop with weight decay, active pairs", "SPEC 2.6")                               \
+    X(RATE_AT_LAMBDA_MIN, "rate_at_lambda_min", E, "1/step",                                       \
+      "log spectral radius at curvature_min < 0; GD: log(1 + eta |lambda_min|)",                   \
+      "curvature_min, optimizer, lr", "SPEC 2.6")                                                  \
+    X(MODE_ENERGY_GAIN, "mode_energy_gain", E, "1",                                                \
+      "M = sqrt(kappa(P)), A'PA - P = -I of the transition at sharpness: |A^t| <= M e^(rate t)",   \
+      "sharpness, optimizer, lr", "SPEC 3.3")                                                      \
+    X(MODE_ENERGY_RATE, "mode_energy_rate", E, "1/step", "rate = log(1 - 1/lambda_max(P)) / 2",    \
+      "sharpness, optimizer, lr", "SPEC 3.3")                                                      \
+    X(MEAN_SQUARE_GAIN, "mean_square_gain", C, "1",                                                \
+      "q = (1 - eta mean a)^2 + eta^2 var a over the newest 32 batch_sharpness a; > 1 flags",      \
+      "same_batch_grad, plain SGD", "SPEC 2.6")                                                    \
+    X(ANCHOR_ENERGY, "anchor_energy", I, "param^2", "V = |theta_t - thetabar|^2_P, P = P_{t-1}",   \
+      "anchor; Adam: state", "SPEC 3.5")                                                           \
+    X(ANCHOR_ENERGY_CHANGE, "anchor_energy_change", I, "param^2",                                  \
+      "2 <D, theta_{t-1} - thetabar>_P + |D|^2_P", "anchor, predecessor or delta; Adam: state",    \
+      "SPEC 3.5")                                                                                  \
+    X(ENERGY_DRIFT, "energy_drift", E, "1",                                                        \
+      "mean of the newest 64 batch means (16 pushes each) of the probe loss's change, over their " \
+      "MAD scale in the first 32; error: Newey-West",                                              \
+      "probe_loss", "SPEC 3.6")                                                                    \
+    X(DRIFT_EVIDENCE, "drift_evidence", C, "1",                                                    \
+      "log M of the e-detector on the same batch means; alarm at log 1e4", "probe_loss",           \
+      "SPEC 3.6")                                                                                  \
     X(NONFINITE_PARAM, "nonfinite_param", I, "count", "non-finite elements of theta_t", "param",   \
       "SPEC 6.4")                                                                                  \
     X(NONFINITE_GRAD, "nonfinite_grad", I, "count", "non-finite elements of g_t", "grad",          \
@@ -191,7 +242,8 @@ enum lyap_metric {
       "lower bound of sigma_1 of theta_l as shape[0] x rest, by block power iteration")            \
     X(SPECTRAL_RESIDUAL, "spectral_residual", "a singular value lies within it of spectral_norm")  \
     X(SPECTRAL_NORM_UPPER, "spectral_norm_upper",                                                  \
-      "upper bound of sigma_1: Gram, |W|_F, sqrt(|W|_1 |W|_inf), or an older one + sum |D_l|_F")
+      "upper bound of sigma_1: Gram, |W|_F, sqrt(|W|_1 |W|_inf), or an older one + sum |D_l|_F")   \
+    X(UPDATE_GAIN, "update_gain", "sqrt(sum g^2 |dp/dg|^2 / sum g^2) of the tensor")
 
 enum lyap_tensor_metric {
 #define LYAP_TENSOR_METRIC_ENUM(name, wire, formula) LYAP_TENSOR_METRIC_##name,

@@ -1,6 +1,7 @@
 /* partial.h - the additive summary of one upload (docs/wire.md 3): what the kernels make of the
  * tensors, what a partial push carries, and what the engine adds over ranks.
- * Every row holds one F64 per tensor in declared order; NaN means not computed. Sums skip
+ * Every row holds one F64 per tensor in declared order (gain_log2: 64 side by side); NaN means not
+ * computed. Sums skip
  * non-finite elements, which R_nonfinite counts. Sketches are global (over all tensors), k values
  * each. D = D_{t-1} = theta_t - theta_{t-1}; p = p_t, the coming update, clipping included; P as
  * SPEC 2.2. THREADS: one owner at a time. */
@@ -41,6 +42,11 @@
     X(STEP_P, "step_p", 's', "<p_t, P_t p_t>")                                                     \
     X(RMS_SQ, "rms_sq", 's', "sum of g^2 / max(vhat, eps^2)")                                      \
     X(GAIN_SQ, "gain_sq", 's', "sum of g^2 gain^2 (SPEC 1.6)")                                     \
+    X(GAIN_FROZEN_SQ, "gain_frozen_sq", 's', "the same with P held")                               \
+    X(PARAM_P, "param_p", 's', "<theta_t, P_t theta_t>, without the rates of groups")              \
+    X(PARAM_P_PREV, "param_p_prev", 's', "<theta_t, P_{t-1} theta_t>, likewise")                   \
+    X(ANCHOR_SQ, "anchor_sq", 's', "<theta_t - thetabar, P_{t-1} (theta_t - thetabar)>")           \
+    X(ANCHOR_DELTA, "anchor_delta", 's', "<D, P_{t-1} (theta_t - thetabar)>")                      \
     X(UPDATE_ERROR_SQ, "update_error_sq", 's', "|D - p_{t-1}|^2")                                  \
     X(STEP_PREV_SQ, "step_prev_sq", 's', "|p_{t-1}|^2")                                            \
     X(SIGN_FLIPS, "sign_flips", 's', "count of sign changes of the update direction")              \
@@ -53,6 +59,7 @@
     X(PAIR_YY, "pair_yy", 's', "<y, y>")                                                           \
     X(PAIR_SPS, "pair_sps", 's', "<s, P s>")                                                       \
     X(PAIR_YPY, "pair_ypy", 's', "<y, P^-1 y>")                                                    \
+    X(GAIN_LOG2, "gain_log2", 's', "counts of |gain| by log2, LYAP_GAIN_BINS a tensor")            \
     X(ACT_SQ, "act_sq", 's', "|x_l|^2")                                                            \
     X(ACT_DIFF_SQ, "act_diff_sq", 's', "|x'_l - x_l|^2")                                           \
     X(SPECTRAL_NORM, "spectral_norm", 'o', "finished value of one rank")                           \
@@ -79,14 +86,17 @@ enum lyap_moment {
     LYAP_MOMENT_ROWS
 };
 
-/* X(enum, wire name) of sketch/<name>; pair_s is of P^1/2 s, pair_y of P^-1/2 y (SPEC 2.2). */
+/* X(enum, wire name) of sketch/<name>; pair_s is of P^1/2 s, pair_y of P^-1/2 y (SPEC 2.2); path_s
+ * and path_y likewise of D and of what it changed in the gradient of one function, P = P_{t-1}. */
 #define LYAP_SKETCH_TABLE(X)                                                                       \
     X(PARAM, "param")                                                                              \
     X(GRAD, "grad")                                                                                \
     X(DELTA, "delta")                                                                              \
     X(PROBE_GRAD, "probe_grad")                                                                    \
     X(PAIR_S, "pair_s")                                                                            \
-    X(PAIR_Y, "pair_y")
+    X(PAIR_Y, "pair_y")                                                                            \
+    X(PATH_S, "path_s")                                                                            \
+    X(PATH_Y, "path_y")
 
 enum lyap_sketch_role {
 #define LYAP_SKETCH_ENUM(name, wire) LYAP_SKETCH_##name,
@@ -134,6 +144,8 @@ struct lyap_partial {
 
 LYAP_API const char *lyap_reduce_name(enum lyap_reduce row);
 LYAP_API char lyap_reduce_combine(enum lyap_reduce row);
+/* Values per tensor: 1, or LYAP_GAIN_BINS. */
+LYAP_API uint32_t lyap_reduce_width(enum lyap_reduce row);
 LYAP_API bool lyap_reduce_parse(const char *name, uint64_t length, enum lyap_reduce *ret_row);
 LYAP_API const char *lyap_sketch_name(enum lyap_sketch_role role);
 LYAP_API bool lyap_sketch_parse(const char *name, uint64_t length, enum lyap_sketch_role *ret_role);
@@ -141,7 +153,8 @@ LYAP_API bool lyap_sketch_parse(const char *name, uint64_t length, enum lyap_ske
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_partial_init(struct lyap_partial *partial, uint32_t tensor_count, uint32_t sketch_size);
 LYAP_API void lyap_partial_release(struct lyap_partial *partial);
-/* Row of tensor_count values, allocated on first use and filled with NaN. NULL: out of memory. */
+/* Row of tensor_count values (times its width), allocated on first use and filled with NaN. NULL:
+ * out of memory. */
 LYAP_API double *lyap_partial_row(struct lyap_partial *partial, enum lyap_reduce row);
 /* Sketch of sketch_size values, allocated on first use and zeroed. NULL: out of memory. */
 LYAP_API double *lyap_partial_sketch(struct lyap_partial *partial, enum lyap_sketch_role role);
@@ -155,7 +168,8 @@ LYAP_API struct lyap_act_sums *lyap_partial_acts(struct lyap_partial *partial, u
  * that pushed them. E_INVALID (sizes), E_NOMEM (target unchanged in value). */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_partial_add(struct lyap_partial *target,
                                                            const struct lyap_partial *source);
-/* Sum over tensors of one row; NaN when the row is NULL or any tensor is NaN; maximum for 'm' rows.
+/* Sum over tensors of one row of width 1; NaN when the row is NULL or any tensor is NaN; maximum
+ * for 'm' rows.
  */
 LYAP_API double lyap_partial_total(const struct lyap_partial *partial, enum lyap_reduce row);
 

@@ -31,5 +31,8 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_ritz_compute(uint32_t count, cons
                                                             struct lyap_ritz *ret_ritz);
 /* Index of the largest positive value whose residual and the window's asymmetry pass; -1: none. */
 LYAP_API int lyap_ritz_accept(const struct lyap_ritz *ritz);
+/* Index of the least value, of either sign, whose residual is within LYAP_RITZ_RESIDUAL_MAX of its
+ * size and whose window's asymmetry passes; -1: none. */
+LYAP_API int lyap_ritz_accept_least(const struct lyap_ritz *ritz);
 
 #endif

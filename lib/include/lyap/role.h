@@ -20,7 +20,8 @@
     X(PAIR_Y, "pair_y", "g^P(theta+s) - g^P(theta)")                                               \
     X(ACT, "act", "activations x_l of the probe inputs")                                           \
     X(ACT_PERTURBED, "act_perturbed", "x'_l of the perturbed probe inputs")                        \
-    X(GATE, "gate", "phi'(pre-activation)")
+    X(GATE, "gate", "phi'(pre-activation)")                                                        \
+    X(ANCHOR, "anchor", "thetabar, a fixed point of comparison, never of the window itself")
 
 enum lyap_role {
 #define LYAP_ROLE_ENUM(name, wire, text) LYAP_ROLE_##name,

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "lyap/limits.h"
 #include "lyap/status.h"
 
 /* |dD/dg| of a linear rule (class I): `now` of the update made of g, `total` of the sum of all
@@ -53,19 +54,16 @@ LYAP_API void lyap_update_gain_adam(const struct lyap_update_gain_adam *adam,
  * coordinates (class I). */
 LYAP_API double lyap_update_gain_sign_bound(double lr, double flips);
 
-enum {
-    LYAP_UPDATE_GAIN_BINS = 64,
-    LYAP_UPDATE_GAIN_LOG2_MIN = -32 /* bin i: 2^(i-32) <= |gain| < 2^(i-31); eta/eps of a dead */
-                                    /* coordinate is 2^17 at Adam's defaults */
-};
+/* Bin of |gain| in a histogram of LYAP_GAIN_BINS counts; the outer bins take what lies beyond. */
+LYAP_API unsigned lyap_update_gain_bin(double magnitude);
 
 /* What coordinates add up to; all sums, so that tensors, shards and ranks add. F64 counts, as in a
  * partial. */
 struct lyap_update_gain_sums {
-    double gain_sq;                       /* sum of g^2 gain^2 */
-    double grad_sq;                       /* sum of g^2 */
-    double counts[LYAP_UPDATE_GAIN_BINS]; /* of |gain|; the outer bins take what lies beyond */
-    double skipped;                       /* coordinates with a non-finite gain or gradient */
+    double gain_sq;                /* sum of g^2 gain^2 */
+    double grad_sq;                /* sum of g^2 */
+    double counts[LYAP_GAIN_BINS]; /* of |gain|; the outer bins take what lies beyond */
+    double skipped;                /* coordinates with a non-finite gain or gradient */
 };
 #define LYAP_UPDATE_GAIN_SUMS_NULL                                                                 \
     {                                                                                              \
