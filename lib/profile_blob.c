@@ -1,4 +1,4 @@
-/* The sketch windows of a profile as bytes: "LYAPPRF2", then little-endian 64-bit words. */
+/* The sketch windows of a profile as bytes: "LYAPPRF1", then little-endian 64-bit words. */
 #include <math.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 #include "profile_internal.h"
 #include "banned.h"
 
-static const char MAGIC[8] = { 'L', 'Y', 'A', 'P', 'P', 'R', 'F', '2' };
+static const char MAGIC[8] = { 'L', 'Y', 'A', 'P', 'P', 'R', 'F', '1' };
 
 /* Writes when `bytes` is there, counts always. */
 struct writer {

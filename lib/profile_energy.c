@@ -23,10 +23,11 @@ struct function {
 
 static struct function batch_function(const struct lyap_step *step)
 {
+    const bool is_proximal = step->profile->declaration.optimizer.prox != LYAP_PROX_NONE;
     return (struct function){ .kind = LYAP_FUNCTION_BATCH,
                               .loss0 = step->profile->history.last.loss,
                               .loss1 = lyap_step_metric(step, LYAP_METRIC_LOSS),
-                              .penalty0 = step->profile->live.penalty,
+                              .penalty0 = is_proximal ? step->profile->live.penalty : 0,
                               .penalty1 = lyap_step_penalty(step),
                               .work0 = step->prev_delta,
                               .work1 = step->now_delta };
