@@ -35,6 +35,8 @@ static const struct lyap_rule defaults[] = {
       CONTINUE, "SPEC 3.6, 9: level monitor at 1e4; on the training loss class C, so a warning"),
     R("spike", "probe_loss_ratio", GT, 2, 1.5, 1, 3, false, 1, INFO, CONTINUE,
       "SPEC 9: probe loss above twice its best; happens in healthy runs"),
+    R("representation-growth", "empirical_gain_growth", GT, 2, 1.5, 1, 3, false, 1, INFO, CONTINUE,
+      "SPEC 9: the gain of pushed perturbed activations doubled within the shortest window"),
     R("inconsistent-data", "inconsistency", GT, 0.1, 0.05, 3, 5, false, 1, WARNING, CONTINUE,
       "SPEC 9: loss and gradient are not of the same function; thrice, since one step across the "
       "probe's gradient does next to no work"),

@@ -27,7 +27,8 @@ enum lyap_status lyap_history_init(struct lyap_history *history, double referenc
     lyap_detector_init(&history->detector, reference_loss);
     lyap_level_init(&history->level);
     lyap_drift_init(&history->drift);
-    struct lyap_window *const windows[] = { &history->changes, &history->bounds, &history->scales };
+    struct lyap_window *const windows[] = { &history->changes, &history->bounds, &history->scales,
+                                            &history->gains };
     for (unsigned i = 0; i < sizeof windows / sizeof *windows; i++) {
         const enum lyap_status status = lyap_window_init(windows[i], window);
         if (status != LYAP_OK) {
@@ -43,6 +44,7 @@ void lyap_history_release(struct lyap_history *history)
     lyap_window_release(&history->changes);
     lyap_window_release(&history->bounds);
     lyap_window_release(&history->scales);
+    lyap_window_release(&history->gains);
 }
 
 double lyap_history_column(const struct lyap_point *point, enum lyap_metric metric)
@@ -170,6 +172,13 @@ static void absorb_energy(struct lyap_history *h, const struct lyap_point *point
     (void)lyap_window_push(&h->scales, scale);
 }
 
+static void absorb_representation(struct lyap_history *h, const struct lyap_point *point)
+{
+    const double gain = lyap_history_column(point, LYAP_METRIC_EMPIRICAL_GAIN);
+    if (isfinite(gain))
+        (void)lyap_window_push(&h->gains, gain);
+}
+
 static void absorb_last(struct lyap_history *h, const struct lyap_point *point)
 {
     static const enum lyap_metric functions[] = { LYAP_METRIC_PROBE_LOSS,
@@ -198,10 +207,15 @@ void lyap_history_absorb(struct lyap_history *history, enum lyap_history_part pa
 {
     static void (*const parts[LYAP_HISTORY_PART_COUNT])(struct lyap_history *,
                                                         const struct lyap_point *) = {
-        [LYAP_HISTORY_LOSS] = absorb_loss,           [LYAP_HISTORY_WORK] = absorb_work,
-        [LYAP_HISTORY_SHARPNESS] = absorb_sharpness, [LYAP_HISTORY_RATIO] = absorb_ratio,
-        [LYAP_HISTORY_BATCH] = absorb_batch,         [LYAP_HISTORY_LEVEL] = absorb_level,
-        [LYAP_HISTORY_DRIFT] = absorb_drift,         [LYAP_HISTORY_ENERGY] = absorb_energy,
+        [LYAP_HISTORY_LOSS] = absorb_loss,
+        [LYAP_HISTORY_WORK] = absorb_work,
+        [LYAP_HISTORY_SHARPNESS] = absorb_sharpness,
+        [LYAP_HISTORY_RATIO] = absorb_ratio,
+        [LYAP_HISTORY_BATCH] = absorb_batch,
+        [LYAP_HISTORY_LEVEL] = absorb_level,
+        [LYAP_HISTORY_DRIFT] = absorb_drift,
+        [LYAP_HISTORY_ENERGY] = absorb_energy,
+        [LYAP_HISTORY_REPRESENTATION] = absorb_representation,
         [LYAP_HISTORY_LAST] = absorb_last,
     };
     assert(!point->is_event_only);
@@ -216,6 +230,15 @@ void lyap_history_replay(struct lyap_history *history, const struct lyap_point *
     }
     for (unsigned i = 0; i < LYAP_HISTORY_PART_COUNT; i++)
         lyap_history_absorb(history, (enum lyap_history_part)i, point);
+}
+
+double lyap_history_gain_least(const struct lyap_history *history)
+{
+    double least = NAN;
+    for (uint32_t i = 0; i < lyap_window_count(&history->gains); i++)
+        least = fmin(least,
+                     lyap_window_newest(&history->gains, i)); /* fmin prefers the number to NaN */
+    return least;
 }
 
 bool lyap_history_is_alarmed(const struct lyap_history *history)

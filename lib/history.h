@@ -62,20 +62,22 @@ struct lyap_history {
     struct lyap_drift drift; /* of the probe loss */
 
     struct lyap_window changes, bounds, scales; /* of dissipation_window */
+    struct lyap_window gains;                   /* empirical_gain */
 };
 
 /* Parts of absorbing a finite point, in this order. Each reads the columns named; the live path
  * calls one as soon as its columns are computed, a replay calls all. */
 enum lyap_history_part {
-    LYAP_HISTORY_LOSS,      /* loss */
-    LYAP_HISTORY_WORK,      /* net_work, secant_curvature, update_norm_p, update_identity */
-    LYAP_HISTORY_SHARPNESS, /* sharpness, sharpness_residual, curvature_min */
-    LYAP_HISTORY_RATIO,     /* sharpness (presence), stability_ratio, lr, decay_curvature */
-    LYAP_HISTORY_BATCH,     /* batch_sharpness */
-    LYAP_HISTORY_LEVEL,     /* probe_loss, loss */
-    LYAP_HISTORY_DRIFT,     /* probe_loss */
-    LYAP_HISTORY_ENERGY,    /* energy_change, energy_bound, energy_scale */
-    LYAP_HISTORY_LAST,      /* step and the columns of struct lyap_columns */
+    LYAP_HISTORY_LOSS,           /* loss */
+    LYAP_HISTORY_WORK,           /* net_work, secant_curvature, update_norm_p, update_identity */
+    LYAP_HISTORY_SHARPNESS,      /* sharpness, sharpness_residual, curvature_min */
+    LYAP_HISTORY_RATIO,          /* sharpness (presence), stability_ratio, lr, decay_curvature */
+    LYAP_HISTORY_BATCH,          /* batch_sharpness */
+    LYAP_HISTORY_LEVEL,          /* probe_loss, loss */
+    LYAP_HISTORY_DRIFT,          /* probe_loss */
+    LYAP_HISTORY_ENERGY,         /* energy_change, energy_bound, energy_scale */
+    LYAP_HISTORY_REPRESENTATION, /* empirical_gain */
+    LYAP_HISTORY_LAST,           /* step and the columns of struct lyap_columns */
     LYAP_HISTORY_PART_COUNT
 };
 
@@ -86,6 +88,8 @@ void lyap_history_absorb(struct lyap_history *history, enum lyap_history_part pa
                          const struct lyap_point *point);
 /* The whole of a point, event-only ones included (they leave only their step). */
 void lyap_history_replay(struct lyap_history *history, const struct lyap_point *point);
+/* Least empirical gain of the window; NaN: none yet. */
+double lyap_history_gain_least(const struct lyap_history *history);
 bool lyap_history_is_alarmed(const struct lyap_history *history);
 
 /* The value of a column, NaN when absent; whether a value is present. */

@@ -11,18 +11,6 @@
 #include "lyap/residual.h"
 #include "banned.h"
 
-static const char *const method_names[] = {
-#define NAME(name, wire, text) wire,
-    LYAP_BOUND_METHOD_TABLE(NAME)
-#undef NAME
-};
-
-const char *lyap_bound_method_name(enum lyap_bound_method method)
-{
-    assert(method < LYAP_BOUND_METHOD_COUNT);
-    return method_names[method];
-}
-
 static const struct lyap_tensor *tensor_of(const struct lyap_tensor_set *set,
                                            const struct lyap_layer *layer,
                                            enum lyap_layer_part part)
@@ -44,6 +32,11 @@ static const struct lyap_layer_bound nothing = { .method = LYAP_BOUND_METHOD_NON
                                                  .value_output = NAN,
                                                  .query_key = NAN,
                                                  .head_product = NAN };
+
+struct lyap_layer_bound lyap_layer_bound_none(void)
+{
+    return nothing;
+}
 
 /* -- attention -- */
 /* Rows of one head's maps; the widths of model and head. Query heads may share a key head. */

@@ -45,6 +45,7 @@ enum lyap_status lyap_profile_new(const struct lyap_declaration *declaration, do
         return LYAP_E_NOMEM;
     lyap_declaration_init(&profile->declaration);
     lyap_live_init(&profile->live);
+    lyap_forward_init(&profile->forward);
     status = lyap_declaration_copy(declaration, &profile->declaration);
     if (status != LYAP_OK)
         goto out;
@@ -74,6 +75,7 @@ void lyap_profile_free(struct lyap_profile *profile)
     lyap_pairs_release(&profile->active);
     lyap_pairs_release(&profile->passive);
     lyap_spectral_state_release(&profile->spectral);
+    lyap_forward_release(&profile->forward);
     lyap_free(profile->update_z.rings);
     lyap_free(profile->update_z.counts);
     lyap_free(profile->update_z.nexts);
@@ -92,6 +94,7 @@ enum lyap_status lyap_profile_redeclare(struct lyap_profile *profile,
         lyap_declaration_release(&copy);
         return LYAP_E_NOMEM;
     }
+    lyap_forward_redeclare(&profile->forward, &profile->declaration.network, &copy.network);
     lyap_declaration_release(&profile->declaration);
     lyap_free(profile->used_groups);
     profile->declaration = copy;
@@ -207,6 +210,7 @@ static void step_finite(struct lyap_step *step, struct lyap_tensor_row *ret_rows
     lyap_step_products(step);
     lyap_step_basic(step);
     lyap_step_spectral(step);
+    lyap_step_forward(step);
     lyap_step_detect(step);
     lyap_step_work(step);
     lyap_step_curvature(step);

@@ -13,6 +13,7 @@
 #include "lyap/profile.h"
 #include "lyap/transition.h"
 #include "pairs.h"
+#include "profile_forward.h"
 #include "spectral_state.h"
 
 enum {
@@ -71,6 +72,7 @@ struct lyap_profile {
     enum lyap_function passive_function;
     struct lyap_update_z update_z;
     struct lyap_spectral_state spectral;
+    struct lyap_forward forward;
     struct lyap_instability_part parts[LYAP_INSTABILITY_RULE_COUNT];
     bool is_state_wanted, is_state_asked;
 };
@@ -130,6 +132,9 @@ void lyap_step_spectral(struct lyap_step *step);
 /* What is known of a tensor's norm at this step; NULL: nothing. */
 const struct lyap_spectral_view *lyap_step_spectral_view(const struct lyap_step *step,
                                                          uint32_t tensor);
+void lyap_step_forward(struct lyap_step *step);
+/* Empirical gain of a layer at this step; NaN: none. */
+double lyap_step_tensor_gain(const struct lyap_step *step, uint32_t layer);
 void lyap_step_detect(struct lyap_step *step);
 void lyap_step_work(struct lyap_step *step);
 void lyap_step_curvature(struct lyap_step *step);

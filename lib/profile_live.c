@@ -136,6 +136,8 @@ enum lyap_status lyap_profile_reserve(struct lyap_profile *profile,
         status = reserve_update_z(&profile->update_z, partial->tensor_count);
     if (status == LYAP_OK && profile->declaration.set.count == partial->tensor_count)
         status = lyap_spectral_state_reserve(&profile->spectral, &profile->declaration.set);
+    if (status == LYAP_OK && profile->declaration.set.count == partial->tensor_count)
+        status = lyap_forward_reserve(&profile->forward, &profile->declaration);
     return status;
 }
 
@@ -279,6 +281,18 @@ static void fill_row(struct lyap_step *step, uint32_t i, struct lyap_tensor_row 
             lyap_update_z_push(&profile->update_z, i, sqrt(row_at(step, LYAP_REDUCE_STEP_SQ, i)));
 }
 
+/* A tensor's gain is that of the last declared layer which has it as its own. */
+static void fill_gains(const struct lyap_step *step, struct lyap_tensor_row *rows)
+{
+    const struct lyap_network *network = &step->profile->declaration.network;
+    for (uint32_t i = 0; i < network->count; i++) {
+        const int32_t tensor = network->layers[i].index[LYAP_LAYER_PART_WEIGHT];
+        const double gain = lyap_step_tensor_gain(step, i);
+        if (tensor >= 0 && (uint32_t)tensor < step->partial->tensor_count && !isnan(gain))
+            rows[tensor].values[LYAP_TENSOR_METRIC_EMPIRICAL_GAIN] = gain;
+    }
+}
+
 void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows)
 {
     const uint32_t count = step->partial ? step->partial->tensor_count : 0;
@@ -291,4 +305,6 @@ void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows)
             row->values[j] = NAN;
         fill_row(step, i, row);
     }
+    if (count > 0 && ret_rows)
+        fill_gains(step, ret_rows);
 }

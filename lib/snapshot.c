@@ -61,6 +61,8 @@ static const struct field {
     MEMBER(UPDATE_NORM, update_norm, 0, 0, NOT_NEGATIVE),
     MEMBER(DELTA_UNIT, delta_unit, 0, 0, FRACTION),
     MEMBER(GRAD_UNIT, grad_unit, 0, 0, FRACTION),
+    MEMBER(ACT_INPUT_SQ, act_input_sq, 0, 0, NOT_NEGATIVE),
+    MEMBER(ACT_INPUT_DIFF_SQ, act_input_diff_sq, 0, 0, NOT_NEGATIVE),
     MEMBER(SKIPPED, is_skipped, 0, 0, ANY),
     MEMBER(STATE_EXACT, is_state_exact, 0, 0, ANY),
 #undef MEMBER
@@ -94,6 +96,8 @@ void lyap_snapshot_init(struct lyap_snapshot *snapshot)
         .update_norm = NAN,
         .delta_unit = NAN,
         .grad_unit = NAN,
+        .act_input_sq = NAN,
+        .act_input_diff_sq = NAN,
     };
 }
 

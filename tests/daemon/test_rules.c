@@ -35,6 +35,8 @@ static const struct {
     { "energy-violation", "loss_level_evidence", 9.210340371976184, LYAP_SEVERITY_CRITICAL,
       LYAP_ACTION_CONTINUE },
     { "spike", "probe_loss_ratio", 2, LYAP_SEVERITY_INFO, LYAP_ACTION_CONTINUE },
+    { "representation-growth", "empirical_gain_growth", 2, LYAP_SEVERITY_INFO,
+      LYAP_ACTION_CONTINUE },
     { "inconsistent-data", "inconsistency", .1, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "delta-precision", "delta_precision", .1, LYAP_SEVERITY_INFO, LYAP_ACTION_CONTINUE },
     { "optimizer-mismatch", "update_identity", .05, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },

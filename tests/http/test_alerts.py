@@ -17,7 +17,7 @@ class Rules(DaemonCase):
                 "unstable",
                 "energy-violation",
                 "spike",
-                "inconsistent-data",
+                "inconsistent-data", "representation-growth",
                 "delta-precision",
                 "optimizer-mismatch",
                 "silent-run",

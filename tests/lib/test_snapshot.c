@@ -56,6 +56,8 @@ START_TEST(every_key_is_read)
         { "delta_unit", "5.96e-08" },
         { "grad_unit", "0" },
         { "state_exact", "true" },
+        { "act_input_sq", "4" },
+        { "act_input_diff_sq", "1e-6" },
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         ck_assert_msg(set(pairs[i][0], pairs[i][1]) == LYAP_OK, "%s: %s", pairs[i][0], err.text);
@@ -78,6 +80,7 @@ START_TEST(every_key_is_read)
     ck_assert_str_eq(snapshot.batch_id, "0badcafe");
     ck_assert(snapshot.grad_norm == INFINITY && snapshot.update_norm == 0);
     ck_assert(snapshot.delta_unit == 5.96e-08);
+    ck_assert(snapshot.act_input_sq == 4 && snapshot.act_input_diff_sq == 1e-6);
     ck_assert_int_eq(lyap_snapshot_check(&snapshot, &err), LYAP_OK);
 }
 END_TEST

@@ -16,7 +16,8 @@ PARTIAL = ("reduce", "sketch")
 METADATA = ("step", "loss", "lr", "optimizer_step", "probe_loss", "same_batch_loss",
             "half_diff_sq", "attempt", "rank", "world", "time", "skipped", "twin_log",
             "twin_name", "batch_id", "clip_norm", "grad_norm", "clip_factor", "loss_scale",
-            "shard", "param_norm", "update_norm", "delta_unit", "grad_unit", "state_exact")
+            "shard", "param_norm", "update_norm", "delta_unit", "grad_unit", "state_exact",
+            "act_input_sq", "act_input_diff_sq")
 FLAGS = ("skipped", "state_exact")
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _FORMATS = {"d": "F64", "f": "F32", "e": "F16"}

@@ -20,6 +20,9 @@ struct lyap_layer_bound {
     double head_product; /* attention: b = sum of the products of both: gain a |P|_2 + b |X|_2^2 */
 };
 
+/* All NaN: there is none. */
+LYAP_API struct lyap_layer_bound lyap_layer_bound_none(void);
+
 /* Whole tensors, row-major, NULL where the layer has none: borrowed. */
 struct lyap_layer_values {
     const double *parts[LYAP_LAYER_PARTS];

@@ -38,6 +38,14 @@ enum lyap_trust { LYAP_TRUST_I, LYAP_TRUST_E, LYAP_TRUST_C };
     X(NO_LOSS, "no-loss", "no loss was pushed")                                                    \
     X(ZERO_UPDATE, "zero-update", "the update is exactly zero")                                    \
     X(INSUFFICIENT, "insufficient-information", "the data cannot answer this")                     \
+    X(NO_LAYERS, "no-layers", "the run declares no layers")                                        \
+    X(UNKNOWN_LAYER_KIND, "unknown-layer-kind", "a layer is of kind `other`")                      \
+    X(LAYER_MISMATCH, "layer-mismatch", "a layer's tensor is unknown or has another shape")        \
+    X(NO_GLOBAL_BOUND, "no-global-bound", "attention and normalisation have local gains alone")    \
+    X(NEEDS_ACTIVATIONS, "needs-activations", "the layer's activations or gates were not pushed")  \
+    X(NEEDS_VALUES, "needs-values", "its bound is found on kept snapshots: exact retention")       \
+    X(NO_RESIDUAL_BLOCK, "no-residual-block", "no residual block is declared")                     \
+    X(MU_NONNEGATIVE, "mu-nonnegative", "nothing certifies that the block does not expand")        \
     X(NOT_APPLICABLE, "not-applicable", "it is not defined for this optimizer or model")           \
     X(NOT_ITS_TURN, "not-its-turn", "large models measure their weights in turns")                 \
     X(NO_ENERGY, "no-energy", "the transition is not contractive, so no such energy exists")
@@ -212,6 +220,24 @@ enum lyap_reason {
     X(DRIFT_EVIDENCE, "drift_evidence", C, "1",                                                    \
       "log M of the e-detector on the same batch means; alarm at log 1e4", "probe_loss",           \
       "SPEC 3.6")                                                                                  \
+    X(FORWARD_BOUND, "forward_bound", I, "log",                                                    \
+      "log of a bound on the network's Lipschitz constant: sum of the layers' log gains",          \
+      "layers", "SPEC 1.1")                                                                        \
+    X(FORWARD_BOUND_LOCAL, "forward_bound_local", E, "log",                                        \
+      "the same at the pushed tokens and gates; with attention: C", "layers, act, gate",           \
+      "SPEC 1.5")                                                                                  \
+    X(RESIDUAL_GAIN, "residual_gain", I, "1",                                                      \
+      "largest gain of a residual block: the better of triangle and log-norm", "layers",           \
+      "SPEC 1.4")                                                                                  \
+    X(CFL_MARGIN, "cfl_margin", I, "1",                                                            \
+      "least (-2 mu / L^2) / h over the residual blocks; >= 1: none expands", "layers",            \
+      "SPEC 1.4")                                                                                  \
+    X(EMPIRICAL_GAIN, "empirical_gain", I, "1",                                                    \
+      "|x'_l - x_l| / |x'_0 - x_0| of the last pushed layer with a tensor, a lower bound",         \
+      "act, act_perturbed", "SPEC 1.5")                                                            \
+    X(EMPIRICAL_GAIN_GROWTH, "empirical_gain_growth", I, "1",                                      \
+      "empirical_gain / its least over the points of the shortest window before",                  \
+      "empirical_gain", "SPEC 9")                                                                  \
     X(NONFINITE_PARAM, "nonfinite_param", I, "count", "non-finite elements of theta_t", "param",   \
       "SPEC 6.4")                                                                                  \
     X(NONFINITE_GRAD, "nonfinite_grad", I, "count", "non-finite elements of g_t", "grad",          \
@@ -237,6 +263,7 @@ enum lyap_metric {
     X(NONFINITE_GRAD, "nonfinite_grad", "non-finite elements of g_l")                              \
     X(CURVATURE_SHARE, "curvature_share", "share of the accepted curvature, c'Y_l c / rho")        \
     X(SECOND_MOMENT_RATIO, "second_moment_ratio", "sqrt(mean(g^2 / vhat)) of the tensor")          \
+    X(EMPIRICAL_GAIN, "empirical_gain", "|x'_l - x_l| / |x'_0 - x_0| of the tensor's layer")       \
     X(UPDATE_Z, "update_z", "robust z of log |p_l| against its last 50")                           \
     X(SPECTRAL_NORM, "spectral_norm",                                                              \
       "lower bound of sigma_1 of theta_l as shape[0] x rest, by block power iteration")            \

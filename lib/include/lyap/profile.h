@@ -7,6 +7,8 @@
 #define LYAP_PROFILE_H
 
 #include "lyap/declaration.h"
+#include "lyap/layer_bound.h"
+#include "lyap/layer_row.h"
 #include "lyap/partial.h"
 #include "lyap/point.h"
 #include "lyap/snapshot.h"
@@ -39,6 +41,20 @@ LYAP_API void lyap_profile_replay(struct lyap_profile *profile, const struct lya
  * inputs the reply should ask for once: true when Adam's state is needed and unknown. */
 LYAP_API bool lyap_profile_wants_state(struct lyap_profile *profile);
 LYAP_API double lyap_profile_reference_loss(const struct lyap_profile *profile);
+
+/* The newest numbers of the declared layers, borrowed until the next call; NULL and 0 before the
+ * first finite snapshot with tensors, and without layers. */
+LYAP_API const struct lyap_layer_row *lyap_profile_layers(const struct lyap_profile *profile,
+                                                          uint32_t *ret_count, int64_t *ret_step);
+/* The running maximum of a layer's empirical gain, from the stored rows of the attempt. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status
+lyap_profile_layers_recall(struct lyap_profile *profile, uint32_t layer, double gain_max);
+/* Bounds of whole tensors (layer_bound.h) are found elsewhere, on the kept snapshot of a step: mark
+ * it when it is the newest, and hand in what was found later. False: nothing connects that step
+ * with the present any more, or another was marked since. */
+LYAP_API void lyap_profile_forward_mark(struct lyap_profile *profile, int64_t step);
+LYAP_API bool lyap_profile_forward_take(struct lyap_profile *profile, int64_t step, uint32_t layer,
+                                        const struct lyap_layer_bound *bound);
 
 /* Sketch windows as a versioned little-endian blob; load refuses another version or size
  * (E_FORMAT). */

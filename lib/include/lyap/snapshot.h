@@ -36,7 +36,9 @@
     X(UPDATE_NORM, "update_norm", 'd')                                                             \
     X(DELTA_UNIT, "delta_unit", 'd')                                                               \
     X(GRAD_UNIT, "grad_unit", 'd')                                                                 \
-    X(STATE_EXACT, "state_exact", 'b')
+    X(STATE_EXACT, "state_exact", 'b')                                                             \
+    X(ACT_INPUT_SQ, "act_input_sq", 'd')                                                           \
+    X(ACT_INPUT_DIFF_SQ, "act_input_diff_sq", 'd')
 
 enum lyap_meta_key {
 #define LYAP_META_ENUM(name, wire, type) LYAP_META_##name,
@@ -79,7 +81,8 @@ struct lyap_snapshot {
     /* Of partial pushes: what lyap_partial's fields of these names say, [0, 1); see partial.h. */
     double delta_unit, grad_unit;
     bool is_state_exact;
-    struct lyap_shard *shards; /* owned; sorted by tensor name */
+    double act_input_sq, act_input_diff_sq; /* |x_0|^2, |x'_0 - x_0|^2 */
+    struct lyap_shard *shards;              /* owned; sorted by tensor name */
     uint32_t shard_count;
     struct lyap_label *labels; /* owned */
     uint32_t label_count;
