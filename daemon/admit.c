@@ -7,6 +7,7 @@
 
 #include "engine.h"
 #include "lyap/alloc.h"
+#include "spectral.h"
 
 enum {
     CHAIN_BYTES_MAX = 256 << 20, /* summaries of one NDJSON body: they wait for one commit */
@@ -196,6 +197,8 @@ static enum lyap_status admit_locked(struct api_ticket *ticket,
     ticket->attempt = run->attempt;
     ticket->declaration = lyap_shared_declaration_ref(run->declaration);
     choose_previous(run, ticket, chain);
+    if (pushed->count > 0)
+        lyap_spectral_choose(run, ticket);
     run->active_ns = lyap_clock_ns();
     return LYAP_OK;
 }
@@ -257,6 +260,8 @@ static void fill_admission(struct api_ticket *ticket, const struct lyap_tensor_s
         run->ranks[ticket->snapshot.rank].recycled = NULL;
     }
     lyap_registry_unlock(ticket->engine->registry);
+    if (pushed->count > 0)
+        lyap_spectral_prepare(ticket);
     const int64_t before = ticket->previous ? ticket->previous->step : ticket->snapshot.step - 1;
     const uint64_t distance = (uint64_t)(ticket->snapshot.step - before);
     *ret = (struct api_admission){
@@ -270,6 +275,7 @@ static void fill_admission(struct api_ticket *ticket, const struct lyap_tensor_s
             .sketch_seed = run->sketch_seed,
             .retention = is_exact ? LYAP_RETENTION_EXACT : LYAP_RETENTION_SKETCH,
             .hold_bytes_max = LYAP_HOLD_BYTES_MAX,
+            .spectral = ticket->spectral ? ticket->spectral->plan : NULL,
         },
     };
 }

@@ -45,7 +45,8 @@ static void next_attempt(struct lyap_run *run, const char *key, int64_t now_ns)
     run->is_attempt_stored = run->is_set_stored = false; /* rows of the new one */
     run->has_last = false;
     run->saved_step = -1;
-    lyap_profile_free(run->profile);
+    lyap_profile_free(run->ended_profile);
+    run->ended_profile = run->profile;
     run->profile = NULL;
     run->is_replaying = false;
     lyap_shared_declaration_unref(run->profile_declaration);

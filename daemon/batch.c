@@ -6,6 +6,7 @@
 #include "log.h"
 #include "lyap/alloc.h"
 #include "ranks.h"
+#include "spectral.h"
 
 enum { TICK_MS = 500 };
 
@@ -123,6 +124,7 @@ static void publish(struct lyap_engine *engine, struct lyap_run *run)
     uint32_t count = lyap_alerts_count(run->alert_state);
     if (lyap_alerts_copy(run->alert_state, &alerts) != LYAP_OK)
         count = 0; /* replies to duplicates are then without alerts */
+    lyap_spectral_publish(engine, run);
     const bool has_copy = run->is_new_point && lyap_point_copy(&run->last, &point) == LYAP_OK;
     lyap_registry_lock(engine->registry);
     lyap_alert_list_free(run->alerts, run->alert_count);
@@ -155,6 +157,8 @@ static void publish(struct lyap_engine *engine, struct lyap_run *run)
     lyap_registry_unlock(engine->registry);
     run->committed_id = run->record.id;
     run->is_set_committed = run->is_set_stored;
+    if (run->is_new_point)
+        lyap_spectral_offer(engine, run);
     run->is_new_point = false;
 }
 
@@ -323,6 +327,7 @@ void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
     const int64_t end_ns = lyap_clock_ns() + (int64_t)limits.batch_ms * 1000000;
     struct batch batch = { .end = &batch.first };
     engine->are_rules_changed = engine->is_batch_full = false;
+    lyap_spectral_settle(engine);
     enum lyap_status status = batch_deferred(engine, &batch);
     while (job) {
         status = status == LYAP_OK ? batch_job(engine, &batch, job)
@@ -356,6 +361,7 @@ void lyap_batch_tick(struct lyap_engine *engine)
         return;
     engine->next_tick_ns = now_ns + (int64_t)TICK_MS * 1000000;
     engine->are_rules_changed = false;
+    lyap_spectral_settle(engine);
     enum lyap_status status = lyap_engine_tick(engine, now_ns);
     if (status == LYAP_OK)
         status = lyap_batch_commit(engine);

@@ -43,6 +43,7 @@ static struct lyap_limits limits_of(const struct lyap_settings *settings)
         .window_save_s = (uint32_t)settings->window_save_s,
         .prune_days = (uint32_t)settings->prune_days,
         .metrics_runs_max = (uint32_t)settings->metrics_runs_max,
+        .spectral_every = (uint32_t)settings->spectral_every,
         .prune_bytes = settings->prune_bytes,
         .disk_reserve_bytes = settings->disk_reserve,
     };
@@ -185,6 +186,8 @@ enum lyap_status lyap_engine_new(const struct lyap_settings *settings, struct ly
         status =
             lyap_queue_new((uint32_t)settings->queue_length, settings->queue_bytes, &engine->queue);
     if (status == LYAP_OK)
+        status = lyap_worker_new(engine->registry, counters, &engine->worker);
+    if (status == LYAP_OK)
         status = lyap_rules_load(engine);
     if (status == LYAP_OK)
         status = lyap_outbox_load(engine);
@@ -207,8 +210,12 @@ enum lyap_status lyap_engine_new(const struct lyap_settings *settings, struct ly
 enum lyap_status lyap_engine_start(struct lyap_engine *engine)
 {
     engine->next_tick_ns = lyap_clock_ns();
-    if (pthread_create(&engine->thread, NULL, engine_main, engine) != 0)
+    if (lyap_worker_start(engine->worker) != LYAP_OK)
         return LYAP_E_NOMEM;
+    if (pthread_create(&engine->thread, NULL, engine_main, engine) != 0) {
+        lyap_worker_stop(engine->worker);
+        return LYAP_E_NOMEM;
+    }
     engine->is_started = true;
     return LYAP_OK;
 }
@@ -218,8 +225,10 @@ void lyap_engine_stop(struct lyap_engine *engine)
     lyap_queue_close(engine->queue);
     if (!engine->is_started)
         return;
+    lyap_worker_cancel(engine->worker);
     pthread_join(engine->thread, NULL);
     engine->is_started = false;
+    lyap_worker_stop(engine->worker);
     lyap_batch_save(engine);
 }
 
@@ -228,6 +237,7 @@ void lyap_engine_free(struct lyap_engine *engine)
     if (!engine)
         return;
     assert(!engine->is_started && !engine->touched && !engine->calls);
+    lyap_worker_free(engine->worker);
     lyap_registry_free(engine->registry);
     lyap_queue_free(engine->queue);
     lyap_rules_release(&engine->rules);

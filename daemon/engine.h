@@ -16,12 +16,14 @@
 #include "settings.h"
 #include "store.h"
 #include "ticket.h"
+#include "worker.h"
 
 /* Settings that SIGHUP may change, read by the engine and at admission. */
 struct lyap_limits {
     uint32_t batch_rows, batch_ms;
     uint32_t rank_deadline_s, idle_evict_s, window_save_s;
     uint32_t prune_days, metrics_runs_max;
+    uint32_t spectral_every;
     uint64_t prune_bytes, disk_reserve_bytes;
 };
 
@@ -73,6 +75,7 @@ struct lyap_engine {
     struct lyap_queue *queue;
     struct lyap_store *store;
     struct lyap_counters *counters;
+    struct lyap_worker *worker;
     const struct lyap_settings *settings; /* for config_json, under `mutex` */
 
     pthread_t thread;

@@ -128,6 +128,8 @@ char *lyap_metrics_text(struct lyap_engine *engine)
     lyap_counters_write(engine->counters, &text);
     add_gauge(&text, "lyapd_queue_depth", "Pushes between admission and answer.",
               lyap_queue_depth(engine->queue));
+    add_gauge(&text, "lyapd_worker_depth", "Jobs that wait for the worker or run in it.",
+              lyap_worker_depth(engine->worker));
     add_gauge(&text, "lyapd_runs", "Runs in memory.", runs);
     add_gauge(&text, "lyapd_retention_bytes", "Budget used by exact retention.", (double)charged);
     add_gauge(&text, "lyapd_alerts_firing", "Alerts that fire, of the runs in memory.", firing);

@@ -398,6 +398,11 @@ static enum lyap_status profile_begin(struct lyap_engine *engine, struct lyap_ru
     lyap_alerts_replay_begin(run->alert_state, &engine->rules);
     const enum lyap_status status = lyap_profile_new(&run->profile_declaration->declaration,
                                                      run->inherited_loss, &run->profile);
+    if (status == LYAP_OK && run->ended_profile) {
+        lyap_profile_spectral_move(run->ended_profile, run->profile);
+        lyap_profile_free(run->ended_profile);
+        run->ended_profile = NULL;
+    }
     run->is_replaying = status == LYAP_OK && run->record.last_step >= 0;
     return status;
 }

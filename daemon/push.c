@@ -2,6 +2,7 @@
 #include "engine.h"
 #include "lyap/alloc.h"
 #include "ranks.h"
+#include "spectral.h"
 
 bool lyap_status_is_fault(enum lyap_status status)
 {
@@ -106,6 +107,8 @@ static enum lyap_status complete_open(struct lyap_engine *engine, struct lyap_ru
         has_tensors = has_tensors || open->tickets[i]->partial.tensor_count > 0;
     if (has_tensors)
         status = lyap_ranks_sum(open->tickets, open->world, tensor_count, &sum);
+    if (status == LYAP_OK && has_tensors)
+        status = lyap_spectral_finish(&sum);
     if (status == LYAP_OK && has_tensors)
         status = lyap_ranks_coverage(&sum, &declaration->declaration.set, reterr);
     if (status == LYAP_OK)

@@ -151,7 +151,8 @@ static uint64_t exact_bytes(const struct lyap_run *run)
         elements += (double)declaration->set.tensors[i].count;
     if (elements * 4 >= 0x1p60) /* declared, beyond every budget */
         return UINT64_MAX;
-    return lyap_memory_bytes_estimate(declaration, (uint64_t)elements * 4);
+    return lyap_memory_bytes_estimate(declaration, (uint64_t)elements * 4) +
+           lyap_spectral_bytes(&declaration->set);
 }
 
 void lyap_registry_choose_retention(struct lyap_registry *registry, struct lyap_run *run)
@@ -316,6 +317,10 @@ void lyap_run_free(struct lyap_run *run)
     lyap_shared_declaration_unref(run->profile_declaration);
     lyap_shared_declaration_unref(run->next_declaration);
     lyap_profile_free(run->profile);
+    lyap_profile_free(run->ended_profile);
+    lyap_shared_plan_unref(run->spectral);
+    for (unsigned i = 0; i < LYAP_PLAN_PINS; i++)
+        lyap_shared_plan_unref(run->pins[i].plan);
     lyap_alerts_free(run->alert_state);
     lyap_alert_list_free(run->alerts, run->alert_count);
     lyap_labels_release(&run->labels);

@@ -12,8 +12,9 @@
 
 enum {
     LYAP_RUNS_IN_MEMORY_MAX = 10000, /* about 100 KiB each without tensors */
-    LYAP_CLOSED_STEPS = 8,  /* steps closed without a rank that a late rank may ask about */
-    LYAP_OPEN_STEPS_MAX = 4 /* steps that ranks may run ahead of the slowest one */
+    LYAP_CLOSED_STEPS = 8,   /* steps closed without a rank that a late rank may ask about */
+    LYAP_OPEN_STEPS_MAX = 4, /* steps that ranks may run ahead of the slowest one */
+    LYAP_PLAN_PINS = LYAP_OPEN_STEPS_MAX + 1 /* and the one that is refused */
 };
 
 /* What one rank keeps. */
@@ -31,6 +32,13 @@ struct lyap_closed_step {
     int64_t step; /* -1: none */
     uint32_t world;
     uint8_t has_rank[LYAP_WORLD_MAX / 8];
+};
+
+/* What the ranks of one step measure of their weights. */
+struct lyap_plan_pin {
+    bool is_used;
+    int64_t step;
+    struct lyap_shared_plan *plan; /* NULL: the first one */
 };
 
 struct lyap_open_step; /* ranks.h */
@@ -52,6 +60,8 @@ struct lyap_run {
     uint64_t charged_bytes;        /* of the budget of exact retention */
     struct lyap_rank *ranks;       /* rank_count of them */
     uint32_t rank_count;
+    struct lyap_shared_plan *spectral; /* of the next uploads, or NULL */
+    struct lyap_plan_pin pins[LYAP_PLAN_PINS];
     uint64_t skipped;                /* skipped steps since the committed memory */
     struct lyap_closed_step *closed; /* LYAP_CLOSED_STEPS, or NULL */
     uint32_t closed_next;
@@ -71,8 +81,10 @@ struct lyap_run {
     bool is_record_stored, is_attempt_stored, is_set_stored, is_set_committed;
     bool is_stale; /* a batch failed: record and alerts are read again first */
     struct lyap_labels labels;
-    struct lyap_profile *profile; /* NULL: to be rebuilt from the store */
-    bool is_replaying;            /* the rebuilding is under way, up to replay_after */
+    struct lyap_profile *profile;       /* NULL: to be rebuilt from the store */
+    struct lyap_profile *ended_profile; /* of the attempt before: its vectors go on; or NULL */
+    bool has_job;                       /* in the worker */
+    bool is_replaying;                  /* the rebuilding is under way, up to replay_after */
     int64_t replay_after;
     struct lyap_shared_declaration *profile_declaration;
     struct lyap_alerts *alert_state;

@@ -62,6 +62,10 @@ enum { LYAP_SETTING_TEXT_BYTES_MAX = 4096 }; /* PATH_MAX */
       "A run without a push for this long leaves the memory; its next push reads it back.")        \
     X(window_save_s, NUMBER, "seconds", 1, 3600, "60", true,                                       \
       "How often the sketch windows of changed runs are saved.")                                   \
+    X(spectral_every, NUMBER, "snapshots", 0, 1000000, "50", true,                                 \
+      "How often a worker thread bounds the norm of each weight from above by its Gram matrix, "   \
+      "in "                                                                                        \
+      "exact retention. 0: never.")                                                                \
     X(prune_days, NUMBER, "days", 0, 36500, "0", true, "Points older than this go. 0: none do.")   \
     X(prune_bytes, NUMBER, "bytes", 0, 1152921504606846976, "0", true,                             \
       "While the database is larger than this the oldest points go. 0: none do.")                  \

@@ -99,6 +99,33 @@ struct lyap_memory *lyap_shared_memory_unref(struct lyap_shared_memory *shared)
     return memory;
 }
 
+struct lyap_shared_plan *lyap_shared_plan_new(struct lyap_spectral_plan *take_plan)
+{
+    struct lyap_shared_plan *shared = lyap_alloc_array(1, sizeof *shared);
+    if (!shared) {
+        lyap_spectral_plan_free(take_plan);
+        return NULL;
+    }
+    atomic_init(&shared->refs, 1);
+    shared->plan = take_plan;
+    return shared;
+}
+
+struct lyap_shared_plan *lyap_shared_plan_ref(struct lyap_shared_plan *shared)
+{
+    if (shared)
+        atomic_fetch_add(&shared->refs, 1);
+    return shared;
+}
+
+void lyap_shared_plan_unref(struct lyap_shared_plan *shared)
+{
+    if (!shared || atomic_fetch_sub(&shared->refs, 1) > 1)
+        return;
+    lyap_spectral_plan_free(shared->plan);
+    lyap_free(shared);
+}
+
 static enum lyap_status shards_dup(const struct lyap_snapshot *source, struct lyap_snapshot *copy)
 {
     if (!source->shard_count)

@@ -1,5 +1,5 @@
-/* shared.h - what several threads hold at once, by reference count: declarations and the memory a
- * snapshot leaves for its successor. Both are immutable once shared.
+/* shared.h - what several threads hold at once, by reference count: declarations, the memory a
+ * snapshot leaves for its successor, plans of what uploads measure. All are immutable once shared.
  * THREADS: ref and unref from any thread. */
 #ifndef LYAP_SHARED_H
 #define LYAP_SHARED_H
@@ -34,6 +34,15 @@ struct lyap_shared_memory *lyap_shared_memory_ref(struct lyap_shared_memory *sha
 /* The last reference gives the memory itself back, for its buffers to be used again; otherwise
  * NULL. */
 LYAP_MUST_CHECK struct lyap_memory *lyap_shared_memory_unref(struct lyap_shared_memory *shared);
+
+struct lyap_shared_plan {
+    _Atomic uint32_t refs;
+    struct lyap_spectral_plan *plan;
+};
+/* Takes the plan in any case. NULL: out of memory. */
+struct lyap_shared_plan *lyap_shared_plan_new(struct lyap_spectral_plan *take_plan);
+struct lyap_shared_plan *lyap_shared_plan_ref(struct lyap_shared_plan *shared); /* or NULL */
+void lyap_shared_plan_unref(struct lyap_shared_plan *shared);                   /* NULL: nothing */
 
 /* Deep copy of a snapshot's scalars, shards and labels. E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status lyap_snapshot_dup(const struct lyap_snapshot *source,

@@ -76,6 +76,7 @@ void lyap_ticket_free(struct api_ticket *ticket)
     lyap_shared_declaration_unref(ticket->declaration);
     lyap_snapshot_release(&ticket->snapshot);
     lyap_partial_release(&ticket->partial);
+    lyap_shared_plan_unref(ticket->spectral);
     if (ticket->reply)
         api_push_reply_free(ticket->reply);
     lyap_free(ticket);

@@ -28,6 +28,7 @@ struct api_ticket {
     struct lyap_snapshot snapshot;
     uint32_t attempt;
     struct lyap_shared_memory *previous; /* what the kernels compare with, or NULL */
+    struct lyap_shared_plan *spectral;   /* what the kernels measure of the weights, or NULL */
     struct lyap_shared_memory *memory;   /* what this push leaves behind, or NULL */
     int64_t previous_step;               /* of `previous`; -1: none */
     struct api_ticket *chain;            /* the line before in the same body; until submit */

@@ -99,17 +99,44 @@ static void put_profile(struct writer *w, const struct lyap_profile *profile)
     put_doubles(w, live->grad_sq, live->has_rows ? live->tensors : 0);
 }
 
+/* Start vectors: they serve at any later step. None, where they are too many for a row of the
+ * store. */
+static void put_vectors(struct writer *w, const struct lyap_spectral_state *state)
+{
+    uint64_t count = 0, bytes = 0;
+    for (uint32_t i = 0; i < state->count; i++) {
+        const struct lyap_spectral_tensor *tensor = &state->tensors[i];
+        count += tensor->visits > 0;
+        bytes += tensor->visits > 0 ? sizeof(double) * tensor->cols * tensor->block : 0;
+    }
+    const bool is_kept = bytes <= LYAP_SPECTRAL_SAVED_BYTES_MAX;
+    put_word(w, is_kept ? count : 0);
+    for (uint32_t i = 0; is_kept && i < state->count; i++) {
+        const struct lyap_spectral_tensor *tensor = &state->tensors[i];
+        if (tensor->visits == 0)
+            continue;
+        put_word(w, i);
+        put_word(w, tensor->cols);
+        put_word(w, tensor->block);
+        put_word(w, tensor->visits);
+        put_word(w, tensor->is_cold);
+        put_doubles(w, tensor->v, (uint64_t)tensor->cols * tensor->block);
+    }
+}
+
 enum lyap_status lyap_profile_save(const struct lyap_profile *profile, void **ret_bytes,
                                    uint64_t *ret_length)
 {
     struct writer w = { 0 };
     put_profile(&w, profile);
+    put_vectors(&w, &profile->spectral);
     w.bytes = lyap_alloc_array(w.length, 1);
     if (!w.bytes)
         return LYAP_E_NOMEM;
     *ret_length = w.length;
     w.length = 0;
     put_profile(&w, profile);
+    put_vectors(&w, &profile->spectral);
     *ret_bytes = w.bytes;
     return LYAP_OK;
 }
@@ -185,6 +212,33 @@ static enum lyap_status get_rows(struct reader *r, struct lyap_live *live)
     return status;
 }
 
+static enum lyap_status get_vectors(struct reader *r, const struct lyap_tensor_set *set,
+                                    struct lyap_spectral_state *ret_state)
+{
+    const uint64_t count = get_word(r);
+    if (r->is_short || count > set->count)
+        return LYAP_E_FORMAT;
+    const enum lyap_status status =
+        count > 0 ? lyap_spectral_state_reserve(ret_state, set) : LYAP_OK;
+    for (uint64_t i = 0; i < count && status == LYAP_OK; i++) {
+        const uint64_t index = get_word(r), cols = get_word(r), block = get_word(r);
+        const uint64_t visits = get_word(r), is_cold = get_word(r);
+        if (r->is_short || index >= set->count || visits > UINT32_MAX)
+            return LYAP_E_FORMAT;
+        struct lyap_spectral_tensor *tensor = &ret_state->tensors[index];
+        if (!tensor->rows || cols != tensor->cols || block == 0 || block > tensor->block_max)
+            return LYAP_E_FORMAT;
+        get_doubles(r, tensor->v, cols * block);
+        if (r->is_short || !lyap_spectral_is_basis(tensor->cols, (uint32_t)block, tensor->v))
+            return LYAP_E_FORMAT;
+        tensor->block = (uint32_t)block;
+        tensor->visits = (uint32_t)visits;
+        tensor->is_cold = is_cold == 1;
+        tensor->version = 1; /* uploads that began before the load do not replace them */
+    }
+    return status;
+}
+
 /* Takes what was read. The newest snapshot's part only where it is the newest point's: else points
  * were lost between the save and the end, and the next snapshot has no predecessor. */
 static void adopt(struct lyap_profile *profile, struct lyap_live *live, struct lyap_pairs *active,
@@ -207,6 +261,7 @@ enum lyap_status lyap_profile_load(struct lyap_profile *profile, const void *byt
 {
     struct reader r = { .bytes = bytes, .length = length, .at = sizeof MAGIC };
     struct lyap_pairs active = { 0 }, passive = { 0 };
+    struct lyap_spectral_state spectral = { 0 };
     struct lyap_live live;
     lyap_live_init(&live);
     if (length < sizeof MAGIC || memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
@@ -229,15 +284,21 @@ enum lyap_status lyap_profile_load(struct lyap_profile *profile, const void *byt
         status = get_sketches(&r, &live);
     if (status == LYAP_OK)
         status = get_rows(&r, &live);
+    if (status == LYAP_OK)
+        status = get_vectors(&r, &profile->declaration.set, &spectral);
     if (status == LYAP_OK && (r.is_short || r.at != r.length))
         status = LYAP_E_FORMAT;
     if (status != LYAP_OK)
         goto out;
     adopt(profile, &live, &active, &passive);
+    lyap_spectral_state_release(&profile->spectral);
+    profile->spectral = spectral;
+    spectral = (struct lyap_spectral_state){ 0 };
     profile->passive_function = (enum lyap_function)function;
 out:
     lyap_live_release(&live);
     lyap_pairs_release(&active);
     lyap_pairs_release(&passive);
+    lyap_spectral_state_release(&spectral);
     return status;
 }

@@ -270,6 +270,19 @@ out:
     return status;
 }
 
+bool lyap_spectral_is_basis(uint32_t cols, uint32_t block, const double *v)
+{
+    static const double tolerance = 1e-9;
+    for (uint32_t i = 0; i < block; i++)
+        for (uint32_t j = 0; j <= i; j++) {
+            const double product =
+                lyap_linalg_dot(v + (size_t)i * cols, v + (size_t)j * cols, cols);
+            if (!(fabs(product - (i == j)) <= tolerance))
+                return false;
+        }
+    return true;
+}
+
 enum lyap_status lyap_spectral_resize(uint64_t seed, uint32_t cols, uint32_t block, uint32_t wanted,
                                       double *v)
 {

@@ -130,25 +130,53 @@ static void tensor_init(struct lyap_spectral_tensor *tensor, const struct lyap_t
             lyap_spectral_block(tensor->rows, tensor->cols, LYAP_SPECTRAL_BLOCK_MAX);
 }
 
+/* Start vectors, the same for the same tensor of every run. */
+static enum lyap_status begin(struct lyap_spectral_tensor *tensor, uint32_t index)
+{
+    if (!tensor->rows)
+        return LYAP_OK;
+    tensor->block = tensor->block_max < BLOCK_START ? tensor->block_max : BLOCK_START;
+    double *v = lyap_alloc_array((size_t)tensor->block_max * tensor->cols, sizeof *v);
+    if (!v)
+        return LYAP_E_NOMEM;
+    if (lyap_spectral_start(index, tensor->cols, tensor->block, v) != LYAP_OK) {
+        lyap_free(v);
+        return LYAP_E_INTERNAL;
+    }
+    tensor->v = v;
+    return LYAP_OK;
+}
+
+/* Sizes of everything, no vectors yet. */
+static enum lyap_status measure(struct lyap_spectral_state *state,
+                                const struct lyap_tensor_set *set)
+{
+    state->tensors = lyap_alloc_array(set->count, sizeof *state->tensors);
+    if (!state->tensors)
+        return LYAP_E_NOMEM;
+    state->count = set->count;
+    for (uint32_t i = 0; i < set->count; i++)
+        tensor_init(&state->tensors[i], &set->tensors[i]);
+    fit_blocks(state);
+    return LYAP_OK;
+}
+
 enum lyap_status lyap_spectral_state_reserve(struct lyap_spectral_state *state,
                                              const struct lyap_tensor_set *set)
 {
+    struct lyap_spectral_state fresh = { .epoch = state->epoch + 1 };
     if (is_same(state, set))
         return LYAP_OK;
-    struct lyap_spectral_tensor *tensors = lyap_alloc_array(set->count, sizeof *tensors);
-    if (!tensors)
-        return LYAP_E_NOMEM;
-    lyap_spectral_state_release(state);
-    state->count = set->count;
-    state->tensors = tensors;
-    for (uint32_t i = 0; i < set->count; i++)
-        tensor_init(&tensors[i], &set->tensors[i]);
-    fit_blocks(state);
-    for (uint32_t i = 0; i < set->count; i++) {
-        tensors[i].block = tensors[i].block_max < BLOCK_START ? tensors[i].block_max : BLOCK_START;
-        state->elements += (double)tensors[i].rows * tensors[i].cols;
+    enum lyap_status status = measure(&fresh, set);
+    for (uint32_t i = 0; i < fresh.count && status == LYAP_OK; i++) {
+        status = begin(&fresh.tensors[i], i);
+        fresh.elements += (double)fresh.tensors[i].rows * fresh.tensors[i].cols;
     }
-    return LYAP_OK;
+    struct lyap_spectral_state *dropped = status == LYAP_OK ? state : &fresh;
+    const struct lyap_spectral_state kept = status == LYAP_OK ? fresh : *state;
+    lyap_spectral_state_release(dropped);
+    *state = kept;
+    return status;
 }
 
 void lyap_spectral_state_unlink(struct lyap_spectral_state *state)
@@ -203,9 +231,9 @@ static void absorb(struct lyap_spectral_tensor *tensor, const struct lyap_spectr
     }
     tensor->view.lower = sum->estimate.sigma;
     tensor->view.residual = sum->estimate.residual;
-    if (tensor->version == item->version && item->block <= tensor->block_max && tensor->v)
+    if (tensor->version == item->version && item->block <= tensor->block_max)
         take_vectors(tensor, item->block, sum->z);
-    if (sum->estimate.sigma > 0 && tensor->v)
+    if (sum->estimate.sigma > 0)
         adapt(tensor);
 }
 
@@ -233,8 +261,8 @@ static enum lyap_reason reason_of(const struct lyap_spectral_tensor *tensor,
 {
     if (sum && sum->is_cut)
         return LYAP_REASON_SHARD_LAYOUT;
-    return tensor->visits < LYAP_SPECTRAL_WARM_VISITS ? LYAP_REASON_WARMING_UP
-                                                      : LYAP_REASON_NOT_ITS_TURN;
+    const bool is_warming = sum ? !sum->item->is_warm : tensor->visits < LYAP_SPECTRAL_WARM_VISITS;
+    return is_warming ? LYAP_REASON_WARMING_UP : LYAP_REASON_NOT_ITS_TURN;
 }
 
 static void step_tensor(struct lyap_spectral_tensor *tensor, const struct lyap_partial *partial,
@@ -287,27 +315,9 @@ static double work_of(const struct lyap_spectral_tensor *tensor)
     return 2.0 * tensor->block * tensor->rows * tensor->cols;
 }
 
-static enum lyap_status begin(struct lyap_spectral_tensor *tensor, uint32_t index)
-{
-    if (tensor->v)
-        return LYAP_OK;
-    double *v = lyap_alloc_array((size_t)tensor->block_max * tensor->cols, sizeof *v);
-    if (!v)
-        return LYAP_E_NOMEM;
-    if (lyap_spectral_start(index, tensor->cols, tensor->block, v) != LYAP_OK) {
-        lyap_free(v);
-        return LYAP_E_INTERNAL;
-    }
-    tensor->v = v;
-    return LYAP_OK;
-}
-
 static enum lyap_status item_fill(struct lyap_spectral_tensor *tensor, uint32_t index, bool is_cold,
                                   struct lyap_spectral_item *item)
 {
-    const enum lyap_status status = begin(tensor, index);
-    if (status != LYAP_OK)
-        return status;
     const size_t size = (size_t)tensor->block * tensor->cols;
     double *v = lyap_alloc_array(size, sizeof *v);
     if (!v)
@@ -394,4 +404,15 @@ enum lyap_status lyap_spectral_plan_first(const struct lyap_tensor_set *set,
         (*ret_plan)->is_first = true;
     lyap_spectral_state_release(&state);
     return status;
+}
+
+uint64_t lyap_spectral_bytes(const struct lyap_tensor_set *set)
+{
+    enum { COPIES = 3 };
+    struct lyap_spectral_state state = { 0 };
+    double bytes = LYAP_SPECTRAL_BYTES_MAX; /* without memory to tell */
+    if (measure(&state, set) == LYAP_OK)
+        bytes = vector_bytes(&state);
+    lyap_spectral_state_release(&state);
+    return COPIES * (uint64_t)bytes;
 }

@@ -23,7 +23,7 @@ struct lyap_spectral_tensor {
     uint32_t visits;      /* since the start vectors */
     uint32_t calm_visits; /* in a row with a small residual */
     uint64_t version;     /* of v */
-    double *v;            /* owned; room for block_max x cols; NULL: not begun */
+    double *v;            /* owned; room for block_max x cols; NULL: no rows */
     double drift;
     double frobenius_cold; /* |W|_F of the cold start; NaN: none yet */
     uint32_t gram_age;     /* snapshots since the Gram bound was asked for; UINT32_MAX: never */

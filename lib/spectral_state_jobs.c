@@ -38,8 +38,7 @@ static struct lyap_spectral_task due_of(const struct lyap_spectral_tensor *tenso
                                        .block = tensor->block,
                                        .squarings = squarings_of(tensor) };
     *ret_flops = 0;
-    if (!tensor->rows || !tensor->v ||
-        lyap_spectral_task_elements(&task) > LYAP_SPECTRAL_JOB_ELEMENTS_MAX)
+    if (!tensor->rows || lyap_spectral_task_elements(&task) > LYAP_SPECTRAL_JOB_ELEMENTS_MAX)
         return task;
     const uint32_t side = tensor->rows < tensor->cols ? tensor->rows : tensor->cols;
     const double gram = gram_flops(tensor), power = power_flops(tensor);
@@ -111,7 +110,7 @@ enum lyap_status lyap_spectral_state_job(struct lyap_spectral_state *state, int6
 static void take_power(struct lyap_spectral_tensor *tensor, const struct lyap_spectral_task *task)
 {
     tensor->is_cold = false;
-    if (!tensor->v || task->block > tensor->block_max)
+    if (task->block > tensor->block_max)
         return;
     memcpy(tensor->v, task->v, (size_t)task->block * tensor->cols * sizeof *tensor->v);
     tensor->block = task->block;

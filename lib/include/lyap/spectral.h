@@ -58,6 +58,8 @@ LYAP_API void lyap_spectral_add(const struct lyap_spectral_matrix *w, uint32_t b
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_spectral_stream(uint32_t cols, uint32_t block, const double *z, double *v,
                      struct lyap_spectral_estimate *ret_estimate);
+/* Whether they are orthonormal, to 1e-9: then a stream's estimate is a bound. */
+LYAP_API bool lyap_spectral_is_basis(uint32_t cols, uint32_t block, const double *v);
 /* Orthonormal vectors for another block size: the first ones stay, new ones come from `seed`. `v`
  * has room for `wanted` (<= LYAP_SPECTRAL_BLOCK_MAX and cols). */
 LYAP_API LYAP_MUST_CHECK enum lyap_status

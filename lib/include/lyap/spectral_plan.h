@@ -52,6 +52,8 @@ struct lyap_spectral_plan {
 /* Of a run of which nothing is known: start vectors by the number of the tensor. E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_spectral_plan_first(const struct lyap_tensor_set *set, struct lyap_spectral_plan **ret_plan);
+/* Bytes of vectors that a run of these tensors holds at most: in the state, in a plan, in sums. */
+LYAP_API uint64_t lyap_spectral_bytes(const struct lyap_tensor_set *set);
 LYAP_API void lyap_spectral_plan_free(struct lyap_spectral_plan *plan); /* NULL: nothing */
 /* NULL: it is not this tensor's turn. */
 LYAP_API const struct lyap_spectral_item *

@@ -1,0 +1,135 @@
+/* Plans and jobs between uploads, engine and worker. */
+#include "spectral.h"
+
+#include "lyap/alloc.h"
+#include "worker.h"
+
+/* ---- plans ---- */
+
+static struct lyap_plan_pin *pin_of(struct lyap_run *run, int64_t step)
+{
+    struct lyap_plan_pin *oldest = &run->pins[0];
+    for (unsigned i = 0; i < LYAP_PLAN_PINS; i++) {
+        if (run->pins[i].is_used && run->pins[i].step == step)
+            return &run->pins[i];
+        if (!run->pins[i].is_used || (oldest->is_used && run->pins[i].step < oldest->step))
+            oldest = &run->pins[i];
+    }
+    lyap_shared_plan_unref(oldest->plan);
+    *oldest = (struct lyap_plan_pin){ .is_used = true,
+                                      .step = step,
+                                      .plan = lyap_shared_plan_ref(run->spectral) };
+    return oldest;
+}
+
+void lyap_spectral_choose(struct lyap_run *run, struct api_ticket *ticket)
+{
+    struct lyap_shared_plan *plan =
+        ticket->snapshot.world > 1 ? pin_of(run, ticket->snapshot.step)->plan : run->spectral;
+    ticket->spectral = lyap_shared_plan_ref(plan);
+}
+
+static uint64_t sums_bytes(const struct lyap_spectral_plan *plan)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->count; i++)
+        bytes += sizeof(double) * plan->items[i].cols *
+                 (plan->items[i].block + (uint64_t)plan->items[i].has_sums);
+    return bytes;
+}
+
+void lyap_spectral_prepare(struct api_ticket *ticket)
+{
+    struct lyap_spectral_plan *first;
+    const struct lyap_tensor_set *set = &ticket->declaration->declaration.set;
+    if (!ticket->spectral && set->count > 0 && lyap_spectral_plan_first(set, &first) == LYAP_OK)
+        ticket->spectral = lyap_shared_plan_new(first);
+    if (!ticket->spectral)
+        return;
+    const uint64_t bytes = sums_bytes(ticket->spectral->plan);
+    if (lyap_queue_grow(ticket->engine->queue, bytes) == LYAP_OK) {
+        ticket->reserved_bytes += bytes;
+        return;
+    }
+    lyap_shared_plan_unref(ticket->spectral);
+    ticket->spectral = NULL;
+}
+
+void lyap_spectral_publish(struct lyap_engine *engine, struct lyap_run *run)
+{
+    struct lyap_spectral_plan *plan;
+    if (!run->is_new_point || !run->profile || run->is_replaying ||
+        lyap_profile_spectral_plan(run->profile, &plan) != LYAP_OK)
+        return; /* the old one serves on */
+    struct lyap_shared_plan *shared = lyap_shared_plan_new(plan);
+    if (!shared)
+        return;
+    lyap_registry_lock(engine->registry);
+    lyap_shared_plan_unref(run->spectral);
+    run->spectral = shared;
+    for (unsigned i = 0; i < LYAP_PLAN_PINS; i++) {
+        struct lyap_plan_pin *pin = &run->pins[i];
+        if (!pin->is_used || pin->step > run->record.last_step)
+            continue;
+        lyap_shared_plan_unref(pin->plan);
+        *pin = (struct lyap_plan_pin){ 0 };
+    }
+    lyap_registry_unlock(engine->registry);
+}
+
+/* ---- jobs ---- */
+
+/* The kept tensors of the newest point, whole, or NULL. */
+static struct lyap_shared_memory *newest_memory(struct lyap_engine *engine, struct lyap_run *run)
+{
+    struct lyap_shared_memory *memory = NULL;
+    lyap_registry_lock(engine->registry);
+    if (run->rank_count == 1 && run->ranks[0].memory &&
+        run->ranks[0].memory->step == run->record.last_step && !run->is_deleted)
+        memory = lyap_shared_memory_ref(run->ranks[0].memory);
+    lyap_registry_unlock(engine->registry);
+    return memory;
+}
+
+static void memory_drop(struct lyap_engine *engine, struct lyap_run *run,
+                        struct lyap_shared_memory *memory)
+{
+    lyap_registry_lock(engine->registry);
+    lyap_rank_drop(&run->ranks[0], memory);
+    lyap_registry_unlock(engine->registry);
+}
+
+void lyap_spectral_offer(struct lyap_engine *engine, struct lyap_run *run)
+{
+    const struct lyap_limits limits = lyap_engine_limits(engine);
+    struct lyap_spectral_job *job = NULL;
+    if (!run->profile || run->is_replaying || run->has_job)
+        return;
+    struct lyap_shared_memory *memory = newest_memory(engine, run);
+    if (!memory)
+        return;
+    struct lyap_worker_item *item = lyap_alloc_array(1, sizeof *item);
+    if (!item || lyap_profile_spectral_job(run->profile, limits.spectral_every, &job) != LYAP_OK ||
+        !job) {
+        lyap_free(item);
+        memory_drop(engine, run, memory);
+        return;
+    }
+    *item = (struct lyap_worker_item){ .run = lyap_run_ref(engine->registry, run),
+                                       .attempt = run->record.attempt,
+                                       .memory = memory,
+                                       .job = job };
+    run->has_job = lyap_worker_offer(engine->worker, item);
+}
+
+void lyap_spectral_settle(struct lyap_engine *engine)
+{
+    struct lyap_worker_item *item;
+    while ((item = lyap_worker_take(engine->worker))) {
+        struct lyap_run *run = item->run;
+        run->has_job = false;
+        if (run->profile && !run->is_replaying && run->record.attempt == item->attempt)
+            lyap_profile_spectral_result(run->profile, item->job);
+        lyap_worker_item_free(engine->registry, item);
+    }
+}
