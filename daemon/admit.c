@@ -249,7 +249,7 @@ static enum lyap_status ticket_new(struct lyap_engine *engine, struct lyap_run *
 }
 
 static void fill_admission(struct api_ticket *ticket, const struct lyap_tensor_set *pushed,
-                           struct api_admission *ret)
+                           const struct api_ticket *chain, struct api_admission *ret)
 {
     struct lyap_run *run = ticket->run;
     lyap_registry_lock(ticket->engine->registry);
@@ -261,7 +261,7 @@ static void fill_admission(struct api_ticket *ticket, const struct lyap_tensor_s
     }
     lyap_registry_unlock(ticket->engine->registry);
     if (pushed->count > 0)
-        lyap_spectral_prepare(ticket);
+        lyap_spectral_prepare(ticket, chain);
     const int64_t before = ticket->previous ? ticket->previous->step : ticket->snapshot.step - 1;
     const uint64_t distance = (uint64_t)(ticket->snapshot.step - before);
     *ret = (struct api_admission){
@@ -403,7 +403,7 @@ enum lyap_status lyap_push_admit(void *ctx, const char *run, const struct lyap_s
     const enum lyap_status status =
         admit(engine, run, snapshot, pushed, chain, &ticket, ret_duplicate, &error);
     if (status == LYAP_OK)
-        fill_admission(ticket, pushed, ret_admission);
+        fill_admission(ticket, pushed, chain, ret_admission);
     else if (status == LYAP_E_DUPLICATE)
         lyap_count(&engine->counters->pushes_duplicate);
     else

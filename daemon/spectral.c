@@ -1,6 +1,8 @@
 /* Plans and jobs between uploads, engine and worker. */
 #include "spectral.h"
 
+#include <math.h>
+
 #include "lyap/alloc.h"
 #include "worker.h"
 
@@ -38,12 +40,41 @@ static uint64_t sums_bytes(const struct lyap_spectral_plan *plan)
     return bytes;
 }
 
-void lyap_spectral_prepare(struct api_ticket *ticket)
+/* A snapshot that no window takes in. */
+static bool is_event(const struct api_ticket *ticket)
 {
-    struct lyap_spectral_plan *first;
+    const struct lyap_snapshot *snapshot = &ticket->snapshot;
+    bool is_bad = lyap_snapshot_has(snapshot, LYAP_META_LOSS) ? !isfinite(snapshot->loss) : false;
+    static const enum lyap_reduce counts[] = { LYAP_REDUCE_PARAM_NONFINITE,
+                                               LYAP_REDUCE_GRAD_NONFINITE };
+    for (unsigned i = 0; i < sizeof counts / sizeof *counts; i++)
+        is_bad = is_bad || lyap_partial_total(&ticket->partial, counts[i]) > 0;
+    return is_bad || snapshot->is_skipped;
+}
+
+/* The first plan of a run, or the one after the line before in the same body. */
+static struct lyap_shared_plan *plan_anew(const struct api_ticket *ticket,
+                                          const struct api_ticket *chain)
+{
+    struct lyap_spectral_plan *plan;
     const struct lyap_tensor_set *set = &ticket->declaration->declaration.set;
-    if (!ticket->spectral && set->count > 0 && lyap_spectral_plan_first(set, &first) == LYAP_OK)
-        ticket->spectral = lyap_shared_plan_new(first);
+    const struct lyap_limits limits = lyap_engine_limits(ticket->engine);
+    enum lyap_status status = LYAP_E_NOT_FOUND;
+    if (chain && chain->spectral)
+        status = lyap_spectral_plan_next(chain->spectral->plan,
+                                         is_event(chain) ? NULL : &chain->partial, &plan);
+    else if (!ticket->spectral && set->count > 0)
+        status = lyap_spectral_plan_first(set, limits.spectral_every, &plan);
+    return status == LYAP_OK ? lyap_shared_plan_new(plan) : NULL;
+}
+
+void lyap_spectral_prepare(struct api_ticket *ticket, const struct api_ticket *chain)
+{
+    struct lyap_shared_plan *anew = plan_anew(ticket, chain);
+    if (anew) {
+        lyap_shared_plan_unref(ticket->spectral);
+        ticket->spectral = anew;
+    }
     if (!ticket->spectral)
         return;
     const uint64_t bytes = sums_bytes(ticket->spectral->plan);
@@ -58,8 +89,9 @@ void lyap_spectral_prepare(struct api_ticket *ticket)
 void lyap_spectral_publish(struct lyap_engine *engine, struct lyap_run *run)
 {
     struct lyap_spectral_plan *plan;
+    const struct lyap_limits limits = lyap_engine_limits(engine);
     if (!run->is_new_point || !run->profile || run->is_replaying ||
-        lyap_profile_spectral_plan(run->profile, &plan) != LYAP_OK)
+        lyap_profile_spectral_plan(run->profile, limits.spectral_every, &plan) != LYAP_OK)
         return; /* the old one serves on */
     struct lyap_shared_plan *shared = lyap_shared_plan_new(plan);
     if (!shared)

@@ -49,11 +49,16 @@ static bool is_measured(const struct lyap_intake *intake, const struct lyap_spec
     return intake->tensors[sum->item->tensor].entries[LYAP_ROLE_PARAM] != 0 && !sum->is_cut;
 }
 
-/* W is kept, whole, and its start vectors are no good yet. */
+static bool is_kept_whole(const struct lyap_intake *intake, const struct lyap_spectral_item *item)
+{
+    return intake->memory && intake->config.snapshot->world <= 1 &&
+           !intake->tensors[item->tensor].part;
+}
+
+/* Its start vectors are no good yet. */
 static bool is_cold(const struct lyap_intake *intake, const struct lyap_spectral_item *item)
 {
-    return item->is_cold && intake->memory && intake->config.snapshot->world <= 1 &&
-           !intake->tensors[item->tensor].part;
+    return item->is_cold && is_kept_whole(intake, item);
 }
 
 enum lyap_status lyap_intake_spectral_layout(struct lyap_intake *intake)
@@ -160,8 +165,18 @@ void lyap_intake_spectral_block(struct lyap_intake *intake, const struct lyap_in
     }
 }
 
-/* Iterations at once on a weight that is kept. */
-static enum lyap_status cold_start(struct lyap_intake *intake, struct lyap_spectral_sum *sum)
+static enum lyap_status iterate(struct lyap_spectral_sum *sum, const struct lyap_spectral_matrix *w)
+{
+    const struct lyap_spectral_item *item = sum->item;
+    memcpy(sum->z, item->v, (size_t)item->block * item->cols * sizeof *sum->z);
+    const enum lyap_status status =
+        lyap_spectral_power(w, item->block, LYAP_SPECTRAL_ITERATIONS_COLD, sum->z, &sum->estimate);
+    sum->is_cold = sum->has_next = status == LYAP_OK;
+    return status;
+}
+
+/* Iterations and Gram bound at once, of a small weight that is kept. */
+static enum lyap_status at_once(struct lyap_intake *intake, struct lyap_spectral_sum *sum)
 {
     const struct lyap_spectral_item *item = sum->item;
     const struct lyap_memory_slot *slot =
@@ -173,11 +188,12 @@ static enum lyap_status cold_start(struct lyap_intake *intake, struct lyap_spect
     intake->kernels->widen[slot->dtype](
         lyap_memory_slot_bytes(intake->memory, item->tensor, LYAP_PLANE_PARAM), count, values);
     const struct lyap_spectral_matrix w = { values, item->rows, item->cols };
-    memcpy(sum->z, item->v, (size_t)item->block * item->cols * sizeof *sum->z);
-    const enum lyap_status status =
-        lyap_spectral_power(&w, item->block, LYAP_SPECTRAL_ITERATIONS_COLD, sum->z, &sum->estimate);
+    enum lyap_status status = item->is_cold ? iterate(sum, &w) : LYAP_OK;
+    if (status == LYAP_OK && item->squarings > 0) {
+        status = lyap_spectral_gram_upper(&w, item->squarings, NULL, &sum->gram_upper);
+        sum->has_gram = status == LYAP_OK;
+    }
     lyap_free(values);
-    sum->is_cold = sum->has_next = status == LYAP_OK;
     return status == LYAP_E_NUMERIC ? LYAP_OK : status;
 }
 
@@ -187,8 +203,11 @@ enum lyap_status lyap_intake_spectral_finish(struct lyap_intake *intake)
     enum lyap_status status = LYAP_OK;
     if (!sums || intake->config.snapshot->world > 1)
         return LYAP_OK; /* finished once all ranks are added */
-    for (uint32_t i = 0; i < sums->count && status == LYAP_OK && !intake->has_nonfinite; i++)
-        if (is_measured(intake, &sums->sums[i]) && is_cold(intake, sums->sums[i].item))
-            status = cold_start(intake, &sums->sums[i]);
+    for (uint32_t i = 0; i < sums->count && status == LYAP_OK && !intake->has_nonfinite; i++) {
+        const struct lyap_spectral_item *item = sums->sums[i].item;
+        if ((item->is_cold || item->squarings > 0) && is_measured(intake, &sums->sums[i]) &&
+            is_kept_whole(intake, item))
+            status = at_once(intake, &sums->sums[i]);
+    }
     return status == LYAP_OK ? lyap_spectral_finish(&intake->partial) : status;
 }

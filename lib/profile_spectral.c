@@ -83,10 +83,10 @@ void lyap_profile_spectral_move(struct lyap_profile *from, struct lyap_profile *
     lyap_spectral_state_unlink(&to->spectral);
 }
 
-enum lyap_status lyap_profile_spectral_plan(struct lyap_profile *profile,
+enum lyap_status lyap_profile_spectral_plan(struct lyap_profile *profile, uint32_t gram_every,
                                             struct lyap_spectral_plan **ret_plan)
 {
-    return lyap_spectral_state_plan(&profile->spectral, ret_plan);
+    return lyap_spectral_state_plan(&profile->spectral, gram_every, ret_plan);
 }
 
 enum lyap_status lyap_profile_spectral_job(struct lyap_profile *profile, uint32_t every,

@@ -89,7 +89,7 @@ static bool is_same(const struct lyap_spectral_state *state, const struct lyap_t
     return true;
 }
 
-static double vector_bytes(const struct lyap_spectral_state *state)
+double lyap_spectral_vector_bytes(const struct lyap_spectral_state *state)
 {
     double bytes = 0;
     for (uint32_t i = 0; i < state->count; i++)
@@ -101,7 +101,8 @@ static double vector_bytes(const struct lyap_spectral_state *state)
 /* Blocks that fit the memory of a run: smaller ones everywhere, then none for the longest rows. */
 static void fit_blocks(struct lyap_spectral_state *state)
 {
-    for (uint32_t most = LYAP_SPECTRAL_BLOCK_MAX; vector_bytes(state) > LYAP_SPECTRAL_BYTES_MAX;) {
+    for (uint32_t most = LYAP_SPECTRAL_BLOCK_MAX;
+         lyap_spectral_vector_bytes(state) > LYAP_SPECTRAL_BYTES_MAX;) {
         uint32_t longest = 0;
         most = most > BLOCK_LEAST ? most / 2 : 0;
         for (uint32_t i = 0; i < state->count; i++) {
@@ -177,6 +178,28 @@ enum lyap_status lyap_spectral_state_reserve(struct lyap_spectral_state *state,
     lyap_spectral_state_release(dropped);
     *state = kept;
     return status;
+}
+
+enum lyap_status lyap_spectral_state_new(const struct lyap_tensor_set *set,
+                                         struct lyap_spectral_state **ret_state)
+{
+    struct lyap_spectral_state *state = lyap_alloc_array(1, sizeof *state);
+    if (!state)
+        return LYAP_E_NOMEM;
+    const enum lyap_status status = lyap_spectral_state_reserve(state, set);
+    if (status == LYAP_OK)
+        *ret_state = state;
+    else
+        lyap_free(state);
+    return status;
+}
+
+void lyap_spectral_state_free(struct lyap_spectral_state *state)
+{
+    if (!state)
+        return;
+    lyap_spectral_state_release(state);
+    lyap_free(state);
 }
 
 void lyap_spectral_state_unlink(struct lyap_spectral_state *state)
@@ -279,6 +302,8 @@ static void step_tensor(struct lyap_spectral_tensor *tensor, const struct lyap_p
     view_reset(&tensor->view, LYAP_REASON_NONE);
     if (sum && sum->has_next)
         absorb(tensor, sum);
+    if (sum && sum->has_gram)
+        tensor->gram_age = 0;
     if (!isnan(frobenius))
         follow_frobenius(tensor, frobenius);
 
@@ -307,112 +332,13 @@ void lyap_spectral_state_step(struct lyap_spectral_state *state, const struct ly
         state->epoch++;
 }
 
-/* ---- the next plan ---- */
-
-/* Multiply-adds of measuring a tensor in the stream. */
-static double work_of(const struct lyap_spectral_tensor *tensor)
-{
-    return 2.0 * tensor->block * tensor->rows * tensor->cols;
-}
-
-static enum lyap_status item_fill(struct lyap_spectral_tensor *tensor, uint32_t index, bool is_cold,
-                                  struct lyap_spectral_item *item)
-{
-    const size_t size = (size_t)tensor->block * tensor->cols;
-    double *v = lyap_alloc_array(size, sizeof *v);
-    if (!v)
-        return LYAP_E_NOMEM;
-    memcpy(v, tensor->v, size * sizeof *v);
-    *item = (struct lyap_spectral_item){
-        .tensor = index,
-        .rows = tensor->rows,
-        .cols = tensor->cols,
-        .block = tensor->block,
-        .version = tensor->version,
-        .is_warm = tensor->visits >= LYAP_SPECTRAL_WARM_VISITS,
-        .is_cold = is_cold,
-        .has_sums = tensor->visits % LYAP_SPECTRAL_SUMS_EVERY == 0,
-        .v = v,
-    };
-    return LYAP_OK;
-}
-
-/* Flags of the tensors whose turn it is, from the cursor on; at least one. */
-static uint32_t choose(struct lyap_spectral_state *state, bool *chosen)
-{
-    const double budget =
-        fmax(LYAP_SPECTRAL_WORK_FREE, LYAP_SPECTRAL_WORK_ELEMENT * state->elements);
-    double work = 0;
-    uint32_t count = 0, i = 0;
-    for (; i < state->count; i++) {
-        const uint32_t at = (state->cursor + i) % state->count;
-        const struct lyap_spectral_tensor *tensor = &state->tensors[at];
-        if (!tensor->rows)
-            continue;
-        if (count > 0 && work + work_of(tensor) > budget)
-            break;
-        work += work_of(tensor);
-        chosen[at] = true;
-        count++;
-    }
-    state->cursor = state->count ? (state->cursor + i) % state->count : 0;
-    return count;
-}
-
-enum lyap_status lyap_spectral_state_plan(struct lyap_spectral_state *state,
-                                          struct lyap_spectral_plan **ret_plan)
-{
-    enum lyap_status status = LYAP_E_NOMEM;
-    double cold_work = 0;
-    bool *chosen = lyap_alloc_array(state->count, sizeof *chosen);
-    struct lyap_spectral_plan *plan = lyap_alloc_array(1, sizeof *plan);
-    if (!chosen || !plan)
-        goto out;
-    const uint32_t count = choose(state, chosen);
-    plan->items = lyap_alloc_array(count, sizeof *plan->items);
-    if (!plan->items)
-        goto out;
-    status = LYAP_OK;
-    for (uint32_t i = 0; i < state->count && status == LYAP_OK; i++) {
-        struct lyap_spectral_tensor *tensor = &state->tensors[i];
-        if (!chosen[i])
-            continue;
-        const double work = LYAP_SPECTRAL_ITERATIONS_COLD * work_of(tensor);
-        const bool is_cold = tensor->is_cold && cold_work + work <= LYAP_SPECTRAL_WORK_COLD;
-        cold_work += is_cold ? work : 0;
-        status = item_fill(tensor, i, is_cold, &plan->items[plan->count]);
-        plan->count += status == LYAP_OK;
-    }
-    if (status != LYAP_OK)
-        goto out;
-    *ret_plan = plan;
-    plan = NULL;
-out:
-    lyap_spectral_plan_free(plan);
-    lyap_free(chosen);
-    return status;
-}
-
-enum lyap_status lyap_spectral_plan_first(const struct lyap_tensor_set *set,
-                                          struct lyap_spectral_plan **ret_plan)
-{
-    struct lyap_spectral_state state = { 0 };
-    enum lyap_status status = lyap_spectral_state_reserve(&state, set);
-    if (status == LYAP_OK)
-        status = lyap_spectral_state_plan(&state, ret_plan);
-    if (status == LYAP_OK)
-        (*ret_plan)->is_first = true;
-    lyap_spectral_state_release(&state);
-    return status;
-}
-
 uint64_t lyap_spectral_bytes(const struct lyap_tensor_set *set)
 {
     enum { COPIES = 3 };
     struct lyap_spectral_state state = { 0 };
     double bytes = LYAP_SPECTRAL_BYTES_MAX; /* without memory to tell */
     if (measure(&state, set) == LYAP_OK)
-        bytes = vector_bytes(&state);
+        bytes = lyap_spectral_vector_bytes(&state);
     lyap_spectral_state_release(&state);
     return COPIES * (uint64_t)bytes;
 }

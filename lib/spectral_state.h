@@ -50,9 +50,15 @@ LYAP_MUST_CHECK enum lyap_status lyap_spectral_state_reserve(struct lyap_spectra
 /* No difference connects what comes with what was: the bounds go, the vectors stay. */
 void lyap_spectral_state_unlink(struct lyap_spectral_state *state);
 
-/* One finite snapshot. `has_delta`: row delta_sq connects it with the one before. */
-void lyap_spectral_state_step(struct lyap_spectral_state *state, const struct lyap_partial *partial,
-                              bool has_delta);
+/* Multiply-adds of measuring a weight in a stream, and of its cold start; squarings and flops of
+ * its Gram bound. */
+double lyap_spectral_work(const struct lyap_spectral_tensor *tensor);
+double lyap_spectral_cold_work(const struct lyap_spectral_tensor *tensor);
+uint32_t lyap_spectral_squarings(const struct lyap_spectral_tensor *tensor);
+double lyap_spectral_gram_flops(const struct lyap_spectral_tensor *tensor);
+/* Bytes of all vectors at their largest blocks. E_NOMEM. */
+double lyap_spectral_vector_bytes(const struct lyap_spectral_state *state);
+
 /* Takes the offer where it is the lower one at `drift`; NaN is none. */
 void lyap_spectral_bound_offer(struct lyap_spectral_bound *bound,
                                const struct lyap_spectral_bound *offer, double drift);
@@ -64,8 +70,4 @@ LYAP_MUST_CHECK enum lyap_status lyap_spectral_state_job(struct lyap_spectral_st
 /* Takes what is done and still holds. */
 void lyap_spectral_state_result(struct lyap_spectral_state *state,
                                 const struct lyap_spectral_job *job);
-/* The next uploads' turn. E_NOMEM. */
-LYAP_MUST_CHECK enum lyap_status lyap_spectral_state_plan(struct lyap_spectral_state *state,
-                                                          struct lyap_spectral_plan **ret_plan);
-
 #endif

@@ -6,27 +6,6 @@
 #include "spectral_state.h"
 #include "banned.h"
 
-enum { SQUARINGS_LARGE = 4, SIDE_LARGE = 1024 }; /* 1.8 % over instead of .2 % (E1) */
-
-static uint32_t squarings_of(const struct lyap_spectral_tensor *tensor)
-{
-    const uint32_t side = tensor->rows < tensor->cols ? tensor->rows : tensor->cols;
-    return side > SIDE_LARGE ? SQUARINGS_LARGE : LYAP_SPECTRAL_SQUARINGS;
-}
-
-static double gram_flops(const struct lyap_spectral_tensor *tensor)
-{
-    const bool is_tall = tensor->rows >= tensor->cols;
-    const double least = is_tall ? tensor->cols : tensor->rows;
-    const double most = is_tall ? tensor->rows : tensor->cols;
-    return (most + squarings_of(tensor) * least) * least * least; /* one triangle */
-}
-
-static double power_flops(const struct lyap_spectral_tensor *tensor)
-{
-    return 4.0 * LYAP_SPECTRAL_ITERATIONS_COLD * tensor->block * tensor->rows * tensor->cols;
-}
-
 /* What is due of a tensor; flops 0: nothing. */
 static struct lyap_spectral_task due_of(const struct lyap_spectral_tensor *tensor, uint32_t index,
                                         uint32_t every, double *ret_flops)
@@ -36,15 +15,17 @@ static struct lyap_spectral_task due_of(const struct lyap_spectral_tensor *tenso
                                        .cols = tensor->cols,
                                        .drift = tensor->drift,
                                        .block = tensor->block,
-                                       .squarings = squarings_of(tensor) };
+                                       .squarings = lyap_spectral_squarings(tensor) };
     *ret_flops = 0;
     if (!tensor->rows || lyap_spectral_task_elements(&task) > LYAP_SPECTRAL_JOB_ELEMENTS_MAX)
         return task;
     const uint32_t side = tensor->rows < tensor->cols ? tensor->rows : tensor->cols;
-    const double gram = gram_flops(tensor), power = power_flops(tensor);
-    task.is_power = tensor->is_cold && power <= LYAP_SPECTRAL_JOB_FLOPS_MAX;
-    task.is_gram = every > 0 && tensor->gram_age >= every && side <= LYAP_SPECTRAL_GRAM_SIDE_MAX &&
-                   gram <= LYAP_SPECTRAL_JOB_FLOPS_MAX;
+    const double gram = lyap_spectral_gram_flops(tensor);
+    const double power = 2 * lyap_spectral_cold_work(tensor);
+    task.is_power = tensor->is_cold && power > 2 * LYAP_SPECTRAL_WORK_COLD &&
+                    power <= LYAP_SPECTRAL_JOB_FLOPS_MAX;
+    task.is_gram = every > 0 && tensor->gram_age >= every && gram > LYAP_SPECTRAL_WORK_GRAM &&
+                   side <= LYAP_SPECTRAL_GRAM_SIDE_MAX && gram <= LYAP_SPECTRAL_JOB_FLOPS_MAX;
     *ret_flops = (task.is_power ? power : 0) + (task.is_gram ? gram : 0);
     return task;
 }

@@ -16,6 +16,7 @@ void lyap_spectral_plan_free(struct lyap_spectral_plan *plan)
     for (uint32_t i = 0; plan->items && i < plan->count; i++)
         lyap_free(plan->items[i].v);
     lyap_free(plan->items);
+    lyap_spectral_state_free(plan->state);
     lyap_free(plan);
 }
 
@@ -107,15 +108,16 @@ enum lyap_status lyap_spectral_sums_add(struct lyap_spectral_sums **target,
     return LYAP_OK;
 }
 
-/* sqrt(|W|_1 |W|_inf); NaN without sums. */
-static double magnitude_bound(const struct lyap_spectral_sum *sum)
+/* The lesser of the Gram bound and sqrt(|W|_1 |W|_inf); NaN without both. */
+static double upper_of(const struct lyap_spectral_sum *sum)
 {
+    const double gram = sum->has_gram ? sum->gram_upper : (double)NAN;
     double largest = 0;
     if (!sum->columns)
-        return NAN;
+        return gram;
     for (uint32_t i = 0; i < sum->item->cols; i++)
         largest = fmax(largest, sum->columns[i]);
-    return sqrt(largest) * sqrt(sum->row_abs);
+    return fmin(gram, sqrt(largest) * sqrt(sum->row_abs));
 }
 
 static enum lyap_status finish_sum(struct lyap_partial *partial, struct lyap_spectral_sum *sum)
@@ -145,7 +147,7 @@ static enum lyap_status finish_sum(struct lyap_partial *partial, struct lyap_spe
         rows[0][item->tensor] = sum->estimate.sigma;
         rows[1][item->tensor] = sum->estimate.residual;
     }
-    rows[2][item->tensor] = magnitude_bound(sum);
+    rows[2][item->tensor] = upper_of(sum);
     return LYAP_OK;
 }
 

@@ -31,6 +31,7 @@ void grade_release(struct grade *grade)
 {
     lyap_memory_free(grade->previous);
     lyap_memory_free(grade->pending);
+    lyap_spectral_state_free(grade->spectral);
     lyap_declaration_release(&grade->declaration);
     *grade = (struct grade){ .previous_step = -1 };
 }
@@ -145,10 +146,22 @@ static enum lyap_status to_entries(const struct grade *grade, const struct lyap_
     return LYAP_OK;
 }
 
+/* The weights whose turn it is. */
+static enum lyap_status plan_spectral(struct grade *grade, struct lyap_spectral_plan **ret_plan,
+                                      struct lyap_error *reterr)
+{
+    enum lyap_status status = LYAP_OK;
+    if (!grade->spectral)
+        status = lyap_spectral_state_new(&grade->declaration.set, &grade->spectral);
+    if (status == LYAP_OK)
+        status = lyap_spectral_state_plan(grade->spectral, LYAP_SPECTRAL_GRAM_EVERY, ret_plan);
+    return status == LYAP_OK ? status : lyap_error_set(reterr, status, "no memory");
+}
+
 static enum lyap_status run_intake(struct grade *grade, const struct lyap_client_push *push,
                                    const struct lyap_snapshot *snapshot,
                                    const struct lyap_intake_entry *entries,
-                                   struct lyap_partial *ret_partial, struct lyap_error *reterr)
+                                   struct grade_body *ret_body, struct lyap_error *reterr)
 {
     assert(entries);
     const bool has_previous = grade->previous && push->step > grade->previous_step;
@@ -160,6 +173,7 @@ static enum lyap_status run_intake(struct grade *grade, const struct lyap_client
         .sketch_seed = grade->seed,
         .retention = grade->retention,
         .hold_bytes_max = LYAP_HOLD_BYTES_MAX,
+        .spectral = ret_body->plan,
     };
     struct lyap_intake *intake = NULL;
     enum lyap_status status = lyap_intake_new(&config, &intake, reterr);
@@ -169,7 +183,7 @@ static enum lyap_status run_intake(struct grade *grade, const struct lyap_client
         lyap_intake_bytes(intake, i, push->arrays[i].data,
                           entries[i].count * lyap_dtype_bytes(entries[i].dtype));
     if (status == LYAP_OK)
-        status = lyap_intake_finish(intake, ret_partial, &grade->pending);
+        status = lyap_intake_finish(intake, &ret_body->partial, &grade->pending);
     lyap_intake_free(intake);
     return status;
 }
@@ -234,9 +248,13 @@ enum lyap_status grade_reduce(struct grade *grade, const struct lyap_client_push
                      : lyap_error_set(reterr, LYAP_E_NOMEM, "no memory");
     if (status != LYAP_OK)
         goto out;
-    status = run_intake(grade, push, &snapshot, entries, &ret_body->partial, reterr);
+    status = plan_spectral(grade, &ret_body->plan, reterr);
     if (status == LYAP_OK)
+        status = run_intake(grade, push, &snapshot, entries, ret_body, reterr);
+    if (status == LYAP_OK) {
+        lyap_spectral_state_step(grade->spectral, &ret_body->partial, false);
         to_body(ret_body);
+    }
 out:
     lyap_free(entries);
     lyap_snapshot_release(&snapshot);
@@ -246,6 +264,8 @@ out:
 void grade_body_release(struct grade_body *body)
 {
     lyap_partial_release(&body->partial);
+    lyap_spectral_plan_free(body->plan);
+    body->plan = NULL;
     body->array_count = 0;
 }
 

@@ -13,6 +13,7 @@ struct grade {
     struct lyap_memory *pending;         /* owned; of the push under way */
     int64_t previous_step;               /* of the last accepted push; -1: none */
     int64_t pending_step;
+    struct lyap_spectral_state *spectral; /* owned; of the weights' norms; NULL: not begun */
     uint64_t seed;
     enum lyap_retention retention;
 };
@@ -20,6 +21,7 @@ struct grade {
 /* A partial as arrays to send, with the metadata that belongs to it. */
 enum { GRADE_META_COUNT = 3 };
 struct grade_body {
+    struct lyap_spectral_plan *plan; /* owned; what the partial was measured by */
     struct lyap_partial partial;
     struct body_array arrays[LYAP_REDUCE_COUNT + LYAP_SKETCH_COUNT];
     uint32_t array_count;

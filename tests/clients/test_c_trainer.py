@@ -106,6 +106,7 @@ class Trainer(unittest.TestCase):
         self.assertEqual(full_steps, list(range(steps)))
         self.assertEqual(partial_steps, full_steps)
         present, faults = set(), []
+        
         for name in full:
             for step in full_steps[SETTLED:]:
                 a, b = full[name][step], partial[name][step]
@@ -116,7 +117,8 @@ class Trainer(unittest.TestCase):
                     if not math.isclose(number(a), number(b), rel_tol=1e-9, abs_tol=1e-12):
                         faults.append(f"{name} at {step}: {a} full, {b} partial")
         self.assertEqual(faults, [])
-        for name in ("param_norm", "grad_cosine", "update_cosine", "curvature_along_step", "sharpness",
+        for name in ("param_norm", "spectral_norm", "spectral_residual", "spectral_norm_upper", "grad_cosine",
+                     "update_cosine", "curvature_along_step", "sharpness",
                      "stability_ratio", "update_identity", "delta_precision", "net_work"):
             self.assertIn(name, present)
 

@@ -54,6 +54,8 @@ class Ranks(DaemonCase):
                 self.assertEqual(answer["status"], "accepted")
                 got = unseeded(answer)
                 for name, value in expected[step].items():
+                    if name.startswith("spectral_"):
+                        continue  # iterated at once where one rank keeps all: tests/http/test_spectral.py
                     if value is None:
                         self.assertIsNone(got[name], (name, order))
                     else:

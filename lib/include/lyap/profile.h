@@ -64,9 +64,11 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_load(struct lyap_profile 
                                                             const void *bytes, uint64_t length);
 
 /* -- norms of the weights (SPEC 1.2) -- */
-/* What the next uploads measure; to be shared with them. E_NOMEM. */
+/* What the next uploads measure; to be shared with them. The Gram bound every `gram_every`-th
+ * snapshot (0: never). E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
-lyap_profile_spectral_plan(struct lyap_profile *profile, struct lyap_spectral_plan **ret_plan);
+lyap_profile_spectral_plan(struct lyap_profile *profile, uint32_t gram_every,
+                           struct lyap_spectral_plan **ret_plan);
 /* Long bounds that are due, on the kept tensors of the newest point, the Gram bound every
  * `every`-th snapshot (0: never); NULL: none. E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
