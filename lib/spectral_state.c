@@ -51,7 +51,7 @@ static void bounds_drop(struct lyap_spectral_tensor *tensor)
 
 static void view_reset(struct lyap_spectral_view *view, enum lyap_reason reason)
 {
-    *view = (struct lyap_spectral_view){ NAN, NAN, NAN, NAN, NAN, NAN, NAN, reason };
+    *view = (struct lyap_spectral_view){ NAN, NAN, NAN, NAN, reason };
 }
 
 void lyap_spectral_state_release(struct lyap_spectral_state *state)

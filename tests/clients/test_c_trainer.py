@@ -106,7 +106,7 @@ class Trainer(unittest.TestCase):
         self.assertEqual(full_steps, list(range(steps)))
         self.assertEqual(partial_steps, full_steps)
         present, faults = set(), []
-        
+
         for name in full:
             for step in full_steps[SETTLED:]:
                 a, b = full[name][step], partial[name][step]
