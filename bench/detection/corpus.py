@@ -4,6 +4,7 @@
     corpus.py list                          families, one a line, with what they are
     corpus.py truth FAMILY SEED             label and events of one run, JSON
     corpus.py export FAMILY SEED FILE|-     the stream of one run, binary
+    corpus.py cache DIR --seeds 0-11 ...    runs, truth, signals and points of bench_replay in a folder (--help)
 """
 import json
 import signal
@@ -12,6 +13,7 @@ import sys
 
 import numpy as np
 
+import cache
 from families import FAMILIES, ORIGINAL
 from training import Run
 
@@ -27,12 +29,10 @@ def truth(family, seed):
     return dict(run.truth, steps=steps)
 
 
-def stream(family, seed, out):
-    """Writes the run to the binary file `out`; returns its truth."""
-    run = Run(family, seed)
+def write_stream(run, out, each=None):
+    """Writes the run to the binary file `out`; each(step) sees the snapshots, too."""
     header = json.dumps(run.header()).encode()
     out.write(MAGIC + struct.pack("<I", len(header)) + header)
-    steps = 0
     for s in run:
         flags = (UPDATED if s.updated else 0) | (SKIPPED if s.skipped else 0)
         out.write(struct.pack("<IIII", s.t, flags, s.updates, 0))
@@ -40,8 +40,8 @@ def stream(family, seed, out):
         for arrays in (s.params, s.grads, *s.state):
             for a in arrays.values():
                 out.write(np.asarray(a, "<f4").tobytes())
-        steps += 1
-    return dict(run.truth, steps=steps)
+        if each:
+            each(s)
 
 
 def main(arguments):
@@ -53,13 +53,16 @@ def main(arguments):
     if arguments[:1] == ["truth"] and len(arguments) == 3:
         print(json.dumps(truth(arguments[1], int(arguments[2]))))
         return 0
+    if arguments[:1] == ["cache"]:
+        return cache.main(arguments[1:])
     if arguments[:1] == ["export"] and len(arguments) == 4:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        run = Run(arguments[1], int(arguments[2]))
         if arguments[3] == "-":
-            stream(arguments[1], int(arguments[2]), sys.stdout.buffer)
+            write_stream(run, sys.stdout.buffer)
         else:
             with open(arguments[3], "wb") as out:
-                stream(arguments[1], int(arguments[2]), out)
+                write_stream(run, out)
         return 0
     print(__doc__, file=sys.stderr)
     return 2
