@@ -1,8 +1,8 @@
 """Public spike detectors and rules, each written anew from its published description (docs/detection.md names the sources).
 
 A detector is a function of a dict of signals (one array per column of signals.py) and gives a score per step: it fires
-where the score is above its published threshold. A non-finite loss or gradient counts as it would in the original:
-`nan_safe` detectors take it as a spike, the others do with it what their arithmetic does.
+where the score is above its published threshold. Where the original is known to let its arithmetic deal with NaN, so
+does the code here; else a value that is not finite fires and is kept out of the history.
 """
 import math
 from collections import deque
@@ -46,13 +46,16 @@ def olmo_rolling(x, window=1000, least=25):
     return out
 
 
-def olmo_window(x, window, least, inclusive=False):
+def olmo_window(x, window, least):
     """OLMo-core: deviations from mean and deviation of the last `window` values; NaN enters the window as any value."""
     out, held = np.full(len(x), np.nan), deque(maxlen=window)
     for i, v in enumerate(x):
         if len(held) >= least:
             mean, deviation = np.mean(held), np.std(held, ddof=1)
-            out[i] = (v - mean) / deviation if deviation > 0 else (FIRES if v > mean else 0.0)
+            if deviation == 0:
+                out[i] = FIRES if v > mean else 0.0
+            else:
+                out[i] = (v - mean) / deviation  # NaN in the window: NaN
         held.append(v)
     return out
 
@@ -134,14 +137,16 @@ def marin(x, recent=20, base=240):
     Its NaN branch is its own: a NaN fires.
     """
     out = np.full(len(x), np.nan)
+    clean = np.where(np.isfinite(x), x, np.nan)
     for i in range(len(x)):
         if not np.isfinite(x[i]):
             out[i] = FIRES
             continue
-        last = [v for v in x[max(0, i - recent + 1) : i + 1] if np.isfinite(v)]
-        hour = [v for v in x[max(0, i - recent - base + 1) : max(0, i - recent + 1)] if np.isfinite(v)]
+        start = max(0, i - recent + 1)
+        last, hour = clean[start : i + 1], clean[max(0, start - base) : start]
+        last, hour = last[~np.isnan(last)], hour[~np.isnan(hour)]
         if len(hour) >= 20 and len(last) >= 5:
-            out[i] = (min(last) - np.mean(hour)) / max(0.05, 6 * np.std(hour))
+            out[i] = (last.min() - hour.mean()) / max(0.05, 6 * hour.std())
     return out
 
 

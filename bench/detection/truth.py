@@ -48,7 +48,7 @@ def label(probe, inject=None):
     ref = float(np.median(loss[:3]))
     if not np.isfinite(ref):
         ref = float(loss[0])
-    low, t, worst, events = loss[0], 0, 0.0, []
+    low, t, worst, events = float(loss[0]), 0, 0.0, []
     while t < len(loss):
         scale = _scale(loss[t], low, ref)
         excursion = (loss[t] - low) / scale if np.isfinite(loss[t]) else np.inf

@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Tables of docs/detection.md from a folder that corpus.py cache has filled.
+
+    report.py DIR [--document FILE] [--only TABLE ...]     prints the tables; with --document replaces what stands there
+                                                           between <!-- TABLE --> and <!-- end TABLE -->
+"""
+import argparse
+import math
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import cache
+import protocol
+from corpus import TEST_SEED
+from families import FAMILIES, ORIGINAL
+from spikes import DETECTORS
+
+SEEDS_MAX = 100000
+# What the daemon alarms on; the score of the step just made and that of the update about to be made.
+SCORE = ("instability_score", "instability_score_next")
+RULES = "instability_rules"
+BUDGETS = (1.0, 5.0)
+
+
+class Set:
+    """Runs of one part of the corpus, judged, with the scores of detectors as they are asked for."""
+
+    def __init__(self, folder, seeds):
+        self.runs = cache.load(folder, FAMILIES, seeds)
+        self.judged = [protocol.Judged(f, s, truth) for f, s, truth, _ in self.runs]
+        self._signals = None
+
+    def signals(self):
+        if self._signals is None:
+            self._signals = [cache.signals_of(path) for _, _, _, path in self.runs]
+        return self._signals
+
+    def of(self, function):
+        """Scores of a detector of spikes.DETECTORS, a list of arrays."""
+        return [scored(function, s) for s in self.signals()]
+
+    def points(self, variant, columns):
+        """The largest of the columns a step, NaN where all are absent; and which runs have the variant."""
+        scores, judged = [], []
+        for q, (_, _, truth, path) in zip(self.judged, self.runs):
+            if not (path / (variant + ".npz")).exists():
+                continue
+            got = cache.held(path, variant, columns, truth["steps"])
+            best = got[columns[0]]
+            for c in columns[1:]:
+                best = np.fmax(best, got[c])
+            scores.append(best)
+            judged.append(q)
+        return judged, scores
+
+
+def scored(function, signals):
+    """Scores of a run, one a step. Steps that the job itself skips are shown to no detector: NaN there."""
+    seen = signals["skipped"] == 0
+    out = np.full(len(seen), np.nan)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        out[seen] = function({c: v[seen] for c, v in signals.items()})
+    return out
+
+
+def judge(judged, scores, threshold):
+    with np.errstate(invalid="ignore"):
+        return [q.judge(v > threshold) for q, v in zip(judged, scores)]
+
+
+def part(records, kind):
+    if kind == "all":
+        return records
+    return [q for q in records if (q["family"] in ORIGINAL) == (kind == "original")]
+
+
+def number(triple, places=2, interval=True):
+    value, low, high = triple
+    if math.isnan(value):
+        return "-"
+    text = "%.*f" % (places, value)
+    if interval and not math.isnan(low):
+        text += " (%.*f-%.*f)" % (places, low, places, high)
+    return text
+
+
+def row(name, s, interval=True):
+    cells = [number(s["recall"], 2, interval), number(s["early"], 2, interval), number(s["lead"], 1, interval)]
+    cells += [number(s["false"], 1, interval), number(s["alarmed"], 3, interval)]
+    return "| %s | %s |" % (name, " | ".join(cells))
+
+
+HEAD = (
+    "| {} | recall | early | median lead | false alarms / 10 000 | healthy runs alarmed |\n"
+    "|---|---|---|---|---|---|"
+)
+
+
+def thresholds(replay):
+    """{sensitivity: threshold} as the score's table has them."""
+    output = subprocess.run([replay, "--thresholds"], capture_output=True, text=True, check=True).stdout
+    return {name: float(value) for name, value in (line.split() for line in output.splitlines())}
+
+
+def corpus_table(test):
+    lines = [
+        "| part | runs | steps | stable | spiked | diverged | borderline | events | warm | foreseeable | healthy steps | of controls |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    records = judge(test.judged, [np.zeros(q.steps) for q in test.judged], 1.0)
+    for kind in ("original", "added", "all"):
+        names = set(q["family"] for q in part(records, kind))
+        mine = [q for q in test.judged if q.family in names]
+        labels = [q.truth["label"] for q in mine]
+        chosen = part(records, kind)
+        controls = sum(q["healthy"] for q in chosen if q["family"][0] == "s")
+        cells = [len(mine), sum(q.steps for q in mine)]
+        cells += [labels.count(x) for x in ("stable", "spiked", "diverged", "borderline")]
+        cells += [sum(q[k] for q in chosen) for k in ("events", "warm", "foreseeable", "healthy")] + [controls]
+        lines.append("| %s | %s |" % (kind, " | ".join("%d" % c for c in cells)))
+    return "\n".join(lines)
+
+
+def score_table(test, limits):
+    lines = [HEAD.format("score, sensitivity and part")]
+    judged, scores = test.points("k1-exact-state", SCORE)
+    for name, limit in limits.items():
+        records = judge(judged, scores, limit)
+        for kind in ("original", "added", "all"):
+            lines.append(row("%s, %s" % (name, kind), protocol.summary(part(records, kind))))
+    return "\n".join(lines)
+
+
+def family_table(test, limits):
+    judged, scores = test.points("k1-exact-state", SCORE)
+    names = list(limits)
+    by = {n: protocol.families(judge(judged, scores, limits[n])) for n in names}
+    lines = ["| family | runs | events | " + " | ".join("recall, " + n for n in names) + " | early | lead |"]
+    lines.append("|---" * (5 + len(names)) + "|")
+    for f in by[names[0]]:
+        s = {n: protocol.summary(by[n][f]) for n in names}
+        if f[0] != "u":
+            continue
+        cells = [number(s[n]["recall"]) if n == "default" else number(s[n]["recall"], 2, False) for n in names]
+        middle = s["default"]
+        lines.append("| %s | %d | %d | %s | %s | %s |" % (
+            f, len(by[names[0]][f]), middle["counts"]["events"], " | ".join(cells),
+            number(middle["early"], 2, False), number(middle["lead"], 1, False),
+        ))
+    lines += ["", "| control | runs | healthy steps | " + " | ".join("false alarms, " + n for n in names) + " | events (found) |"]
+    lines.append("|---" * (4 + len(names)) + "|")
+    for f in by[names[0]]:
+        if f[0] == "s":
+            c = {n: protocol.summary(by[n][f], 0)["counts"] for n in names}
+            lines.append("| %s | %d | %d | %s | %d (%d) |" % (
+                f, len(by[names[0]][f]), c["default"]["healthy"], " | ".join("%d" % c[n]["false"] for n in names),
+                c["default"]["events"], c["default"]["found"],
+            ))
+    return "\n".join(lines)
+
+
+def baseline_table(test, design):
+    lines = [HEAD.format("detector, as published")]
+    tuned = [HEAD.format("detector, threshold for at most %s false alarms on the design runs" % " or ".join("%g" % b for b in BUDGETS))]
+    for name, function, limit, tunable in DETECTORS:
+        scores = test.of(function)
+        lines.append(row(name, protocol.summary(judge(test.judged, scores, limit))))
+        if tunable and design.judged:
+            before = design.of(function)
+            for budget in BUDGETS:
+                t = protocol.tuned(design.judged, before, budget)
+                s = protocol.summary(judge(test.judged, scores, t), 0)
+                short = name.split(" > ")[0].split(" (> ")[0]
+                tuned.append(row("%s > %.3g (at most %g)" % (short, t, budget), s, False))
+    judged, scores = test.points("k1-exact-state", (RULES,))
+    if judged:
+        lines.append(row("lyapd, the rules R2-R8 alone", protocol.summary(judge(judged, scores, 1.0))))
+    return "\n".join(lines + [""] + tuned)
+
+
+def variant_table(test, limits):
+    lines = [HEAD.format("snapshots every, retention, optimizer state")]
+    for variant in cache.VARIANTS:
+        judged, scores = test.points(variant, SCORE)
+        if judged:
+            records = judge(judged, scores, limits["default"])
+            lines.append(row(variant.replace("-", ", "), protocol.summary(records)))
+    return "\n".join(lines)
+
+
+TABLES = {
+    "corpus": lambda a: corpus_table(a.test),
+    "score": lambda a: score_table(a.test, a.limits),
+    "families": lambda a: family_table(a.test, a.limits),
+    "variants": lambda a: variant_table(a.test, a.limits),
+    "baselines": lambda a: baseline_table(a.test, a.design),
+}
+
+
+def replace(document, name, table):
+    """The document with the table between its marks; ValueError where there are none."""
+    begin, end = "<!-- %s -->\n" % name, "<!-- end %s -->" % name
+    before, mark, rest = document.partition(begin)
+    _, stop, after = rest.partition(end)
+    if not mark or not stop:
+        raise ValueError("no place for the table %s" % name)
+    return before + begin + table + "\n" + end + after
+
+
+class Inputs:
+    def __init__(self, folder, replay, first):
+        self.test = Set(folder, range(first, SEEDS_MAX))
+        self.design = Set(folder, range(TEST_SEED))
+        self._replay, self._limits = replay, None
+
+    @property
+    def limits(self):
+        if self._limits is None:
+            self._limits = thresholds(self._replay)
+        return self._limits
+
+
+def main(arguments):
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("folder")
+    p.add_argument("--document", type=Path)
+    p.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="TABLE")
+    p.add_argument("--first", type=int, default=TEST_SEED, help="first seed of the test runs (default %(default)s)")
+    p.add_argument("--replay", default=str(cache.ROOT / "build/bin/bench_replay"))
+    a = p.parse_args(arguments)
+    inputs = Inputs(a.folder, a.replay, a.first)
+    if not inputs.test.judged:
+        print("no runs from seed %d on in %s" % (a.first, a.folder), file=sys.stderr)
+        return 1
+    for name in a.only:
+        table = TABLES[name](inputs)
+        if a.document:
+            a.document.write_text(replace(a.document.read_text(), name, table))
+        print("## %s\n\n%s\n" % (name, table), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
