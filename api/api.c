@@ -17,3 +17,12 @@ void api_push_reply_free(struct api_push_reply *reply)
     lyap_point_release(&reply->point);
     lyap_free(reply);
 }
+
+void api_replay_release(struct api_replay *replay)
+{
+    for (uint32_t i = 0; replay->alerts && i < replay->alert_count; i++)
+        lyap_free(replay->alerts[i].tensor);
+    lyap_free(replay->alerts);
+    replay->alerts = NULL;
+    replay->alert_count = 0;
+}

@@ -14,6 +14,7 @@
 #include "lyap/intake.h"
 #include "lyap/partial.h"
 #include "lyap/point.h"
+#include "lyap/onset.h"
 #include "lyap/record.h"
 #include "lyap/snapshot.h"
 
@@ -67,6 +68,64 @@ struct api_test_outcome {
 /* `outcome` when OK, `error` (or NULL) when not. */
 typedef void api_test_done(void *arg, enum lyap_status status, const struct lyap_error *error,
                            const struct api_test_outcome *outcome);
+/* POST /v1/alerts/{id}/ack */
+struct api_ack {
+    int64_t id, until_ns; /* until_ns 0: without end */
+    char by[LYAP_AUTHOR_BYTES_MAX + 1], comment[LYAP_COMMENT_BYTES_MAX + 1];
+};
+/* PUT /v1/packs/{pack}; no names: every rule of it. */
+struct api_pack_put {
+    const char *pack;
+    bool is_enabled;
+    const char **names;
+    uint32_t name_count;
+};
+
+/* POST /v1/rules/{rule}/replay: a rule on the stored points of an attempt, nothing stored. */
+struct api_replay_request {
+    const char *run;
+    uint32_t attempt;             /* 0: the current one */
+    int64_t from_step, to_step;   /* inclusive; points before are looked back at */
+    const char *rule;             /* name of a stored or shipped rule */
+    const struct lyap_rule *body; /* or NULL: that one */
+};
+/* How an alert stands to the known end of the run (docs/rules.md). X(enum, wire name) */
+#define API_OUTCOME_TABLE(X)                                                                       \
+    X(RIGHT, "right")                                                                              \
+    X(LATE, "late")                                                                                \
+    X(FALSE, "false")                                                                              \
+    X(NEITHER, "neither")                                                                          \
+    X(UNDECIDED, "undecided")
+enum api_outcome {
+#define API_OUTCOME_ENUM(name, wire) API_OUTCOME_##name,
+    API_OUTCOME_TABLE(API_OUTCOME_ENUM)
+#undef API_OUTCOME_ENUM
+        API_OUTCOME_COUNT
+};
+struct api_replay_alert {
+    char *tensor;                                     /* owned; NULL: of the run */
+    int64_t pending_step, firing_step, resolved_step; /* -1: not reached */
+    double value;
+    enum lyap_severity severity;
+    enum api_outcome outcome; /* of one that fired */
+    int64_t lead_steps;       /* RIGHT: from its firing to the onset */
+};
+struct api_replay { /* released with api_replay_release */
+    uint32_t attempt;
+    int64_t first_step, last_step; /* evaluated; -1: none */
+    uint32_t points, evaluated;    /* points, and those with a value (tensor rules: with rows) */
+    uint32_t absent[LYAP_REASON_COUNT];
+    bool is_complete;  /* false: LYAP_REPLAY_POINTS_MAX was reached, last_step says where */
+    const char *end;   /* static: diverged, spiked, nonfinite, stable, running, unknown */
+    const char *truth; /* static: the loss that it was told from; NULL: there was none */
+    struct lyap_onset onset;
+    struct api_replay_alert *alerts; /* owned; at most LYAP_REPLAY_ALERTS_MAX */
+    uint32_t alert_count, omitted;
+    uint32_t outcomes[API_OUTCOME_COUNT]; /* of those that fired, the omitted ones left out */
+    uint32_t missed;                      /* onsets without a right alarm */
+    uint32_t healthy_points, notifications;
+};
+void api_replay_release(struct api_replay *replay);
 
 struct api_ports {
     void *ctx;
@@ -106,7 +165,19 @@ struct api_ports {
     enum lyap_status (*rule_put)(void *ctx, const struct lyap_rule *rule, bool *ret_is_created,
                                  struct lyap_error *reterr);
     enum lyap_status (*rule_delete)(void *ctx, const char *name, struct lyap_error *reterr);
-    enum lyap_status (*alert_ack)(void *ctx, int64_t id, struct lyap_error *reterr);
+    /* The packs of the daemon; NULL past the end. */
+    const struct lyap_pack *(*pack)(void *ctx, uint32_t index);
+    enum lyap_status (*pack_put)(void *ctx, const struct api_pack_put *put,
+                                 struct lyap_error *reterr);
+    /* Seconds of the caller's thread at most; E_BUSY: two are under way. */
+    enum lyap_status (*replay)(void *ctx, const struct api_replay_request *request,
+                               struct api_replay *ret_replay, struct lyap_error *reterr);
+    enum lyap_status (*alert_ack)(void *ctx, const struct api_ack *ack, struct lyap_error *reterr);
+    /* Sets the id; E_INVALID, E_LIMIT. */
+    enum lyap_status (*silence_put)(void *ctx, struct lyap_silence *silence,
+                                    struct lyap_error *reterr);
+    /* Ends it now. E_NOT_FOUND: none of this id is in force. */
+    enum lyap_status (*silence_delete)(void *ctx, int64_t id, struct lyap_error *reterr);
 
     /* `keeps_secret`: the body said nothing about it, a stored one stays. E_CONFLICT: the file of
      * receivers has it; E_LIMIT. */

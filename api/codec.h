@@ -19,6 +19,11 @@ void api_encode_attempt(struct api_text *text, const struct lyap_record *record)
 void api_encode_event(struct api_text *text, const struct lyap_record *record);
 void api_encode_rule(struct api_text *text, const struct lyap_record *record);
 void api_encode_alert(struct api_text *text, const struct lyap_record *record);
+void api_encode_alert_group(struct api_text *text, const struct lyap_record *record);
+void api_encode_silence(struct api_text *text, const struct lyap_record *record);
+/* A whole document. */
+void api_encode_replay(struct api_text *text, const struct api_replay_request *request,
+                       const struct api_replay *replay);
 void api_encode_tensor(struct api_text *text, const struct lyap_record *record);
 
 /* The body of PUT /v1/rules/{name}, strict: unknown and duplicate keys, types, ranges. The strings
@@ -28,6 +33,21 @@ LYAP_MUST_CHECK enum lyap_status api_decode_rule(const char *name, const char *j
                                                  struct lyap_rule *ret_rule,
                                                  struct lyap_error *reterr);
 void api_rule_release(struct lyap_rule *rule);
+
+/* codec_silence.c. Strict, as above. The body of POST /v1/silences; labels and comment are owned,
+ * freed with api_silence_release. */
+LYAP_MUST_CHECK enum lyap_status api_decode_silence(const char *json, size_t length, int64_t now_ns,
+                                                    struct lyap_silence *ret_silence,
+                                                    struct lyap_error *reterr);
+void api_silence_release(struct lyap_silence *silence);
+/* The body of POST /v1/alerts/{id}/ack, which may be empty. */
+LYAP_MUST_CHECK enum lyap_status api_decode_ack(const char *json, size_t length, int64_t now_ns,
+                                                struct api_ack *ret_ack, struct lyap_error *reterr);
+/* The body of PUT /v1/packs/{pack}; the names are owned, freed with api_pack_put_release. */
+LYAP_MUST_CHECK enum lyap_status api_decode_pack_put(const char *json, size_t length,
+                                                     struct api_pack_put *ret_put,
+                                                     struct lyap_error *reterr);
+void api_pack_put_release(struct api_pack_put *put);
 
 /* The body of PUT /v1/runs/{run}; `base_json` is the stored declaration or NULL. Release with
  * api_run_put_release. Errors as above. */

@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "codec_json.h"
+#include "lyap/expr.h"
 
-/* Conditions of the engine that are no metric of the point (record.h). */
+/* Conditions of the engine that are no expression (record.h). */
 static const char *const conditions[] = { "silent_seconds", "nonfinite" };
 
 static enum lyap_status copy_string(const char *key, const json_t *value, char *ret, size_t bytes,
@@ -118,6 +119,61 @@ static enum lyap_status set_min_points(void *target, const char *key, const json
     return set_steps(key, value, 0, &((struct lyap_rule *)target)->min_points, reterr);
 }
 
+static enum lyap_status set_count(const char *key, const json_t *value, int64_t max,
+                                  uint32_t *ret_count, struct lyap_error *reterr)
+{
+    int64_t count = 0;
+    const struct api_json_range range = { 0, max };
+    const enum lyap_status status = api_json_get_int(key, value, range, &count, reterr);
+    if (status == LYAP_OK)
+        *ret_count = (uint32_t)count;
+    return status;
+}
+
+static enum lyap_status set_cooldown(void *target, const char *key, const json_t *value,
+                                     struct lyap_error *reterr)
+{
+    return set_count(key, value, LYAP_WINDOW_MAX, &((struct lyap_rule *)target)->cooldown_steps,
+                     reterr);
+}
+
+static enum lyap_status set_cooldown_s(void *target, const char *key, const json_t *value,
+                                       struct lyap_error *reterr)
+{
+    return set_count(key, value, LYAP_RULE_SECONDS_MAX, &((struct lyap_rule *)target)->cooldown_s,
+                     reterr);
+}
+
+static enum lyap_status set_notify_per_hour(void *target, const char *key, const json_t *value,
+                                            struct lyap_error *reterr)
+{
+    return set_count(key, value, LYAP_RULE_RATE_MAX, &((struct lyap_rule *)target)->notify_per_hour,
+                     reterr);
+}
+
+/* The rule's name is what is meant without one, and is what GET answers then. */
+static enum lyap_status set_cause(void *target, const char *key, const json_t *value,
+                                  struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    if (json_is_null(value))
+        return LYAP_OK;
+    const enum lyap_status status =
+        copy_string(key, value, rule->cause, sizeof rule->cause, reterr);
+    if (status == LYAP_OK && strcmp(rule->cause, rule->name) == 0)
+        rule->cause[0] = '\0';
+    return status;
+}
+
+static enum lyap_status set_run(void *target, const char *key, const json_t *value,
+                                struct lyap_error *reterr)
+{
+    struct lyap_rule *rule = target;
+    if (json_is_null(value))
+        return LYAP_OK;
+    return copy_string(key, value, rule->run_pattern, sizeof rule->run_pattern, reterr);
+}
+
 static enum lyap_status set_once(void *target, const char *key, const json_t *value,
                                  struct lyap_error *reterr)
 {
@@ -174,32 +230,39 @@ static enum lyap_status ignore(void *target, const char *key, const json_t *valu
 }
 
 static const struct api_json_field fields[] = {
-    { "metric", set_metric },       { "tensor", set_tensor }, { "comparison", set_comparison },
-    { "threshold", set_threshold }, { "for", set_for },       { "clear", set_clear },
-    { "clear_for", set_clear_for }, { "once", set_once },     { "min_points", set_min_points },
-    { "severity", set_severity },   { "action", set_action }, { "runs", set_runs },
-    { "enabled", set_enabled },     { "notify", set_notify }, { "rule", ignore },
-    { "version", ignore },          { "builtin", ignore },    { "source", ignore },
+    { "metric", set_metric },
+    { "tensor", set_tensor },
+    { "comparison", set_comparison },
+    { "threshold", set_threshold },
+    { "for", set_for },
+    { "clear", set_clear },
+    { "clear_for", set_clear_for },
+    { "once", set_once },
+    { "min_points", set_min_points },
+    { "severity", set_severity },
+    { "action", set_action },
+    { "runs", set_runs },
+    { "enabled", set_enabled },
+    { "notify", set_notify },
+    { "rule", ignore },
+    { "version", ignore },
+    { "builtin", ignore },
+    { "source", ignore },
+    { "updated", ignore },
+    { "cooldown", set_cooldown },
+    { "cooldown_s", set_cooldown_s },
+    { "notify_per_hour", set_notify_per_hour },
+    { "cause", set_cause },
+    { "run", set_run },
 };
 
 static enum lyap_status check_metric(const struct lyap_rule *rule, struct lyap_error *reterr)
 {
-    enum lyap_metric metric;
-    enum lyap_tensor_metric tensor_metric;
-    if (rule->tensor_pattern[0]) {
-        if (lyap_tensor_metric_parse(rule->metric, &tensor_metric))
-            return LYAP_OK;
-        return lyap_error_set(reterr, LYAP_E_INVALID,
-                              "field 'metric': '%s' is not a metric of a tensor", rule->metric);
-    }
+    struct lyap_expr expr;
     for (size_t i = 0; i < sizeof conditions / sizeof *conditions; i++)
         if (strcmp(rule->metric, conditions[i]) == 0)
             return LYAP_OK;
-    if (lyap_metric_parse(rule->metric, &metric))
-        return LYAP_OK;
-    return lyap_error_set(reterr, LYAP_E_INVALID,
-                          "field 'metric': '%s' is not a metric (docs/metrics.md lists them)",
-                          rule->metric);
+    return lyap_expr_parse(rule->metric, rule->tensor_pattern[0] != '\0', &expr, reterr);
 }
 
 static enum lyap_status check_rule(const struct lyap_rule *rule, bool has_threshold,

@@ -204,7 +204,7 @@ enum lyap_status api_path_id(const struct api_request *request, int64_t *ret_id,
     errno = 0;
     const long long id = strtoll(text, NULL, 10);
     if (strspn(text, "0123456789") != strlen(text) || errno != 0 || id < 1)
-        return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "there is no alert '%.32s'", text);
+        return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "'%.32s' is no id", text);
     *ret_id = id;
     return LYAP_OK;
 }

@@ -1,11 +1,9 @@
-/* Handlers of rules and alerts. */
+/* Handlers of rules, their versions and replays. */
 #include "handlers.h"
 
 #include <string.h>
 
 #include "codec.h"
-
-/* ---- rules ---- */
 
 /* The store may or may not filter rules by name: every row is looked at, at most
  * LYAP_RULE_COUNT_MAX. */
@@ -42,10 +40,59 @@ enum lyap_status api_h_rule_list(const struct api_request *request, struct api_r
     return api_list_reply(request, &list, reply, reterr);
 }
 
+/* ---- versions ---- */
+
+struct version_view {
+    int64_t version;
+    struct api_text *text;
+};
+
+static enum lyap_status view_version(void *arg, const struct lyap_record *record)
+{
+    const struct version_view *view = arg;
+    if (record->key != view->version)
+        return LYAP_E_NOT_FOUND;
+    api_encode_rule(view->text, record);
+    api_text_puts(view->text, "\n");
+    return LYAP_OK;
+}
+
+static enum lyap_status encode_version(const struct api_request *request, const char *name,
+                                       struct api_text *text, struct lyap_error *reterr)
+{
+    struct lyap_query query = api_query_init(LYAP_TABLE_RULE_VERSIONS);
+    struct version_view view = { .text = text };
+    const struct api_range range = { 1, INT32_MAX, 1 };
+    enum lyap_status status = api_query_int(request, "version", range, &view.version, reterr);
+    if (status != LYAP_OK)
+        return status;
+    query.rule = name;
+    query.after = view.version - 1;
+    status = api_first_row(request, &query, view_version, &view);
+    return status == LYAP_E_NOT_FOUND
+               ? lyap_error_set(reterr, status, "rule '%.80s' has no version %lld on record", name,
+                                (long long)view.version)
+               : status;
+}
+
 enum lyap_status api_h_rule_get(const struct api_request *request, struct api_reply *reply,
                                 struct lyap_error *reterr)
 {
-    return encode_rule_named(request, request->path_args[0], &reply->body, reterr);
+    const char *name = request->path_args[0];
+    return api_query_get(request, "version")
+               ? encode_version(request, name, &reply->body, reterr)
+               : encode_rule_named(request, name, &reply->body, reterr);
+}
+
+enum lyap_status api_h_rule_versions(const struct api_request *request, struct api_reply *reply,
+                                     struct lyap_error *reterr)
+{
+    struct api_list list = { .name = "versions",
+                             .table = 'v',
+                             .query = api_query_init(LYAP_TABLE_RULE_VERSIONS),
+                             .encode = api_encode_rule };
+    list.query.rule = request->path_args[0];
+    return api_list_reply(request, &list, reply, reterr);
 }
 
 enum lyap_status api_h_rule_put(const struct api_request *request, struct api_reply *reply,
@@ -77,77 +124,44 @@ enum lyap_status api_h_rule_delete(const struct api_request *request, struct api
     return ports->rule_delete(ports->ctx, name, reterr);
 }
 
-/* ---- alerts ---- */
+/* ---- replay ---- */
 
-enum lyap_status api_h_alert_list(const struct api_request *request, struct api_reply *reply,
-                                  struct lyap_error *reterr)
+static enum lyap_status read_range(const struct api_request *request,
+                                   struct api_replay_request *replay, struct lyap_error *reterr)
 {
-    struct api_list list = { .name = "alerts",
-                             .table = 'l',
-                             .query = api_query_init(LYAP_TABLE_ALERTS),
-                             .encode = api_encode_alert };
-    const char *state = api_query_get(request, "state");
-    const char *severity = api_query_get(request, "severity");
-    enum lyap_alert_state state_value;
-    enum lyap_severity severity_value;
-    if (state && lyap_alert_state_parse(state, &state_value))
-        list.query.state = (int)state_value;
-    if (severity && lyap_severity_parse(severity, &severity_value))
-        list.query.severity = (int)severity_value;
-    list.query.run = api_query_get(request, "run");
-    list.query.rule = api_query_get(request, "rule");
-    if (list.query.run) {
-        struct lyap_run_record record;
-        const enum lyap_status status = api_find_run(request, list.query.run, &record, reterr);
-        if (status != LYAP_OK)
-            return status;
-    }
-    return api_list_reply(request, &list, reply, reterr);
+    const struct api_range attempts = { 1, INT32_MAX, 0 }, from = { 0, LYAP_STEP_MAX, 0 },
+                           to = { 0, LYAP_STEP_MAX, LYAP_STEP_MAX };
+    int64_t attempt = 0;
+    enum lyap_status status = api_query_int(request, "attempt", attempts, &attempt, reterr);
+    if (status == LYAP_OK)
+        status = api_query_int(request, "from", from, &replay->from_step, reterr);
+    if (status == LYAP_OK)
+        status = api_query_int(request, "to", to, &replay->to_step, reterr);
+    replay->attempt = (uint32_t)attempt;
+    if (status == LYAP_OK && !replay->run)
+        return lyap_error_set(reterr, LYAP_E_MISSING_FIELD, "query parameter 'run' is missing");
+    return status == LYAP_OK ? api_check_run_name(replay->run, reterr) : status;
 }
 
-struct alert_view {
-    int64_t id;
-    struct api_text *text;
-};
-
-static enum lyap_status view_alert(void *arg, const struct lyap_record *record)
-{
-    const struct alert_view *view = arg;
-    if (record->u.alert.id != view->id)
-        return LYAP_E_NOT_FOUND;
-    api_encode_alert(view->text, record);
-    api_text_puts(view->text, "\n");
-    return LYAP_OK;
-}
-
-/* The key of alerts is their id: the one after id - 1. */
-static enum lyap_status encode_alert_by_id(const struct api_request *request, int64_t id,
-                                           struct api_text *text, struct lyap_error *reterr)
-{
-    struct lyap_query query = api_query_init(LYAP_TABLE_ALERTS);
-    struct alert_view view = { id, text };
-    query.after = id - 1;
-    const enum lyap_status status = api_first_row(request, &query, view_alert, &view);
-    return status == LYAP_E_NOT_FOUND
-               ? lyap_error_set(reterr, status, "there is no alert %lld", (long long)id)
-               : status;
-}
-
-enum lyap_status api_h_alert_get(const struct api_request *request, struct api_reply *reply,
-                                 struct lyap_error *reterr)
-{
-    int64_t id;
-    const enum lyap_status status = api_path_id(request, &id, reterr);
-    return status == LYAP_OK ? encode_alert_by_id(request, id, &reply->body, reterr) : status;
-}
-
-enum lyap_status api_h_alert_ack(const struct api_request *request, struct api_reply *reply,
-                                 struct lyap_error *reterr)
+enum lyap_status api_h_rule_replay(const struct api_request *request, struct api_reply *reply,
+                                   struct lyap_error *reterr)
 {
     const struct api_ports *ports = request->ports;
-    int64_t id;
-    enum lyap_status status = api_path_id(request, &id, reterr);
+    struct api_replay_request replay = { .run = api_query_get(request, "run"),
+                                         .rule = request->path_args[0] };
+    struct api_replay result;
+    struct lyap_rule body = { .name = "" };
+    enum lyap_status status = read_range(request, &replay, reterr);
+    if (status == LYAP_OK && request->body_bytes > 0) {
+        status = api_decode_rule(replay.rule, request->body, request->body_bytes, &body, reterr);
+        replay.body = &body;
+    }
     if (status == LYAP_OK)
-        status = ports->alert_ack(ports->ctx, id, reterr);
-    return status == LYAP_OK ? encode_alert_by_id(request, id, &reply->body, reterr) : status;
+        status = ports->replay(ports->ctx, &replay, &result, reterr);
+    if (status == LYAP_OK) {
+        api_encode_replay(&reply->body, &replay, &result);
+        api_replay_release(&result);
+    }
+    api_rule_release(&body);
+    return status;
 }

@@ -10,7 +10,10 @@
 
 #include "lyap/limits.h"
 
-enum { RULE_BODY_MAX = 64 << 10 }; /* a rule with every field at its limit is under 4 KiB */
+enum {
+    RULE_BODY_MAX = 64 << 10, /* a rule with every label at its limit is under 20 KiB */
+    PACK_BODY_MAX = 128 << 10 /* LYAP_RULE_COUNT_MAX names */
+};
 
 static const struct api_param params[] = {
     { "limit", API_PARAM_INTEGER, false, NULL,
@@ -30,6 +33,13 @@ static const struct api_param params[] = {
     { "receiver", API_PARAM_STRING, false, NULL, "Name of a receiver." },
     { "run", API_PARAM_STRING, false, NULL, "Name of a run." },
     { "rule", API_PARAM_STRING, false, NULL, "Name of a rule." },
+    { "version", API_PARAM_INTEGER, false, NULL, "An earlier version of the rule." },
+    { "silenced", API_PARAM_ENUM, false, "true,false", "Whether a silence holds the alert back." },
+    { "acked", API_PARAM_ENUM, false, "true,false", "Whether the alert is acknowledged now." },
+    { "ended", API_PARAM_ENUM, false, "true,false",
+      "Also silences that are over (default false)." },
+    { "since", API_PARAM_STRING, false, NULL,
+      "Alerts that changed at this time or later: RFC 3339, or seconds since 1970." },
     { "metric", API_PARAM_STRING, true, NULL,
       "A metric (repeatable, at most 64); every metric when absent." },
     { "tensor", API_PARAM_STRING, false, NULL,
@@ -103,22 +113,41 @@ static const struct api_route routes[] = {
       "limit cursor", JSON_ONLY,
       "Rules." },
     { API_GET, API_SCOPE_READ, "/v1/rules/{rule}", api_h_rule_get, 0, 0,
-      "", JSON_ONLY,
-      "One rule." },
+      "version", JSON_ONLY,
+      "One rule, or an earlier version of it." },
+    { API_GET, API_SCOPE_READ, "/v1/rules/{rule}/versions", api_h_rule_versions, 0, API_ROUTE_LIST,
+      "order limit cursor", JSON_ONLY,
+      "Versions of a rule, also of one that is gone." },
+    { API_POST, API_SCOPE_READ, "/v1/rules/{rule}/replay", api_h_rule_replay, RULE_BODY_MAX,
+      API_ROUTE_BODY, "run attempt from to", JSON_ONLY,
+      "Where a rule (the stored one, or the one in the body) would have fired on a stored run, and "
+      "whether that was right." },
     { API_PUT, API_SCOPE_ADMIN, "/v1/rules/{rule}", api_h_rule_put, RULE_BODY_MAX, API_ROUTE_BODY,
       "", JSON_ONLY,
       "Create or replace a rule." },
     { API_DELETE, API_SCOPE_ADMIN, "/v1/rules/{rule}", api_h_rule_delete, 0, 0,
       "", "",
       "Delete a rule." },
+    { API_GET, API_SCOPE_READ, "/v1/packs", api_h_pack_list, 0, 0,
+      "", JSON_ONLY,
+      "Packs of rules that the daemon brings." },
+    { API_GET, API_SCOPE_READ, "/v1/packs/{pack}", api_h_pack_get, 0, 0,
+      "", JSON_ONLY,
+      "One pack." },
+    { API_PUT, API_SCOPE_ADMIN, "/v1/packs/{pack}", api_h_pack_put, PACK_BODY_MAX, API_ROUTE_BODY,
+      "", JSON_ONLY,
+      "Switch a pack, or some of its rules, on or off." },
     { API_GET, API_SCOPE_READ, "/v1/alerts", api_h_alert_list, 0, API_ROUTE_LIST,
-      "run alert_state severity rule order limit cursor", JSON_ONLY,
+      "run alert_state severity rule silenced acked since order limit cursor", JSON_ONLY,
       "Alerts." },
+    { API_GET, API_SCOPE_READ, "/v1/alert-groups", api_h_group_list, 0, API_ROUTE_LIST,
+      "run order limit cursor", JSON_ONLY,
+      "Open alerts by run, attempt and cause: what is told as one." },
     { API_GET, API_SCOPE_READ, "/v1/alerts/{id}", api_h_alert_get, 0, 0,
       "", JSON_ONLY,
       "One alert." },
-    { API_POST, API_SCOPE_ADMIN, "/v1/alerts/{id}/ack", api_h_alert_ack, 0, 0,
-      "", JSON_ONLY,
+    { API_POST, API_SCOPE_ADMIN, "/v1/alerts/{id}/ack", api_h_alert_ack, RULE_BODY_MAX,
+      API_ROUTE_BODY, "", JSON_ONLY,
       "Acknowledge an alert." },
     { API_GET, API_SCOPE_READ, "/v1/alerts/{id}/deliveries", api_h_alert_deliveries, 0,
       API_ROUTE_LIST,
@@ -143,6 +172,15 @@ static const struct api_route routes[] = {
     { API_POST, API_SCOPE_ADMIN, "/v1/receivers/{receiver}/test", NULL, 0, API_ROUTE_PENDING,
       "", JSON_ONLY,
       "Send a test notification; answers what became of it." },
+    { API_GET, API_SCOPE_READ, "/v1/silences", api_h_silence_list, 0, API_ROUTE_LIST,
+      "ended order limit cursor", JSON_ONLY,
+      "Silences in force." },
+    { API_POST, API_SCOPE_ADMIN, "/v1/silences", api_h_silence_post, RULE_BODY_MAX, API_ROUTE_BODY,
+      "", JSON_ONLY,
+      "Keep matching alerts from notifying for a time." },
+    { API_DELETE, API_SCOPE_ADMIN, "/v1/silences/{id}", api_h_silence_delete, 0, 0,
+      "", "",
+      "End a silence." },
 };
 /* clang-format on */
 enum {

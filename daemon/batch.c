@@ -215,6 +215,10 @@ static void batch_rollback(struct lyap_engine *engine, enum lyap_status status)
     const enum lyap_status read = engine->are_rules_changed ? lyap_rules_load(engine) : LYAP_OK;
     if (read != LYAP_OK)
         lyap_log(LYAP_LOG_ERROR, "rules-not-read", "status=%s", lyap_status_slug(read));
+    const enum lyap_status silences =
+        engine->are_silences_changed ? lyap_silences_load(engine) : LYAP_OK;
+    if (silences != LYAP_OK)
+        lyap_log(LYAP_LOG_ERROR, "silences-not-read", "status=%s", lyap_status_slug(silences));
 }
 
 /* The waiting part becomes a predecessor for the rank's next step, which may come before this one
@@ -326,7 +330,7 @@ void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
     const struct lyap_limits limits = lyap_engine_limits(engine);
     const int64_t end_ns = lyap_clock_ns() + (int64_t)limits.batch_ms * 1000000;
     struct batch batch = { .end = &batch.first };
-    engine->are_rules_changed = engine->is_batch_full = false;
+    engine->are_rules_changed = engine->are_silences_changed = engine->is_batch_full = false;
     lyap_spectral_settle(engine);
     enum lyap_status status = batch_deferred(engine, &batch);
     while (job) {
@@ -360,7 +364,7 @@ void lyap_batch_tick(struct lyap_engine *engine)
     if (now_ns < engine->next_tick_ns)
         return;
     engine->next_tick_ns = now_ns + (int64_t)TICK_MS * 1000000;
-    engine->are_rules_changed = false;
+    engine->are_rules_changed = engine->are_silences_changed = false;
     lyap_spectral_settle(engine);
     enum lyap_status status = lyap_engine_tick(engine, now_ns);
     if (status == LYAP_OK)

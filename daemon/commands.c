@@ -1,4 +1,4 @@
-/* What the API asks to change, on the engine's thread. */
+/* What the API asks to change of runs, on the engine's thread. */
 #include "engine.h"
 
 #include <math.h>
@@ -6,8 +6,6 @@
 
 #include "lyap/alloc.h"
 #include "ranks.h"
-
-/* ---- runs ---- */
 
 /* The attempt that a key opened, or 0. */
 struct find_key {
@@ -18,12 +16,7 @@ struct find_key {
 static enum lyap_status find_key(struct lyap_engine *engine, const struct lyap_run *run,
                                  struct find_key *find)
 {
-    const struct lyap_query query = { .table = LYAP_TABLE_ATTEMPTS,
-                                      .run = run->name,
-                                      .to_step = LYAP_STEP_MAX,
-                                      .after = -1,
-                                      .state = -1,
-                                      .severity = -1 };
+    struct lyap_query query = lyap_query_of(LYAP_TABLE_ATTEMPTS, run->name);
     struct lyap_cursor *cursor;
     struct lyap_record record;
     if (strcmp(run->attempt_record.key, find->key) == 0)
@@ -207,142 +200,4 @@ enum lyap_status lyap_command_run_delete(struct lyap_engine *engine, void *name,
     engine->is_batch_full = true; /* what follows finds the run gone, not going */
     engine->next_prune_ns = 0;    /* its rows go bit by bit, from the next tick on */
     return LYAP_OK;
-}
-
-/* ---- rules ---- */
-
-enum lyap_status lyap_command_rule_put(struct lyap_engine *engine, void *put_rule_args,
-                                       struct lyap_error *reterr)
-{
-    struct lyap_put_rule_args *args = put_rule_args;
-    struct lyap_rule rule = *args->rule;
-    const struct lyap_rule_entry *present = lyap_rules_find(&engine->rules, rule.name);
-    const struct lyap_rule *shipped = lyap_rules_default_find(rule.name);
-    rule.version = present ? present->rule.version + 1 : 1;
-    /* What says the same as the default is the default. */
-    rule.source = shipped ? shipped->source : NULL;
-    rule.is_builtin = shipped && lyap_rules_same(&rule, shipped);
-    if (!rule.is_builtin)
-        rule.source = NULL;
-    args->is_created = !present;
-    enum lyap_status status = lyap_rules_check(&rule, reterr);
-    if (status == LYAP_OK)
-        status = lyap_receivers_check(&engine->receivers, rule.notify_json, reterr);
-    if (status == LYAP_OK)
-        status = lyap_engine_begin(engine);
-    if (status != LYAP_OK)
-        return status;
-    engine->are_rules_changed = true;
-    status = lyap_rules_put(&engine->rules, &rule, reterr);
-    if (status == LYAP_OK)
-        status = engine->store->ops->put_rule(engine->store, &rule);
-    return status;
-}
-
-/* Open alerts of a rule that went resolve, in every run in memory; a run that is not resolves them
- * when it is read. */
-static enum lyap_status resolve_everywhere(struct lyap_engine *engine, const char *rule)
-{
-    const struct lyap_alert_sink sink = lyap_engine_sink(engine);
-    enum lyap_status status = LYAP_OK;
-    struct lyap_run *run = NULL;
-    while (status == LYAP_OK && (run = lyap_registry_next(engine->registry, run))) {
-        bool is_open = false;
-        for (uint32_t i = 0; i < lyap_alerts_count(run->alert_state); i++)
-            is_open = is_open || strcmp(lyap_alerts_get(run->alert_state, i)->rule, rule) == 0;
-        if (!is_open || run->is_deleted)
-            continue;
-        status = lyap_engine_touch(engine, run);
-        if (status == LYAP_OK)
-            status = lyap_alerts_resolve(run->alert_state, rule, "rule-deleted",
-                                         run->record.last_step, lyap_clock_utc_ns(), &sink);
-    }
-    return status;
-}
-
-enum lyap_status lyap_command_rule_delete(struct lyap_engine *engine, void *name,
-                                          struct lyap_error *reterr)
-{
-    const struct lyap_rule_entry *present = lyap_rules_find(&engine->rules, name);
-    const struct lyap_rule *shipped = lyap_rules_default_find(name);
-    if (!present)
-        return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "there is no rule %s", (const char *)name);
-    enum lyap_status status = lyap_engine_begin(engine);
-    if (status != LYAP_OK)
-        return status;
-    engine->are_rules_changed = true;
-    if (!shipped) {
-        status = engine->store->ops->delete_rule(engine->store, name);
-        lyap_rules_remove(&engine->rules, name);
-        return status == LYAP_OK ? resolve_everywhere(engine, name) : status;
-    }
-    struct lyap_rule rule = *shipped;
-    rule.version = present->rule.version + 1;
-    rule.is_enabled = !present->rule.is_builtin; /* of a replaced one the default comes back */
-    status = lyap_rules_put(&engine->rules, &rule, reterr);
-    if (status == LYAP_OK)
-        status = engine->store->ops->put_rule(engine->store, &rule);
-    return status == LYAP_OK ? resolve_everywhere(engine, name) : status;
-}
-
-/* ---- alerts ---- */
-
-static enum lyap_status find_alert(struct lyap_engine *engine, int64_t id,
-                                   struct lyap_alert *ret_alert)
-{
-    const struct lyap_query query = { .table = LYAP_TABLE_ALERTS,
-                                      .to_step = LYAP_STEP_MAX,
-                                      .after = id - 1,
-                                      .limit = 1,
-                                      .state = -1,
-                                      .severity = -1 };
-    struct lyap_cursor *cursor;
-    struct lyap_record record;
-    enum lyap_status status = engine->store->ops->query(engine->store, &query, &cursor);
-    if (status != LYAP_OK)
-        return status;
-    status = cursor->next(cursor, &record);
-    if (status == LYAP_OK && record.u.alert.id != id)
-        status = LYAP_E_NOT_FOUND;
-    struct lyap_alert *copy = NULL;
-    if (status == LYAP_OK)
-        status = lyap_alert_list_copy(&record.u.alert, 1, &copy);
-    if (status == LYAP_OK)
-        *ret_alert = *copy;
-    lyap_free(copy);
-    cursor->close(cursor);
-    return status;
-}
-
-enum lyap_status lyap_command_alert_ack(struct lyap_engine *engine, void *id,
-                                        struct lyap_error *reterr)
-{
-    struct lyap_alert alert;
-    const int64_t alert_id = *(const int64_t *)id;
-    const bool was_batch_open = engine->is_batch_open;
-    enum lyap_status status = find_alert(engine, alert_id, &alert);
-    if (status == LYAP_E_NOT_FOUND)
-        return lyap_error_set(reterr, status, "there is no alert %lld", (long long)alert_id);
-    if (status != LYAP_OK)
-        return status;
-    struct lyap_run *run;
-    const int64_t now_ns = lyap_clock_utc_ns();
-    status = lyap_run_load(engine, alert.run, &run);
-    if (status == LYAP_OK)
-        status = lyap_engine_touch(engine, run);
-    /* An open alert may have changed in this very batch: the one in memory is stored. */
-    struct lyap_alert *open =
-        status == LYAP_OK ? lyap_alerts_find(run->alert_state, alert_id) : NULL;
-    /* Stored as open, gone from memory: this batch resolves it, and would be overwritten. */
-    if (status == LYAP_OK && !open && was_batch_open && alert.state != LYAP_ALERT_RESOLVED)
-        status = lyap_error_set(reterr, LYAP_E_BUSY, "alert %lld is being resolved",
-                                (long long)alert_id);
-    struct lyap_alert *acked = open ? open : &alert;
-    acked->acked_ns = acked->acked_ns ? acked->acked_ns : now_ns;
-    if (status == LYAP_OK)
-        status = engine->store->ops->put_alert(engine->store, acked);
-    lyap_free((char *)alert.tensor);
-    lyap_free((char *)alert.summary);
-    lyap_free((char *)alert.evidence_json);
-    return status;
 }

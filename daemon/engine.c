@@ -105,20 +105,21 @@ enum lyap_status lyap_engine_touch(struct lyap_engine *engine, struct lyap_run *
 static enum lyap_status sink_put(void *ctx, struct lyap_alert *alert)
 {
     struct lyap_engine *engine = ctx;
-    if (alert->state == LYAP_ALERT_FIRING)
+    alert->updated_ns = lyap_clock_utc_ns();
+    if (alert->is_turn && alert->state == LYAP_ALERT_FIRING)
         lyap_count(&engine->counters->alerts_fired);
     enum lyap_status status = engine->store->ops->put_alert(engine->store, alert);
     if (status == LYAP_OK)
         status = lyap_outbox_put(engine, alert);
     if (status != LYAP_OK || alert->severity == LYAP_SEVERITY_INFO ||
-        alert->state == LYAP_ALERT_PENDING)
+        alert->state == LYAP_ALERT_PENDING || !(alert->is_turn || alert->notice))
         return status;
     char summary[LYAP_LOG_LINE_BYTES / 2];
     lyap_log(alert->state == LYAP_ALERT_FIRING ? LYAP_LOG_WARNING : LYAP_LOG_INFO, "alert",
-             "state=%s run=%s attempt=%u rule=%s severity=%s id=%lld summary=%s",
+             "state=%s run=%s attempt=%u rule=%s severity=%s id=%lld group=%lld held=%s summary=%s",
              lyap_alert_state_name(alert->state), alert->run, alert->attempt, alert->rule,
-             lyap_severity_name(alert->severity), (long long)alert->id,
-             lyap_log_quote(alert->summary, summary, sizeof summary));
+             lyap_severity_name(alert->severity), (long long)alert->id, (long long)alert->group_id,
+             lyap_held_name(alert->held), lyap_log_quote(alert->summary, summary, sizeof summary));
     return LYAP_OK;
 }
 
@@ -192,6 +193,8 @@ enum lyap_status lyap_engine_new(const struct lyap_settings *settings, struct ly
     if (status == LYAP_OK)
         status = lyap_outbox_load(engine);
     if (status == LYAP_OK)
+        status = lyap_silences_load(engine);
+    if (status == LYAP_OK)
         status = lyap_runs_load_watched(engine);
     if (status == LYAP_OK)
         status = lyap_batch_commit(engine);
@@ -242,6 +245,7 @@ void lyap_engine_free(struct lyap_engine *engine)
     lyap_queue_free(engine->queue);
     lyap_rules_release(&engine->rules);
     lyap_receivers_release(&engine->receivers);
+    lyap_silences_release(&engine->silences);
     lyap_free(engine->rows);
     pthread_cond_destroy(&engine->call_done);
     pthread_mutex_destroy(&engine->mutex);

@@ -6,6 +6,7 @@
 #define LYAP_ENGINE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "counters.h"
 #include "outbox.h"
@@ -14,6 +15,7 @@
 #include "registry.h"
 #include "rules.h"
 #include "settings.h"
+#include "silences.h"
 #include "store.h"
 #include "ticket.h"
 #include "worker.h"
@@ -81,6 +83,8 @@ struct lyap_engine {
     pthread_t thread;
     bool is_started;
 
+    atomic_uint replay_count; /* under way, on threads of the API */
+
     pthread_mutex_t mutex; /* of the fields below, up to the engine's own */
     pthread_cond_t call_done;
     struct lyap_limits limits;
@@ -92,9 +96,11 @@ struct lyap_engine {
     /* The engine thread's own. */
     struct lyap_rules rules;
     struct lyap_receivers receivers;
-    bool are_rules_changed, are_receivers_changed; /* in the open batch */
-    uint32_t outbox_added;                         /* rows, in the open batch */
-    bool is_outbox_changed;                        /* since it was counted */
+    struct lyap_silences silences;
+    /* in the open batch */
+    bool are_rules_changed, are_receivers_changed, are_silences_changed;
+    uint32_t outbox_added;  /* rows, in the open batch */
+    bool is_outbox_changed; /* since it was counted */
     bool is_batch_open;
     bool is_batch_full;              /* what is queued belongs to the next one */
     struct lyap_run *touched;        /* list */
@@ -151,6 +157,8 @@ struct lyap_step {
 };
 LYAP_MUST_CHECK enum lyap_status lyap_step_complete(struct lyap_engine *engine,
                                                     const struct lyap_step *step);
+/* Scratch rows for `count` tensors. E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_engine_rows_grow(struct lyap_engine *engine, uint32_t count);
 /* Closes an open step without the ranks that are missing: its scalars are kept. */
 LYAP_MUST_CHECK enum lyap_status lyap_step_close_missing(struct lyap_engine *engine,
                                                          struct lyap_run *run,
@@ -175,8 +183,38 @@ LYAP_MUST_CHECK enum lyap_status lyap_run_rebuild_some(struct lyap_engine *engin
                                                        struct lyap_run *run, bool *ret_is_done);
 /* The open batch is void: what it changed in memory is read back before the next step. */
 void lyap_run_rolled_back(struct lyap_engine *engine, struct lyap_run *run);
+/* load.c, for its neighbours. A query with every filter open. */
+struct lyap_query lyap_query_of(enum lyap_table table, const char *run);
+/* Every row, page by page, until `row` returns another status than OK. */
+LYAP_MUST_CHECK enum lyap_status
+lyap_query_each(struct lyap_engine *engine, struct lyap_query query,
+                enum lyap_status (*row)(void *arg, const struct lyap_record *record), void *arg);
+
+/* load_points.c. Stored points in step order, a page at a time. Any thread. */
+struct lyap_feed {
+    struct lyap_store *store;
+    const char *run;
+    uint32_t attempt;
+    int64_t after;                     /* step of the last point fed; -1: none */
+    uint32_t limit;                    /* points of a page, > 0 */
+    const struct lyap_tensor_set *set; /* NULL: no rows of tensors */
+    struct lyap_tensor_row *rows;      /* scratch for set->count of them */
+};
+/* `rows` NULL: none are stored at this step. */
+typedef enum lyap_status lyap_feed_use(void *arg, const struct lyap_point *point,
+                                       const struct lyap_tensor_row *rows);
+/* E_NOT_FOUND: this was the last page; the status of `use`; faults. */
+LYAP_MUST_CHECK enum lyap_status lyap_feed_page(struct lyap_feed *feed, lyap_feed_use *use,
+                                                void *arg);
+/* Reads the points that the rules in force look back at, when they are not kept. */
+LYAP_MUST_CHECK enum lyap_status lyap_run_look_back(struct lyap_engine *engine,
+                                                    struct lyap_run *run);
+
+/* load_rules.c */
 LYAP_MUST_CHECK enum lyap_status lyap_rules_load(struct lyap_engine *engine);
-/* Runs that had not ended at the last stop, for the rule silent-run. */
+LYAP_MUST_CHECK enum lyap_status lyap_silences_load(struct lyap_engine *engine);
+/* Runs that had not ended at the last stop, for the rule silent-run, and those with an alert that
+ * somebody is still to be told of. */
 LYAP_MUST_CHECK enum lyap_status lyap_runs_load_watched(struct lyap_engine *engine);
 /* Sketch windows of a run into the open batch. */
 LYAP_MUST_CHECK enum lyap_status lyap_run_save_windows(struct lyap_engine *engine,
@@ -216,8 +254,24 @@ enum lyap_status lyap_command_rule_put(struct lyap_engine *engine, void *put_rul
                                        struct lyap_error *reterr);
 enum lyap_status lyap_command_rule_delete(struct lyap_engine *engine, void *name,
                                           struct lyap_error *reterr);
-enum lyap_status lyap_command_alert_ack(struct lyap_engine *engine, void *id,
+enum lyap_status lyap_command_pack_put(struct lyap_engine *engine, void *pack_put,
+                                       struct lyap_error *reterr);
+/* Into the open batch and into force; sets version and time. */
+LYAP_MUST_CHECK enum lyap_status lyap_rule_store(struct lyap_engine *engine, struct lyap_rule *rule,
+                                                 struct lyap_error *reterr);
+enum lyap_status lyap_command_alert_ack(struct lyap_engine *engine, void *ack,
                                         struct lyap_error *reterr);
+enum lyap_status lyap_command_silence_put(struct lyap_engine *engine, void *silence,
+                                          struct lyap_error *reterr);
+enum lyap_status lyap_command_silence_delete(struct lyap_engine *engine, void *id,
+                                             struct lyap_error *reterr);
+/* Tells of alerts of this run that a silence or a rate no longer holds back. */
+LYAP_MUST_CHECK enum lyap_status lyap_run_look(struct lyap_engine *engine, struct lyap_run *run);
+
+/* replay.c. A rule on stored points, on the caller's thread. */
+enum lyap_status lyap_replay_run(struct lyap_engine *engine,
+                                 const struct api_replay_request *request,
+                                 struct api_replay *ret_replay, struct lyap_error *reterr);
 
 /* exposition.c: GET /metrics; free(). */
 char *lyap_metrics_text(struct lyap_engine *engine);

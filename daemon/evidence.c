@@ -127,6 +127,46 @@ static void add_nonfinite(struct lyap_buffer *text, const struct lyap_alert_inpu
     lyap_buffer_add(text, "]");
 }
 
+struct operands {
+    struct lyap_buffer *text;
+    const struct lyap_point *point;
+    const char *comma;
+};
+
+static void add_formula(struct lyap_buffer *text, const struct lyap_rule_entry *entry)
+{
+    struct lyap_buffer formula = LYAP_BUFFER_NULL;
+    lyap_rule_formula(entry, &formula);
+    char *string = lyap_buffer_detach(&formula);
+    lyap_buffer_add(text, ",\"formula\":");
+    lyap_buffer_json_string(text, string);
+    text->has_failed |= !string;
+    free(string);
+}
+
+/* The metrics of an expression of several, at this point. */
+static void add_operand(void *arg, enum lyap_metric metric)
+{
+    struct operands *operands = arg;
+    const struct lyap_value *value = &operands->point->metrics[metric];
+    lyap_buffer_add(operands->text, "%s\"%s\":", operands->comma, lyap_metric_info(metric)->name);
+    if (value->reason == LYAP_REASON_NONE)
+        lyap_buffer_json_number(operands->text, value->value);
+    else
+        lyap_buffer_add(operands->text, "null");
+    operands->comma = ",";
+}
+
+static void add_operands(struct lyap_buffer *text, const struct lyap_alert_cause *cause)
+{
+    if (cause->entry->expr.count < 2)
+        return;
+    struct operands operands = { .text = text, .point = cause->input->point, .comma = "" };
+    lyap_buffer_add(text, ",\"operands\":{");
+    lyap_expr_each_metric(&cause->entry->expr, add_operand, &operands);
+    lyap_buffer_add(text, "}");
+}
+
 char *lyap_evidence_json(const struct lyap_alert_cause *cause)
 {
     struct lyap_buffer text = LYAP_BUFFER_NULL;
@@ -137,8 +177,7 @@ char *lyap_evidence_json(const struct lyap_alert_cause *cause)
         lyap_buffer_add(&text, ",\"tensor\":");
         lyap_buffer_json_string(&text, cause->tensor);
     }
-    lyap_buffer_add(&text, ",\"formula\":");
-    lyap_buffer_json_string(&text, lyap_rule_formula(cause->entry));
+    add_formula(&text, cause->entry);
     lyap_buffer_add(&text, ",\"step\":%lld,\"value\":", (long long)cause->input->point->step);
     lyap_buffer_json_number(&text, cause->value.value);
     lyap_buffer_add(&text, ",\"trust\":\"%s\"",
@@ -152,8 +191,12 @@ char *lyap_evidence_json(const struct lyap_alert_cause *cause)
     lyap_buffer_json_number(&text, rule->threshold);
     lyap_buffer_add(&text, ",\"clear\":");
     lyap_buffer_json_number(&text, isnan(rule->clear) ? rule->threshold : rule->clear);
-    lyap_buffer_add(&text, ",\"window\":{\"for\":%u,\"clear_for\":%u}", rule->for_steps,
+    lyap_buffer_add(&text, ",\"window\":{\"for\":%u,\"clear_for\":%u", rule->for_steps,
                     rule->clear_steps);
+    if (cause->nonfinite)
+        lyap_buffer_add(&text, ",\"nonfinite\":%u", cause->nonfinite);
+    lyap_buffer_add(&text, "}");
+    add_operands(&text, cause);
     if (rule->source) {
         lyap_buffer_add(&text, ",\"source\":");
         lyap_buffer_json_string(&text, rule->source);
@@ -161,8 +204,7 @@ char *lyap_evidence_json(const struct lyap_alert_cause *cause)
     add_inputs(&text, cause->input->point);
     if (cause->entry->kind == LYAP_RULE_NONFINITE)
         add_nonfinite(&text, cause->input);
-    const bool is_instability = cause->entry->kind == LYAP_RULE_METRIC &&
-                                cause->entry->metric == LYAP_METRIC_INSTABILITY_RULES;
+    const bool is_instability = lyap_rule_is_of(cause->entry, LYAP_METRIC_INSTABILITY_RULES);
     if (is_instability && cause->input->profile)
         add_parts(&text, cause->input->profile);
     if (is_instability)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lyap/alloc.h"
+#include "lyap/optimizer.h"
 
 static enum lyap_status item_add(struct lyap_labels *labels, const char *key, const json_t *value)
 {
@@ -63,7 +64,7 @@ static bool has(const struct lyap_labels *labels, const struct lyap_label *wante
 {
     for (uint32_t i = 0; i < labels->count; i++)
         if (strcmp(labels->items[i].key, wanted->key) == 0)
-            return strcmp(labels->items[i].value, wanted->value) == 0;
+            return lyap_glob_match(wanted->value, labels->items[i].value);
     return false;
 }
 

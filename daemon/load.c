@@ -1,4 +1,4 @@
-/* Runs and rules back from the store. */
+/* Runs back from the store. */
 #include "engine.h"
 
 #include <assert.h>
@@ -12,11 +12,10 @@
 
 enum {
     PAGE_ROWS = 1000,
-    REPLAY_ROWS = 2000, /* of one slice: some 50 ms, in which other runs wait */
-    WATCHED_RUNS_MAX = 1000
+    REPLAY_ROWS = 2000 /* of one slice: some 50 ms, in which other runs wait */
 };
 
-static struct lyap_query query_of(enum lyap_table table, const char *run)
+struct lyap_query lyap_query_of(enum lyap_table table, const char *run)
 {
     return (struct lyap_query){ .table = table,
                                 .run = run,
@@ -50,10 +49,9 @@ static enum lyap_status page(struct lyap_engine *engine, struct lyap_query *quer
     return status == LYAP_E_NOT_FOUND && count == query->limit ? LYAP_OK : status;
 }
 
-/* Every row, page by page. */
-static enum lyap_status each(struct lyap_engine *engine, struct lyap_query query,
-                             enum lyap_status (*row)(void *arg, const struct lyap_record *record),
-                             void *arg)
+enum lyap_status
+lyap_query_each(struct lyap_engine *engine, struct lyap_query query,
+                enum lyap_status (*row)(void *arg, const struct lyap_record *record), void *arg)
 {
     enum lyap_status status;
     do
@@ -151,23 +149,23 @@ static enum lyap_status read_alerts(struct lyap_engine *engine, struct lyap_run 
         return status;
     lyap_alerts_free(run->alert_state);
     run->alert_state = alerts;
-    status = each(engine, query_of(LYAP_TABLE_ALERTS, run->name), on_alert, run);
-    lyap_alerts_replay_begin(run->alert_state, &engine->rules);
-    return status;
+    status = lyap_query_each(engine, lyap_query_of(LYAP_TABLE_ALERTS, run->name), on_alert, run);
+    return status == LYAP_OK ? lyap_alerts_replay_begin(run->alert_state, &engine->rules) : status;
 }
 
 /* Everything of the engine's part but declaration and profile. E_NOT_FOUND. */
 static enum lyap_status run_read(struct lyap_engine *engine, struct lyap_run *run)
 {
     struct find find = { .name = run->name, .run = run };
-    struct lyap_query query = query_of(LYAP_TABLE_RUNS, run->name);
-    enum lyap_status status = each(engine, query, on_run, &find);
+    struct lyap_query query = lyap_query_of(LYAP_TABLE_RUNS, run->name);
+    enum lyap_status status = lyap_query_each(engine, query, on_run, &find);
     if (status == LYAP_OK && !find.is_found)
         status = LYAP_E_NOT_FOUND;
     struct read_attempts read = { .run = run };
     run->inherited_loss = NAN;
     if (status == LYAP_OK)
-        status = each(engine, query_of(LYAP_TABLE_ATTEMPTS, run->name), on_attempt, &read);
+        status = lyap_query_each(engine, lyap_query_of(LYAP_TABLE_ATTEMPTS, run->name), on_attempt,
+                                 &read);
     if (status == LYAP_OK && !read.is_found)
         status = LYAP_E_INTERNAL;
     if (status == LYAP_OK)
@@ -175,11 +173,11 @@ static enum lyap_status run_read(struct lyap_engine *engine, struct lyap_run *ru
     if (status != LYAP_OK)
         return status;
     run->has_last = false;
-    query = query_of(LYAP_TABLE_POINTS, run->name);
+    query = lyap_query_of(LYAP_TABLE_POINTS, run->name);
     query.attempt = run->record.attempt;
     query.is_descending = true;
     query.limit = 1;
-    status = each(engine, query, on_last_point, run);
+    status = lyap_query_each(engine, query, on_last_point, run);
     if (status != LYAP_OK && status != LYAP_E_EXISTS)
         return status;
     run->is_record_stored = run->is_attempt_stored = true;
@@ -360,13 +358,45 @@ struct replay {
     struct lyap_run *run;
 };
 
-static enum lyap_status on_point(void *arg, const struct lyap_record *record)
+static enum lyap_status on_point(void *arg, const struct lyap_point *point,
+                                 const struct lyap_tensor_row *rows)
 {
     struct replay *replay = arg;
-    lyap_profile_replay(replay->run->profile, &record->u.point);
-    lyap_alerts_replay(replay->run->alert_state, &replay->engine->rules, &record->u.point);
-    replay->run->points++;
+    struct lyap_run *run = replay->run;
+    const struct lyap_alert_input input = {
+        .run = run->name,
+        .labels = &run->labels,
+        .point = point,
+        .rows = rows,
+        .set = &run->profile_declaration->declaration.set,
+        .is_skipped = lyap_point_is_skipped(point),
+    };
+    lyap_profile_replay(run->profile, point);
+    lyap_alerts_replay(run->alert_state, &replay->engine->rules, &input);
+    run->points++;
     return LYAP_OK;
+}
+
+/* One slice of the points; tensors are read when an alert looks at one. */
+static enum lyap_status replay_slice(struct lyap_engine *engine, struct lyap_run *run)
+{
+    const struct lyap_tensor_set *set = &run->profile_declaration->declaration.set;
+    struct replay replay = { engine, run };
+    struct lyap_feed feed = { .store = engine->store,
+                              .run = run->name,
+                              .attempt = run->record.attempt,
+                              .after = run->replay_after,
+                              .limit = REPLAY_ROWS };
+    enum lyap_status status = LYAP_OK;
+    if (lyap_alerts_has_tensor(run->alert_state) && set->count > 0) {
+        status = lyap_engine_rows_grow(engine, set->count);
+        feed.set = set;
+        feed.rows = engine->rows;
+    }
+    if (status == LYAP_OK)
+        status = lyap_feed_page(&feed, on_point, &replay);
+    run->replay_after = feed.after;
+    return status;
 }
 
 /* Sketch windows, when they are of the last point. Without them they refill (`warming-up`). */
@@ -395,9 +425,10 @@ static enum lyap_status profile_begin(struct lyap_engine *engine, struct lyap_ru
     run->points = 0;
     run->is_mismatch_marked = false;
     run->replay_after = -1;
-    lyap_alerts_replay_begin(run->alert_state, &engine->rules);
-    const enum lyap_status status = lyap_profile_new(&run->profile_declaration->declaration,
-                                                     run->inherited_loss, &run->profile);
+    enum lyap_status status = lyap_alerts_replay_begin(run->alert_state, &engine->rules);
+    if (status == LYAP_OK)
+        status = lyap_profile_new(&run->profile_declaration->declaration, run->inherited_loss,
+                                  &run->profile);
     if (status == LYAP_OK && run->ended_profile) {
         lyap_profile_spectral_move(run->ended_profile, run->profile);
         lyap_profile_free(run->ended_profile);
@@ -423,13 +454,7 @@ enum lyap_status lyap_run_rebuild_some(struct lyap_engine *engine, struct lyap_r
     if (status != LYAP_OK)
         return status;
     if (run->is_replaying) {
-        struct replay replay = { engine, run };
-        struct lyap_query query = query_of(LYAP_TABLE_POINTS, run->name);
-        query.attempt = run->record.attempt;
-        query.after = run->replay_after;
-        query.limit = REPLAY_ROWS;
-        status = page(engine, &query, on_point, &replay);
-        run->replay_after = query.after;
+        status = replay_slice(engine, run);
         if (status != LYAP_OK && status != LYAP_E_NOT_FOUND) {
             profile_drop(run);
             return status;
@@ -482,98 +507,12 @@ static enum lyap_status on_step_point(void *arg, const struct lyap_record *recor
 enum lyap_status lyap_point_load(struct lyap_engine *engine, const char *run, uint32_t attempt,
                                  int64_t step, struct lyap_point *ret_point)
 {
-    struct lyap_query query = query_of(LYAP_TABLE_POINTS, run);
+    struct lyap_query query = lyap_query_of(LYAP_TABLE_POINTS, run);
     query.attempt = attempt;
     query.from_step = query.to_step = step;
     query.limit = 1;
-    const enum lyap_status status = each(engine, query, on_step_point, ret_point);
+    const enum lyap_status status = lyap_query_each(engine, query, on_step_point, ret_point);
     if (status == LYAP_E_EXISTS)
         return LYAP_OK;
     return status == LYAP_OK ? LYAP_E_NOT_FOUND : status;
-}
-
-/* ---- rules, watched runs ---- */
-
-static enum lyap_status on_rule(void *arg, const struct lyap_record *record)
-{
-    struct lyap_engine *engine = arg;
-    struct lyap_error error = LYAP_ERROR_NULL;
-    const enum lyap_status status = lyap_rules_put(&engine->rules, &record->u.rule, &error);
-    if (status == LYAP_OK || status == LYAP_E_NOMEM)
-        return status;
-    char text[LYAP_ERROR_TEXT_BYTES];
-    lyap_log(LYAP_LOG_ERROR, "rule-ignored", "rule=%s detail=%s", record->u.rule.name,
-             lyap_log_quote(lyap_error_text(&error), text, sizeof text));
-    return LYAP_OK;
-}
-
-/* A default that the store lacks, or that this version changed and nobody replaced. */
-static enum lyap_status put_default(struct lyap_engine *engine, const struct lyap_rule *shipped)
-{
-    const struct lyap_rule_entry *stored = lyap_rules_find(&engine->rules, shipped->name);
-    if (stored && (!stored->rule.is_builtin || lyap_rules_same(&stored->rule, shipped)))
-        return LYAP_OK;
-    struct lyap_rule rule = *shipped;
-    if (stored) {
-        rule.version = stored->rule.version + 1;
-        rule.is_enabled = stored->rule.is_enabled;
-    }
-    enum lyap_status status = lyap_engine_begin(engine);
-    if (status == LYAP_OK)
-        status = engine->store->ops->put_rule(engine->store, &rule);
-    if (status == LYAP_OK)
-        status = lyap_rules_put(&engine->rules, &rule, NULL);
-    return status;
-}
-
-enum lyap_status lyap_rules_load(struct lyap_engine *engine)
-{
-    struct lyap_rules before = engine->rules;
-    engine->rules = (struct lyap_rules)LYAP_RULES_NULL;
-    enum lyap_status status = each(engine, query_of(LYAP_TABLE_RULES, NULL), on_rule, engine);
-    for (uint32_t i = 0; status == LYAP_OK && i < lyap_rules_default_count(); i++)
-        status = put_default(engine, lyap_rules_default(i));
-    if (status != LYAP_OK) { /* better those that were in force than a part of them */
-        lyap_rules_release(&engine->rules);
-        engine->rules = before;
-        return status;
-    }
-    lyap_rules_release(&before);
-    return LYAP_OK;
-}
-
-struct watched {
-    char (*names)[LYAP_RUN_NAME_BYTES_MAX + 1];
-    uint32_t count;
-};
-
-static enum lyap_status on_watched(void *arg, const struct lyap_record *record)
-{
-    struct watched *watched = arg;
-    const enum lyap_run_state state = record->u.run.state;
-    if (state == LYAP_STATE_ENDED || state == LYAP_STATE_SILENT)
-        return LYAP_OK;
-    (void)snprintf(watched->names[watched->count++], sizeof *watched->names, "%s",
-                   record->u.run.name);
-    return watched->count == WATCHED_RUNS_MAX ? LYAP_E_LIMIT : LYAP_OK;
-}
-
-enum lyap_status lyap_runs_load_watched(struct lyap_engine *engine)
-{
-    struct watched watched = { .names = lyap_alloc_array(WATCHED_RUNS_MAX, sizeof *watched.names) };
-    if (!watched.names)
-        return LYAP_E_NOMEM;
-    struct lyap_query query = query_of(LYAP_TABLE_RUNS, NULL);
-    query.is_descending = true;
-    enum lyap_status status = each(engine, query, on_watched, &watched);
-    if (status == LYAP_E_LIMIT)
-        status = LYAP_OK;
-    for (uint32_t i = 0; status == LYAP_OK && i < watched.count; i++) {
-        struct lyap_run *run;
-        status = lyap_run_load(engine, watched.names[i], &run);
-        if (!lyap_status_is_fault(status))
-            status = LYAP_OK; /* one unreadable run does not keep the daemon from starting */
-    }
-    lyap_free(watched.names);
-    return status;
 }

@@ -105,16 +105,18 @@ static enum lyap_status put_firing(struct lyap_engine *engine, const struct lyap
 enum lyap_status lyap_outbox_put(struct lyap_engine *engine, const struct lyap_alert *alert)
 {
     uint32_t count = 0;
-    if (alert->state == LYAP_ALERT_FIRING)
+    char *payload = NULL;
+    if (alert->notice == LYAP_NOTICE_NONE)
+        return LYAP_OK;
+    if (alert->notice == LYAP_NOTICE_FIRING)
         return put_firing(engine, alert);
-    if (alert->state != LYAP_ALERT_RESOLVED || alert->firing_ns == 0)
-        return LYAP_OK; /* whoever was not told that it fires is not told that it ends */
-    char *payload = payload_of(engine, alert, run_of(engine, alert));
-    if (!payload)
+    if (alert->notice == LYAP_NOTICE_RESOLVED &&
+        !(payload = payload_of(engine, alert, run_of(engine, alert))))
         return LYAP_E_NOMEM;
     const enum lyap_status status = engine->store->ops->resolve_deliveries(
-        engine->store, alert->id, payload, lyap_clock_utc_ns(), &count);
+        engine->store, alert->group_id, payload, lyap_clock_utc_ns(), &count);
     engine->outbox_added += status == LYAP_OK ? count : 0;
+    engine->is_outbox_changed = true; /* what repeated may be done */
     free(payload);
     return status;
 }

@@ -22,8 +22,8 @@ struct lyap_outbox_state {
 };
 struct lyap_outbox_state lyap_outbox_state(struct lyap_engine *engine);
 
-/* The alert was just stored in the open batch, firing or resolved: told to those whom it concerns.
- */
+/* The alert was just stored in the open batch: what its notice says is told to those whom it
+ * concerns. */
 LYAP_MUST_CHECK enum lyap_status lyap_outbox_put(struct lyap_engine *engine,
                                                  const struct lyap_alert *alert);
 /* The batch is over: the deliverer is woken when something was put into it. */

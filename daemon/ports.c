@@ -139,9 +139,38 @@ static enum lyap_status rule_delete(void *ctx, const char *name, struct lyap_err
     return lyap_engine_call(ctx, lyap_command_rule_delete, (void *)name, reterr);
 }
 
-static enum lyap_status alert_ack(void *ctx, int64_t id, struct lyap_error *reterr)
+static const struct lyap_pack *pack(void *ctx, uint32_t index)
 {
-    return lyap_engine_call(ctx, lyap_command_alert_ack, &id, reterr);
+    (void)ctx;
+    return lyap_packs_get(index);
+}
+
+static enum lyap_status pack_put(void *ctx, const struct api_pack_put *put,
+                                 struct lyap_error *reterr)
+{
+    return lyap_engine_call(ctx, lyap_command_pack_put, (void *)put, reterr);
+}
+
+static enum lyap_status replay(void *ctx, const struct api_replay_request *request,
+                               struct api_replay *ret_replay, struct lyap_error *reterr)
+{
+    return lyap_replay_run(ctx, request, ret_replay, reterr);
+}
+
+static enum lyap_status alert_ack(void *ctx, const struct api_ack *ack, struct lyap_error *reterr)
+{
+    return lyap_engine_call(ctx, lyap_command_alert_ack, (void *)ack, reterr);
+}
+
+static enum lyap_status silence_put(void *ctx, struct lyap_silence *silence,
+                                    struct lyap_error *reterr)
+{
+    return lyap_engine_call(ctx, lyap_command_silence_put, silence, reterr);
+}
+
+static enum lyap_status silence_delete(void *ctx, int64_t id, struct lyap_error *reterr)
+{
+    return lyap_engine_call(ctx, lyap_command_silence_delete, &id, reterr);
 }
 
 static enum lyap_status receiver_put(void *ctx, const struct lyap_receiver *receiver,
@@ -223,10 +252,15 @@ void lyap_ports_fill(struct lyap_engine *engine, struct api_ports *ret_ports)
         .latest = latest,
         .rule_put = rule_put,
         .rule_delete = rule_delete,
+        .pack = pack,
+        .pack_put = pack_put,
+        .replay = replay,
         .alert_ack = alert_ack,
         .receiver_put = receiver_put,
         .receiver_delete = receiver_delete,
         .receiver_test = receiver_test,
+        .silence_put = silence_put,
+        .silence_delete = silence_delete,
         .is_ready = is_ready,
         .metrics_text = metrics_text,
         .config_json = config_json,

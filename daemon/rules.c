@@ -1,73 +1,11 @@
-/* Rules: defaults with their sources, checks, the rules in force. */
+/* Rules: checks, the rules in force. */
 #include "rules.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "lyap/alloc.h"
-
-#define LOG_1E4 9.210340371976182 /* ln 1e4, the level monitor's alarm (SPEC 3.6) */
-
-/* name, metric, comparison, threshold, clear, for, clear steps, once, min points, severity,
- * action, source. NAN as clear: the threshold. */
-#define R(n, m, c, t, cl, f, cs, once, mp, sev, act, src)                                          \
-    {                                                                                              \
-        .name = n, .version = 1, .is_enabled = true, .is_builtin = true, .metric = m,              \
-        .comparison = LYAP_CMP_##c, .threshold = t, .clear = cl, .for_steps = f,                   \
-        .clear_steps = cs, .is_once = once, .min_points = mp, .severity = LYAP_SEVERITY_##sev,     \
-        .action = LYAP_ACTION_##act, .source = src                                                 \
-    }
-
-static const struct lyap_rule defaults[] = {
-    R("nonfinite", "nonfinite", GT, 0, NAN, 1, 5, false, 1, CRITICAL, STOP,
-      "SPEC 6.4: any non-finite parameter, gradient or loss of a step that was not skipped"),
-    R("instability", "instability_rules", GE, 1, 0.7, 1, 10, false, 1, CRITICAL, REDUCE_LR,
-      "docs/detection.md: R2 R3 R4 R7 R8 at default sensitivity; clears below the early one (x "
-      "0.7)"),
-    R("edge", "stability_ratio", GT, 0.95, 0.9, 1, 5, false, 1, INFO, CONTINUE,
-      "SPEC 9: full-batch training lives there"),
-    R("limit-crossed", "limit_crossing", GT, 1.2, NAN, 1, 5, false, 1, WARNING, REDUCE_LR,
-      "SPEC 9: the ratio rose past 1.2 in one probe together with the learning rate"),
-    R("unstable", "unstable_ratio", GT, 1.05, 1, 1, 5, false, 1, CRITICAL, REDUCE_LR,
-      "SPEC 9: past the limit for five probes while the level monitor is in alarm"),
-    R("energy-violation", "loss_level_evidence", GE, LOG_1E4, NAN, 1, 16, false, 1, CRITICAL,
-      CONTINUE, "SPEC 3.6, 9: level monitor at 1e4; on the training loss class C, so a warning"),
-    R("spike", "probe_loss_ratio", GT, 2, 1.5, 1, 3, false, 1, INFO, CONTINUE,
-      "SPEC 9: probe loss above twice its best; happens in healthy runs"),
-    R("representation-growth", "empirical_gain_growth", GT, 2, 1.5, 1, 3, false, 1, INFO, CONTINUE,
-      "SPEC 9: the gain of pushed perturbed activations doubled within the shortest window"),
-    R("inconsistent-data", "inconsistency", GT, 0.1, 0.05, 3, 5, false, 1, WARNING, CONTINUE,
-      "SPEC 9: loss and gradient are not of the same function; thrice, since one step across the "
-      "probe's gradient does next to no work"),
-    R("delta-precision", "delta_precision", GT, 0.1, 0.05, 1, 10, false, 1, INFO, CONTINUE,
-      "SPEC 6.2: differences of stored parameters drown in their rounding"),
-    R("optimizer-mismatch", "update_identity", GT, 0.05, 0.02, 1, 10, true, 1, WARNING, CONTINUE,
-      "SPEC 0.1, 9: the update is not the declared optimizer's"),
-    R("silent-run", "silent_seconds", GT, 600, NAN, 1, 1, false, 0, WARNING, CONTINUE,
-      "field practice: no telemetry for ten minutes (Marin, DLRover)"),
-};
-#undef R
-
-enum { DEFAULT_COUNT = sizeof defaults / sizeof *defaults };
-
-uint32_t lyap_rules_default_count(void)
-{
-    return DEFAULT_COUNT;
-}
-
-const struct lyap_rule *lyap_rules_default(uint32_t index)
-{
-    return &defaults[index];
-}
-
-const struct lyap_rule *lyap_rules_default_find(const char *name)
-{
-    for (unsigned i = 0; i < DEFAULT_COUNT; i++)
-        if (strcmp(defaults[i].name, name) == 0)
-            return &defaults[i];
-    return NULL;
-}
+#include "lyap/optimizer.h"
 
 /* Two thresholds, where NaN (clear: "the threshold") equals NaN. */
 static bool same_number(double a, double b)
@@ -87,35 +25,53 @@ bool lyap_rules_same(const struct lyap_rule *a, const struct lyap_rule *b)
            same_number(a->clear, b->clear) && a->for_steps == b->for_steps &&
            a->clear_steps == b->clear_steps && a->is_once == b->is_once &&
            a->min_points == b->min_points && a->severity == b->severity && a->action == b->action &&
-           same_text(a->runs_json, b->runs_json) && same_text(a->source, b->source) &&
-           same_text(a->notify_json, b->notify_json);
+           a->cooldown_steps == b->cooldown_steps && a->cooldown_s == b->cooldown_s &&
+           a->notify_per_hour == b->notify_per_hour && same_text(a->cause, b->cause) &&
+           same_text(a->run_pattern, b->run_pattern) && same_text(a->runs_json, b->runs_json) &&
+           same_text(a->source, b->source) && same_text(a->notify_json, b->notify_json);
 }
 
-/* Kind and metric of a rule; E_UNKNOWN_FIELD. */
+/* Kind and expression of a rule; the parser's errors. */
 static enum lyap_status rule_resolve(const struct lyap_rule *rule, struct lyap_rule_entry *entry,
                                      struct lyap_error *reterr)
 {
-    if (rule->tensor_pattern[0]) {
-        entry->kind = LYAP_RULE_TENSOR_METRIC;
-        if (lyap_tensor_metric_parse(rule->metric, &entry->tensor_metric))
-            return LYAP_OK;
-        return lyap_error_set(reterr, LYAP_E_UNKNOWN_FIELD,
-                              "metric = \"%s\" is no metric of tensors; a rule with a tensor "
-                              "pattern needs one",
-                              rule->metric);
-    }
+    entry->kind = rule->tensor_pattern[0] ? LYAP_RULE_TENSOR_METRIC : LYAP_RULE_METRIC;
     if (strcmp(rule->metric, "silent_seconds") == 0)
         entry->kind = LYAP_RULE_SILENT_SECONDS;
     else if (strcmp(rule->metric, "nonfinite") == 0)
         entry->kind = LYAP_RULE_NONFINITE;
-    else if (lyap_metric_parse(rule->metric, &entry->metric))
-        entry->kind = LYAP_RULE_METRIC;
     else
-        return lyap_error_set(reterr, LYAP_E_UNKNOWN_FIELD,
-                              "metric = \"%s\" is no metric of points, nor silent_seconds or "
-                              "nonfinite",
+        return lyap_expr_parse(rule->metric, entry->kind == LYAP_RULE_TENSOR_METRIC, &entry->expr,
+                               reterr);
+    if (rule->tensor_pattern[0])
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "tensor: metric %s is of the whole run and takes no pattern",
                               rule->metric);
     return LYAP_OK;
+}
+
+static enum lyap_status check_count(const char *field, uint32_t value, uint32_t max,
+                                    struct lyap_error *reterr)
+{
+    if (value <= max)
+        return LYAP_OK;
+    return lyap_error_set(reterr, LYAP_E_INVALID, "%s = %u: at most %u", field, value, max);
+}
+
+/* When it may open and tell again. */
+static enum lyap_status check_pace(const struct lyap_rule *rule, struct lyap_error *reterr)
+{
+    enum lyap_status status =
+        check_count("cooldown", rule->cooldown_steps, LYAP_WINDOW_MAX, reterr);
+    if (status == LYAP_OK)
+        status = check_count("cooldown_s", rule->cooldown_s, LYAP_RULE_SECONDS_MAX, reterr);
+    if (status == LYAP_OK)
+        status = check_count("notify_per_hour", rule->notify_per_hour, LYAP_RULE_RATE_MAX, reterr);
+    if (status == LYAP_OK && rule->cause[0] && !lyap_rule_name_is_valid(rule->cause))
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "cause = \"%s\": 1 to %d of A-Z a-z 0-9 . _ -", rule->cause,
+                              LYAP_RULE_NAME_BYTES_MAX);
+    return status;
 }
 
 enum lyap_status lyap_rules_check(const struct lyap_rule *rule, struct lyap_error *reterr)
@@ -143,7 +99,8 @@ enum lyap_status lyap_rules_check(const struct lyap_rule *rule, struct lyap_erro
     if (rule->clear_steps < 1 || rule->clear_steps > LYAP_WINDOW_MAX)
         return lyap_error_set(reterr, LYAP_E_INVALID, "clear_for = %u: must be 1 to %d points",
                               rule->clear_steps, LYAP_WINDOW_MAX);
-    return rule_resolve(rule, &scratch, reterr);
+    const enum lyap_status status = check_pace(rule, reterr);
+    return status == LYAP_OK ? rule_resolve(rule, &scratch, reterr) : status;
 }
 
 static void entry_release(struct lyap_rule_entry *entry)
@@ -200,6 +157,20 @@ static enum lyap_status rules_grow(struct lyap_rules *rules, struct lyap_error *
     return LYAP_OK;
 }
 
+static bool has_expression(const struct lyap_rule_entry *entry)
+{
+    return entry->kind == LYAP_RULE_METRIC || entry->kind == LYAP_RULE_TENSOR_METRIC;
+}
+
+/* What the rules in force look back at. */
+static void rules_measure(struct lyap_rules *rules)
+{
+    rules->needs = (struct lyap_lookback_needs){ .depth = 0 };
+    for (uint32_t i = 0; i < rules->count; i++)
+        if (rules->entries[i].rule.is_enabled && has_expression(&rules->entries[i]))
+            lyap_expr_needs(&rules->entries[i].expr, &rules->needs);
+}
+
 enum lyap_status lyap_rules_put(struct lyap_rules *rules, const struct lyap_rule *rule,
                                 struct lyap_error *reterr)
 {
@@ -215,6 +186,7 @@ enum lyap_status lyap_rules_put(struct lyap_rules *rules, const struct lyap_rule
     if (present)
         entry_release(present);
     *(present ? present : &rules->entries[rules->count++]) = entry;
+    rules_measure(rules);
     return LYAP_OK;
 }
 
@@ -227,6 +199,7 @@ void lyap_rules_remove(struct lyap_rules *rules, const char *name)
     const uint32_t index = (uint32_t)(entry - rules->entries);
     memmove(entry, entry + 1, (rules->count - index - 1) * sizeof *entry);
     rules->count--;
+    rules_measure(rules);
 }
 
 struct lyap_rule_entry *lyap_rules_find(const struct lyap_rules *rules, const char *name)
@@ -260,57 +233,53 @@ bool lyap_rule_compare(enum lyap_comparison comparison, double value, double thr
     return value <= threshold;
 }
 
-const char *lyap_rule_formula(const struct lyap_rule_entry *entry)
+bool lyap_rule_selects(const struct lyap_rule_entry *entry, const char *run,
+                       const struct lyap_labels *labels)
 {
-    switch (entry->kind) {
-    case LYAP_RULE_METRIC:
-        return lyap_metric_info(entry->metric)->formula;
-    case LYAP_RULE_TENSOR_METRIC:
-        return lyap_tensor_metric_formula(entry->tensor_metric);
-    case LYAP_RULE_SILENT_SECONDS:
-        return "seconds since the last push";
-    case LYAP_RULE_NONFINITE:
-        break;
-    }
-    return "non-finite elements of theta_t and g_t, and non-finite losses";
+    const char *pattern = entry->rule.run_pattern;
+    return (!pattern[0] || lyap_glob_match(pattern, run)) &&
+           lyap_labels_match(&entry->selector, labels);
 }
 
-static void number_markdown(struct lyap_buffer *text, double value)
+const char *lyap_rule_cause(const struct lyap_rule *rule)
 {
-    char digits[40];
-    (void)snprintf(digits, sizeof digits, "%.4g", value);
-    lyap_buffer_add(text, "%s", digits);
+    return rule->cause[0] ? rule->cause : rule->name;
 }
 
-void lyap_rules_markdown(struct lyap_buffer *text)
+bool lyap_rule_is_of(const struct lyap_rule_entry *entry, enum lyap_metric metric)
 {
-    lyap_buffer_add(
-        text,
-        "# Rules\n\n"
-        "Written by `lyapd --docs rules` from the table in `daemon/rules.c`.\n\n"
-        "A rule compares a metric of each point (docs/metrics.md), of each tensor its pattern "
-        "matches, or a condition of\nthe daemon (`nonfinite`, `silent_seconds`) with a threshold. "
-        "An alert is pending from the first point that meets\nthe comparison, firing after `for` "
-        "such points in a row, resolved after `clear_for` points in a row on the good side\nof "
-        "`clear`. A point without the metric changes nothing: absent is neither good nor bad. NaN "
-        "is the business of rule\n`nonfinite` alone. A value of trust class C raises at most a "
-        "warning. Only warning and critical notify.\n\n"
-        "`PUT /v1/rules/{name}` makes a rule or replaces one of these. `DELETE` of a replaced "
-        "default brings the default\nback, `DELETE` of a default as it came switches it off "
-        "(`\"enabled\":true` by PUT switches it on again), `DELETE` of\nany other rule removes it. "
-        "Open alerts of a rule that went, or no longer selects the run, resolve.\n\n"
-        "| rule | fires when | for | clears at | after | severity | action | source |\n"
-        "|---|---|---|---|---|---|---|---|\n");
-    for (unsigned i = 0; i < DEFAULT_COUNT; i++) {
-        const struct lyap_rule *rule = &defaults[i];
-        lyap_buffer_add(text, "| `%s` | `%s` %s ", rule->name, rule->metric,
-                        lyap_comparison_name(rule->comparison));
-        number_markdown(text, rule->threshold);
-        lyap_buffer_add(text, "%s | %u | ", rule->is_once ? ", once an attempt" : "",
-                        rule->for_steps);
-        number_markdown(text, isnan(rule->clear) ? rule->threshold : rule->clear);
-        lyap_buffer_add(text, " | %u | %s | %s | %s |\n", rule->clear_steps,
-                        lyap_severity_name(rule->severity), lyap_action_name(rule->action),
-                        rule->source);
+    enum lyap_metric found;
+    return entry->kind == LYAP_RULE_METRIC && lyap_expr_is_metric(&entry->expr, &found) &&
+           found == metric;
+}
+
+static void add_formula(struct lyap_buffer *text, bool is_alone, const char *name,
+                        const char *formula)
+{
+    if (is_alone)
+        lyap_buffer_add(text, "%s", formula);
+    else
+        lyap_buffer_add(text, "%s%s: %s", text->length ? "; " : "", name, formula);
+}
+
+void lyap_rule_formula(const struct lyap_rule_entry *entry, struct lyap_buffer *text)
+{
+    if (entry->kind == LYAP_RULE_SILENT_SECONDS)
+        lyap_buffer_add(text, "seconds since the last push");
+    if (entry->kind == LYAP_RULE_NONFINITE)
+        lyap_buffer_add(text, "non-finite elements of theta_t and g_t, and non-finite losses");
+    if (!has_expression(entry))
+        return;
+    const bool is_alone = entry->expr.count == 1;
+    for (uint32_t i = 0; i < entry->expr.count; i++) {
+        const struct lyap_expr_node *node = &entry->expr.nodes[i];
+        const enum lyap_metric metric = (enum lyap_metric)node->metric;
+        const enum lyap_tensor_metric tensor_metric = (enum lyap_tensor_metric)node->metric;
+        if (node->op == LYAP_EXPR_METRIC || node->op >= LYAP_EXPR_LAG)
+            add_formula(text, is_alone, lyap_metric_info(metric)->name,
+                        lyap_metric_info(metric)->formula);
+        if (node->op == LYAP_EXPR_TENSOR_METRIC)
+            add_formula(text, is_alone, lyap_tensor_metric_name(tensor_metric),
+                        lyap_tensor_metric_formula(tensor_metric));
     }
 }

@@ -1,16 +1,17 @@
-/* rules.h - thresholds as data: the table of defaults, the rules in force, and what a rule looks
- * at. The state machine is alerts.h's.
+/* rules.h - thresholds as data: the packs of rules that the daemon brings, the rules in force, and
+ * what a rule looks at. The state machine is alerts.h's.
  * THREADS: owned by the engine. */
 #ifndef LYAP_RULES_H
 #define LYAP_RULES_H
 
 #include "labels.h"
-#include "lyap/metric.h"
+#include "lyap/expr.h"
 #include "lyap/record.h"
 #include "buffer.h"
 
-/* What a rule compares. SILENT_SECONDS: time since the last push of a run that has not ended.
- * NONFINITE: non-finite elements and losses of a point, skipped steps excepted. */
+/* What a rule compares. METRIC: an expression over points. TENSOR_METRIC: one over the metrics of
+ * each tensor that the pattern matches. SILENT_SECONDS: time since the last push of a run that has
+ * not ended. NONFINITE: non-finite elements and losses of a point, skipped steps excepted. */
 enum lyap_rule_kind {
     LYAP_RULE_METRIC,
     LYAP_RULE_TENSOR_METRIC,
@@ -21,26 +22,27 @@ enum lyap_rule_kind {
 struct lyap_rule_entry {
     struct lyap_rule rule; /* runs_json and source are owned */
     enum lyap_rule_kind kind;
-    enum lyap_metric metric;               /* METRIC */
-    enum lyap_tensor_metric tensor_metric; /* TENSOR_METRIC */
+    struct lyap_expr expr; /* METRIC, TENSOR_METRIC */
     struct lyap_labels selector;
 };
 
 struct lyap_rules {
     struct lyap_rule_entry *entries; /* owned; sorted as they came */
     uint32_t count, capacity;
+    struct lyap_lookback_needs needs; /* of the enabled ones */
 };
 #define LYAP_RULES_NULL                                                                            \
     {                                                                                              \
         0                                                                                          \
     }
 
-/* Number of the defaults and one of them (static strings). */
-uint32_t lyap_rules_default_count(void);
-const struct lyap_rule *lyap_rules_default(uint32_t index);
-/* The default of this name, or NULL. */
-const struct lyap_rule *lyap_rules_default_find(const char *name);
-/* Default, as stored: true when the two say the same, version apart. */
+/* packs.c: the packs; the first is `default`, which alone is on from the start. NULL past the end.
+ */
+const struct lyap_pack *lyap_packs_get(uint32_t index);
+const struct lyap_pack *lyap_packs_find(const char *name);
+/* The rule of this name in any pack, or NULL. */
+const struct lyap_rule *lyap_packs_rule(const char *name);
+/* Shipped, as stored: true when the two say the same, version apart. */
 bool lyap_rules_same(const struct lyap_rule *a, const struct lyap_rule *b);
 
 /* E_INVALID naming field, value and range; E_UNKNOWN_FIELD for a metric that is none. */
@@ -53,9 +55,16 @@ void lyap_rules_remove(struct lyap_rules *rules, const char *name);
 struct lyap_rule_entry *lyap_rules_find(const struct lyap_rules *rules, const char *name);
 void lyap_rules_release(struct lyap_rules *rules);
 
+/* Whether the rule looks at runs of this name and these labels. */
+bool lyap_rule_selects(const struct lyap_rule_entry *entry, const char *run,
+                       const struct lyap_labels *labels);
+/* What its alerts are grouped by. */
+const char *lyap_rule_cause(const struct lyap_rule *rule);
+/* True when the rule compares one metric of the point and nothing else. */
+bool lyap_rule_is_of(const struct lyap_rule_entry *entry, enum lyap_metric metric);
 bool lyap_rule_compare(enum lyap_comparison comparison, double value, double threshold);
-/* Formula behind what the rule compares. */
-const char *lyap_rule_formula(const struct lyap_rule_entry *entry);
+/* Formulas behind what the rule compares, `;` between them. */
+void lyap_rule_formula(const struct lyap_rule_entry *entry, struct lyap_buffer *text);
 /* docs/rules.md. */
 void lyap_rules_markdown(struct lyap_buffer *text);
 

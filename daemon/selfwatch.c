@@ -58,7 +58,8 @@ static double silence_threshold(const struct lyap_rules *rules)
     return least;
 }
 
-static struct lyap_alert_input silence_input(const struct lyap_run *run,
+static struct lyap_alert_input silence_input(const struct lyap_engine *engine,
+                                             const struct lyap_run *run,
                                              const struct lyap_point *point)
 {
     return (struct lyap_alert_input){
@@ -67,13 +68,15 @@ static struct lyap_alert_input silence_input(const struct lyap_run *run,
         .labels = &run->labels,
         .point = point,
         .points = run->points,
+        .silences = &engine->silences,
+        .now_ns = lyap_clock_utc_ns(),
     };
 }
 
 /* A rule may still find the run silent after `seconds`. */
 static bool is_watched(const struct lyap_engine *engine, const struct lyap_run *run, double seconds)
 {
-    const struct lyap_alert_input input = silence_input(run, &run->last);
+    const struct lyap_alert_input input = silence_input(engine, run, &run->last);
     return run->has_last && run->record.state != LYAP_STATE_ENDED &&
            !lyap_alerts_is_silent(run->alert_state) &&
            lyap_alerts_silence_meets(&engine->rules, &input, seconds);
@@ -90,7 +93,7 @@ static enum lyap_status watch_silence(struct lyap_engine *engine, struct lyap_ru
         return status;
     struct lyap_point point = run->last; /* borrows its labels */
     point.time_ns = lyap_clock_utc_ns();
-    const struct lyap_alert_input input = silence_input(run, &point);
+    const struct lyap_alert_input input = silence_input(engine, run, &point);
     const struct lyap_alert_sink sink = lyap_engine_sink(engine);
     status = lyap_alerts_silent(run->alert_state, &engine->rules, &input, seconds, &sink);
     if (status != LYAP_OK || !lyap_alerts_is_silent(run->alert_state))
@@ -151,7 +154,8 @@ static enum lyap_status evict(struct lyap_engine *engine, struct lyap_run *run)
     if (run->profile && run->saved_step != run->record.last_step && run->record.last_step >= 0)
         return lyap_run_save_windows(engine, run);
     unload(engine, run);
-    if (is_watched(engine, run, INFINITY) && run->committed_id)
+    if (run->committed_id &&
+        (is_watched(engine, run, INFINITY) || lyap_alerts_is_held(run->alert_state)))
         return LYAP_OK;
     lyap_registry_lock(engine->registry);
     if (run->refs == 1)
@@ -197,6 +201,8 @@ static enum lyap_status tick_run(struct lyap_engine *engine, struct lyap_run *ru
     enum lyap_status status = close_late(engine, run, now_ns);
     if (status == LYAP_OK && (double)run->idle_ns > silence * (double)second_ns)
         status = watch_silence(engine, run);
+    if (status == LYAP_OK)
+        status = lyap_run_look(engine, run);
     if (status == LYAP_OK && now_ns >= engine->next_save_ns)
         status = lyap_run_save_windows(engine, run);
     if (status == LYAP_OK && run->idle_ns > (int64_t)limits.idle_evict_s * second_ns)
@@ -209,6 +215,7 @@ enum lyap_status lyap_engine_tick(struct lyap_engine *engine, int64_t now_ns)
     const struct lyap_limits limits = lyap_engine_limits(engine);
     const double silence = silence_threshold(&engine->rules);
     lyap_disk_check(engine);
+    lyap_silences_expire(&engine->silences, lyap_clock_utc_ns());
     note_idle(engine, now_ns);
     enum lyap_status status = LYAP_OK;
     struct lyap_run *run = lyap_registry_next(engine->registry, NULL);

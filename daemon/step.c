@@ -17,8 +17,7 @@ enum { TENSOR_ROWS_EVERY = 64 }; /* up to so many tensors, every step keeps its 
  * change it by less from step to step. */
 static const double lr_change_factor = 1.25;
 
-/* Scratch rows for `count` tensors. */
-static enum lyap_status rows_grow(struct lyap_engine *engine, uint32_t count)
+enum lyap_status lyap_engine_rows_grow(struct lyap_engine *engine, uint32_t count)
 {
     if (count <= engine->row_capacity)
         return LYAP_OK;
@@ -181,6 +180,8 @@ static enum lyap_status run_alerts(struct lyap_engine *engine, const struct lyap
         .profile = run->profile,
         .points = run->points,
         .is_skipped = step->snapshot->is_skipped,
+        .silences = &engine->silences,
+        .now_ns = lyap_clock_utc_ns(),
     };
     const struct lyap_alert_sink sink = lyap_engine_sink(engine);
     const uint32_t dropped = lyap_alerts_dropped(run->alert_state);
@@ -205,11 +206,14 @@ static bool has_firing(const struct lyap_alerts *alerts)
 }
 
 /* Tensor rows of a large model are kept every few steps, and whenever somebody will want them. */
-static uint32_t rows_to_keep(const struct lyap_step *step, const struct lyap_point *point)
+static uint32_t rows_to_keep(const struct lyap_step *step, const struct lyap_point *point,
+                             bool had_tensor_alert)
 {
     const uint32_t count = step->partial ? step->partial->tensor_count : 0;
     const uint32_t every = (count + TENSOR_ROWS_EVERY - 1) / TENSOR_ROWS_EVERY;
+    /* Points from which alerts of tensors opened, and went on, are all there: replays need them. */
     if (count == 0 || (step->run->points - 1) % every == 0 || is_nonfinite(point) ||
+        had_tensor_alert || lyap_alerts_has_tensor(step->run->alert_state) ||
         has_firing(step->run->alert_state))
         return count;
     return 0;
@@ -257,13 +261,15 @@ static enum lyap_status prepare(struct lyap_engine *engine, const struct lyap_st
     struct lyap_run *run = step->run;
     enum lyap_status status = lyap_run_rebuild(engine, run);
     if (status == LYAP_OK)
+        status = lyap_run_look_back(engine, run);
+    if (status == LYAP_OK)
         status = adopt_set(run, step->declaration);
     if (status == LYAP_OK)
         status = lyap_engine_touch(engine, run);
     if (status == LYAP_OK && step->partial)
         status = store_tensors(engine, run);
     if (status == LYAP_OK)
-        status = rows_grow(engine, run->profile_declaration->declaration.set.count);
+        status = lyap_engine_rows_grow(engine, run->profile_declaration->declaration.set.count);
     return status;
 }
 
@@ -275,6 +281,7 @@ static enum lyap_status finish_point(struct lyap_engine *engine, const struct ly
     point->attempt = run->record.attempt;
     point->time_ns = step->snapshot->time_ns;
     run->points++;
+    const bool had_tensor_alert = lyap_alerts_has_tensor(run->alert_state);
     enum lyap_status status = label_point(step->snapshot, point);
     if (status == LYAP_OK)
         status = mark_events(engine, step, point);
@@ -285,7 +292,7 @@ static enum lyap_status finish_point(struct lyap_engine *engine, const struct ly
     lyap_action_decide(run, &engine->rules, &run->profile_declaration->declaration.optimizer,
                        point);
     status = engine->store->ops->put_point(engine->store, run->record.id, point, engine->rows,
-                                           rows_to_keep(step, point));
+                                           rows_to_keep(step, point, had_tensor_alert));
     return status == LYAP_OK ? advance(engine, run, point) : status;
 }
 

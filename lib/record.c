@@ -12,6 +12,11 @@ static const char *const events[LYAP_EVENT_COUNT] = {
 };
 static const char *const comparisons[] = { ">", ">=", "<", "<=" };
 static const char *const severities[] = { "info", "warning", "critical" };
+static const char *const helds[LYAP_HELD_COUNT] = {
+#define ROW(name, wire) wire,
+    LYAP_HELD_TABLE(ROW)
+#undef ROW
+};
 static const char *const alert_states[] = { "pending", "firing", "resolved" };
 #define ROW(name, wire) wire,
 static const char *const receiver_types[] = { LYAP_RECEIVER_TYPE_TABLE(ROW) };
@@ -50,6 +55,22 @@ bool lyap_severity_parse(const char *name, enum lyap_severity *ret_severity)
         return false;
     *ret_severity = (enum lyap_severity)i;
     return true;
+}
+
+const char *lyap_held_name(enum lyap_held held)
+{
+    return helds[held];
+}
+
+bool lyap_alert_is_acked(const struct lyap_alert *alert, int64_t now_ns)
+{
+    return alert->acked_ns != 0 && (alert->ack_until_ns == 0 || alert->ack_until_ns > now_ns);
+}
+
+bool lyap_alert_is_quiet(const struct lyap_alert *alert, int64_t now_ns)
+{
+    return (alert->silence_id != 0 && alert->silenced_until_ns > now_ns) ||
+           lyap_alert_is_acked(alert, now_ns);
 }
 
 const char *lyap_alert_state_name(enum lyap_alert_state state)

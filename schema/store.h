@@ -44,10 +44,15 @@ struct lyap_store_ops {
                                   const struct lyap_point *point,
                                   const struct lyap_tensor_row *rows, uint32_t row_count);
     enum lyap_status (*put_event)(struct lyap_store *store, const struct lyap_event_record *event);
-    enum lyap_status (*put_rule)(struct lyap_store *store, const struct lyap_rule *rule);
-    enum lyap_status (*delete_rule)(struct lyap_store *store, const char *name);
+    /* Adds or replaces by name, as the version after the newest that the name ever had; sets it. */
+    enum lyap_status (*put_rule)(struct lyap_store *store, struct lyap_rule *rule);
+    /* Its versions stay, and one more that says it went at now_ns. E_NOT_FOUND. */
+    enum lyap_status (*delete_rule)(struct lyap_store *store, const char *name, int64_t now_ns);
+    /* id 0: inserted and set; else its until_ns is updated. E_NOT_FOUND. */
+    enum lyap_status (*put_silence)(struct lyap_store *store, struct lyap_silence *silence);
     enum lyap_status (*put_alert)(struct lyap_store *store,
-                                  struct lyap_alert *alert); /* id as put_run; run_id 0: none */
+                                  struct lyap_alert *alert); /* id as put_run; run_id 0: none;
+                                                               group_id 0 becomes the id */
     enum lyap_status (*put_receiver)(struct lyap_store *store,
                                      const struct lyap_receiver *receiver);
     enum lyap_status (*delete_receiver)(struct lyap_store *store, const char *name);
@@ -55,14 +60,15 @@ struct lyap_store_ops {
      * happens. *ret_id 0 then. E_NOT_FOUND: the alert. */
     enum lyap_status (*put_delivery)(struct lyap_store *store, const struct lyap_delivery *delivery,
                                      int64_t *ret_id);
-    /* The alert resolved: a delivery of kind RESOLVED to every receiver that has one of kind
-     * FIRING, whose members `labels` and `since` its payload takes over: by them Alertmanager knows
-     * the alert. What repeats is done. *ret_count of them. */
-    enum lyap_status (*resolve_deliveries)(struct lyap_store *store, int64_t alert_id,
+    /* The group of alerts is over: for each of them a delivery of kind RESOLVED to every receiver
+     * that has one of kind FIRING, whose members `labels` and `since` its payload takes over: by
+     * them Alertmanager knows the alert. What repeats is done. *ret_count of them. Payload NULL:
+     * nobody is told. */
+    enum lyap_status (*resolve_deliveries)(struct lyap_store *store, int64_t group_id,
                                            const char *payload_json, int64_t now_ns,
                                            uint32_t *ret_count);
     /* State, attempts, next_ns, delivered_ns and error after an attempt; REPEATING becomes
-     * DELIVERED when the alert has resolved meanwhile. E_NOT_FOUND: it is gone. */
+     * DELIVERED when no alert of its group fires any more. E_NOT_FOUND: it is gone. */
     enum lyap_status (*update_delivery)(struct lyap_store *store,
                                         const struct lyap_delivery *delivery);
     /* What waits for a receiver that is no more fails with `error`. */

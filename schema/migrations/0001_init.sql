@@ -403,9 +403,10 @@ CREATE TABLE rules (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
     version INTEGER NOT NULL,
+    updated_ns INTEGER NOT NULL, -- of this version
     is_enabled INTEGER NOT NULL,
     is_builtin INTEGER NOT NULL,
-    metric TEXT NOT NULL,
+    metric TEXT NOT NULL, -- expression
     tensor_pattern TEXT NOT NULL, -- empty: the point's metric
     comparison TEXT NOT NULL,
     threshold REAL, -- NULL: NaN
@@ -414,11 +415,60 @@ CREATE TABLE rules (
     clear_steps INTEGER NOT NULL,
     is_once INTEGER NOT NULL,
     min_points INTEGER NOT NULL,
+    cooldown_steps INTEGER NOT NULL,
+    cooldown_s INTEGER NOT NULL,
+    notify_per_hour INTEGER NOT NULL, -- 0: no limit
+    cause TEXT NOT NULL, -- empty: the name
     severity TEXT NOT NULL,
     action TEXT NOT NULL,
-    runs TEXT, -- label selector, JSON object; NULL: every run
+    run_pattern TEXT NOT NULL, -- glob over run names; empty: every run
+    runs TEXT, -- label selector, JSON object of globs; NULL: every run
     source TEXT,
     notify TEXT -- names of receivers, JSON array; NULL: every receiver that matches
+);
+
+-- Every version of a rule, the newest of each; those of rules that went, too.
+CREATE TABLE rule_versions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    updated_ns INTEGER NOT NULL, -- of this version
+    is_enabled INTEGER NOT NULL,
+    is_builtin INTEGER NOT NULL,
+    metric TEXT NOT NULL, -- expression
+    tensor_pattern TEXT NOT NULL, -- empty: the point's metric
+    comparison TEXT NOT NULL,
+    threshold REAL, -- NULL: NaN
+    clear REAL, -- NULL: the threshold
+    for_steps INTEGER NOT NULL,
+    clear_steps INTEGER NOT NULL,
+    is_once INTEGER NOT NULL,
+    min_points INTEGER NOT NULL,
+    cooldown_steps INTEGER NOT NULL,
+    cooldown_s INTEGER NOT NULL,
+    notify_per_hour INTEGER NOT NULL, -- 0: no limit
+    cause TEXT NOT NULL, -- empty: the name
+    severity TEXT NOT NULL,
+    action TEXT NOT NULL,
+    run_pattern TEXT NOT NULL, -- glob over run names; empty: every run
+    runs TEXT, -- label selector, JSON object of globs; NULL: every run
+    source TEXT,
+    notify TEXT,
+    is_deleted INTEGER NOT NULL, -- the rule went with this version
+    UNIQUE (name, version)
+);
+
+-- Matching alerts do not notify until until_ns.
+CREATE TABLE silences (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL, -- glob; empty: any
+    rule TEXT NOT NULL, -- glob; empty: any
+    severity TEXT, -- NULL: any
+    labels TEXT, -- of the run, JSON object of globs; NULL: any
+    comment TEXT NOT NULL,
+    author TEXT NOT NULL,
+    created_ns INTEGER NOT NULL,
+    until_ns INTEGER NOT NULL
 );
 
 CREATE TABLE alerts (
@@ -435,7 +485,17 @@ CREATE TABLE alerts (
     resolved_step INTEGER,
     updated_ns INTEGER NOT NULL,
     firing_ns INTEGER, -- NULL: not reached
+    resolved_ns INTEGER, -- NULL: not reached
     acked_ns INTEGER, -- NULL: not acknowledged
+    ack_until_ns INTEGER, -- NULL: without end
+    acked_by TEXT,
+    ack_comment TEXT,
+    cause TEXT NOT NULL, -- alerts of one run, attempt and cause are a group
+    group_id INTEGER, -- the first alert of the group; NULL: this one
+    silence_id INTEGER, -- NULL: not silenced
+    silenced_until_ns INTEGER,
+    notified_ns INTEGER, -- NULL: nobody was told
+    held TEXT NOT NULL, -- why not, while it fires
     value REAL, -- NULL: NaN
     threshold REAL, -- NULL: NaN
     summary TEXT NOT NULL,
@@ -443,6 +503,8 @@ CREATE TABLE alerts (
 );
 CREATE INDEX alerts_by_run ON alerts(run_id, id);
 CREATE INDEX alerts_by_state ON alerts(state, id);
+CREATE INDEX alerts_by_change ON alerts(updated_ns);
+CREATE INDEX alerts_by_group ON alerts(coalesce(group_id, id));
 
 -- Where notifications of alerts go (docs/delivery.md).
 CREATE TABLE receivers (

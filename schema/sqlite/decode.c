@@ -116,9 +116,11 @@ static void decode_event(struct lyap_row *row, struct lyap_record *ret_record)
 static void decode_rule(struct lyap_row *row, struct lyap_record *ret_record)
 {
     struct lyap_rule *rule = &ret_record->u.rule;
+    *rule = (struct lyap_rule){ 0 };
     ret_record->key = lyap_row_int(row);
     lyap_row_copy(row, rule->name, sizeof rule->name);
     rule->version = (uint32_t)lyap_row_int(row);
+    rule->updated_ns = lyap_row_int(row);
     rule->is_enabled = lyap_row_int(row) != 0;
     rule->is_builtin = lyap_row_int(row) != 0;
     lyap_row_copy(row, rule->metric, sizeof rule->metric);
@@ -130,11 +132,69 @@ static void decode_rule(struct lyap_row *row, struct lyap_record *ret_record)
     rule->clear_steps = (uint32_t)lyap_row_int(row);
     rule->is_once = lyap_row_int(row) != 0;
     rule->min_points = (uint32_t)lyap_row_int(row);
+    rule->cooldown_steps = (uint32_t)lyap_row_int(row);
+    rule->cooldown_s = (uint32_t)lyap_row_int(row);
+    rule->notify_per_hour = (uint32_t)lyap_row_int(row);
+    lyap_row_copy(row, rule->cause, sizeof rule->cause);
     rule->severity = lyap_word_severity(lyap_row_text(row));
     rule->action = lyap_word_action(lyap_row_text(row));
+    lyap_row_copy(row, rule->run_pattern, sizeof rule->run_pattern);
     rule->runs_json = lyap_row_text(row);
     rule->source = lyap_row_text(row);
     rule->notify_json = lyap_row_text(row);
+    rule->is_deleted = lyap_row_int(row) != 0;
+}
+
+static void decode_silence(struct lyap_row *row, struct lyap_record *ret_record)
+{
+    struct lyap_silence *silence = &ret_record->u.silence;
+    ret_record->key = silence->id = lyap_row_int(row);
+    lyap_row_copy(row, silence->run, sizeof silence->run);
+    lyap_row_copy(row, silence->rule, sizeof silence->rule);
+    const char *severity = lyap_row_text(row);
+    silence->severity = severity ? (int)lyap_word_severity(severity) : -1;
+    silence->labels_json = lyap_row_text(row);
+    silence->comment = lyap_row_text(row);
+    lyap_row_copy(row, silence->by, sizeof silence->by);
+    silence->created_ns = lyap_row_int(row);
+    silence->until_ns = lyap_row_int(row);
+}
+
+static void decode_group(struct lyap_row *row, struct lyap_record *ret_record)
+{
+    struct lyap_alert_group *group = &ret_record->u.group;
+    ret_record->key = group->id = lyap_row_int(row);
+    lyap_row_copy(row, group->run, sizeof group->run);
+    group->attempt = (uint32_t)lyap_row_int(row);
+    lyap_row_copy(row, group->cause, sizeof group->cause);
+    group->severity = (enum lyap_severity)lyap_row_int(row);
+    group->pending = (uint32_t)lyap_row_int(row);
+    group->firing = (uint32_t)lyap_row_int(row);
+    group->silenced = (uint32_t)lyap_row_int(row);
+    group->tensors = (uint32_t)lyap_row_int(row);
+    group->first_step = lyap_row_step(row);
+    group->updated_ns = lyap_row_int(row);
+    group->notified_ns = lyap_row_int(row); /* NULL reads as 0 */
+    group->rules = lyap_row_text(row);
+}
+
+/* NULL reads as 0. */
+static void decode_told(struct lyap_row *row, struct lyap_alert *alert)
+{
+    alert->firing_ns = lyap_row_int(row);
+    alert->resolved_ns = lyap_row_int(row);
+    alert->acked_ns = lyap_row_int(row);
+    alert->ack_until_ns = lyap_row_int(row);
+    lyap_row_copy(row, alert->acked_by, sizeof alert->acked_by);
+    lyap_row_copy(row, alert->ack_comment, sizeof alert->ack_comment);
+    lyap_row_copy(row, alert->cause, sizeof alert->cause);
+    alert->group_id = lyap_row_int(row);
+    alert->silence_id = lyap_row_int(row);
+    alert->silenced_until_ns = lyap_row_int(row);
+    alert->notified_ns = lyap_row_int(row);
+    alert->held = lyap_word_held(lyap_row_text(row));
+    alert->notice = LYAP_NOTICE_NONE;
+    alert->is_turn = false;
 }
 
 static void decode_alert(struct lyap_row *row, struct lyap_record *ret_record)
@@ -153,8 +213,7 @@ static void decode_alert(struct lyap_row *row, struct lyap_record *ret_record)
     alert->firing_step = lyap_row_step(row);
     alert->resolved_step = lyap_row_step(row);
     alert->updated_ns = lyap_row_int(row);
-    alert->firing_ns = lyap_row_int(row); /* NULL reads as 0, also of run_id */
-    alert->acked_ns = lyap_row_int(row);
+    decode_told(row, alert);
     alert->value = lyap_row_double(row);
     alert->threshold = lyap_row_double(row);
     alert->summary = lyap_row_text(row);
@@ -192,6 +251,13 @@ static void decode_delivery(struct lyap_row *row, struct lyap_record *ret_record
     delivery->payload_json = lyap_row_text(row);
 }
 
+static void decode_tensor_point(struct lyap_rows *rows, struct lyap_row *row,
+                                struct lyap_record *ret_record)
+{
+    decode_tensor(rows, row, ret_record);
+    ret_record->key = ret_record->u.tensor.step;
+}
+
 void lyap_decode(struct lyap_rows *rows, struct lyap_record *ret_record)
 {
     struct lyap_row row = { .stmt = rows->bind.stmt };
@@ -212,7 +278,17 @@ void lyap_decode(struct lyap_rows *rows, struct lyap_record *ret_record)
     case LYAP_TABLE_EVENTS:
         decode_event(&row, ret_record);
         break;
+    case LYAP_TABLE_TENSOR_POINTS:
+        decode_tensor_point(rows, &row, ret_record);
+        break;
+    case LYAP_TABLE_SILENCES:
+        decode_silence(&row, ret_record);
+        break;
+    case LYAP_TABLE_ALERT_GROUPS:
+        decode_group(&row, ret_record);
+        break;
     case LYAP_TABLE_RULES:
+    case LYAP_TABLE_RULE_VERSIONS:
         decode_rule(&row, ret_record);
         break;
     case LYAP_TABLE_ALERTS:

@@ -68,6 +68,7 @@ static const struct lyap_store_ops operations = {
     .put_event = lyap_writer_put_event,
     .put_rule = lyap_writer_put_rule,
     .delete_rule = lyap_writer_delete_rule,
+    .put_silence = lyap_writer_put_silence,
     .put_alert = lyap_writer_put_alert,
     .put_receiver = lyap_writer_put_receiver,
     .delete_receiver = lyap_writer_delete_receiver,

@@ -96,13 +96,56 @@ static void open_rules(struct lyap_rows *rows, const struct lyap_query *query,
     open_page(rows, query, LYAP_SQL_RULES);
 }
 
+static void open_versions(struct lyap_rows *rows, const struct lyap_query *query,
+                          const struct lyap_query_target *target)
+{
+    (void)target;
+    open_page(rows, query, LYAP_SQL_RULE_VERSIONS);
+    lyap_bind_copy(&rows->bind, query->rule);
+}
+
+static void open_silences(struct lyap_rows *rows, const struct lyap_query *query,
+                          const struct lyap_query_target *target)
+{
+    (void)target;
+    open_page(rows, query, LYAP_SQL_SILENCES);
+    lyap_bind_int(&rows->bind, query->now_ns);
+}
+
+static void open_groups(struct lyap_rows *rows, const struct lyap_query *query,
+                        const struct lyap_query_target *target)
+{
+    open_page(rows, query, LYAP_SQL_ALERT_GROUPS);
+    lyap_bind_int(&rows->bind, target->run_id);
+    lyap_bind_int(&rows->bind, query->now_ns);
+}
+
+static void open_tensor_points(struct lyap_rows *rows, const struct lyap_query *query,
+                               const struct lyap_query_target *target)
+{
+    open_statement(rows, LYAP_SQL_TENSOR_POINTS);
+    lyap_bind_int(&rows->bind, target->run_id);
+    lyap_bind_int(&rows->bind, target->attempt);
+    lyap_bind_int(&rows->bind, query->from_step);
+    lyap_bind_int(&rows->bind, query->to_step);
+}
+
+/* The index that serves the narrowest filter. */
+static enum lyap_sql_id alerts_statement(const struct lyap_query *query)
+{
+    if (query->run)
+        return LYAP_SQL_RUN_ALERTS;
+    if (query->since_ns > 0)
+        return LYAP_SQL_CHANGED_ALERTS;
+    return query->state >= 0 ? LYAP_SQL_STATE_ALERTS : LYAP_SQL_ALERTS;
+}
+
 static void open_alerts(struct lyap_rows *rows, const struct lyap_query *query,
                         const struct lyap_query_target *target)
 {
     const char *state =
         query->state < 0 ? NULL : lyap_alert_state_name((enum lyap_alert_state)query->state);
-    const enum lyap_sql_id any_run = state ? LYAP_SQL_STATE_ALERTS : LYAP_SQL_ALERTS;
-    open_page(rows, query, query->run ? LYAP_SQL_RUN_ALERTS : any_run);
+    open_page(rows, query, alerts_statement(query));
     lyap_bind_text(&rows->bind, state);
     lyap_bind_text(&rows->bind, query->severity < 0
                                     ? NULL
@@ -110,6 +153,10 @@ static void open_alerts(struct lyap_rows *rows, const struct lyap_query *query,
     lyap_bind_copy(&rows->bind, query->rule);
     lyap_bind_int(&rows->bind, target->run_id);
     lyap_bind_int(&rows->bind, query->attempt);
+    lyap_bind_int(&rows->bind, query->silenced);
+    lyap_bind_int(&rows->bind, query->acked);
+    lyap_bind_int(&rows->bind, query->since_ns);
+    lyap_bind_int(&rows->bind, query->now_ns);
 }
 
 static void open_receivers(struct lyap_rows *rows, const struct lyap_query *query,
@@ -157,6 +204,10 @@ static const struct {
     [LYAP_TABLE_ALERTS] = { open_alerts, false },
     [LYAP_TABLE_RECEIVERS] = { open_receivers, false },
     [LYAP_TABLE_DELIVERIES] = { open_deliveries, false },
+    [LYAP_TABLE_RULE_VERSIONS] = { open_versions, false },
+    [LYAP_TABLE_SILENCES] = { open_silences, false },
+    [LYAP_TABLE_ALERT_GROUPS] = { open_groups, false },
+    [LYAP_TABLE_TENSOR_POINTS] = { open_tensor_points, true },
 };
 
 static enum lyap_status find_target(struct lyap_rows *rows, const struct lyap_query *query,

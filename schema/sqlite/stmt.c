@@ -65,24 +65,48 @@
     "SELECT e.id, e.run_id, e.attempt, e.step, e.time_ns, e.kind, e.detail"                        \
     " FROM events e JOIN runs r ON r.id = e.run_id WHERE r.name IS NOT NULL"                       \
     " AND (?4 = 0 OR e.attempt = ?4) AND "
-#define RULE_COLUMNS                                                                               \
-    "name, version, is_enabled, is_builtin, metric, tensor_pattern, comparison, threshold, "       \
-    "clear, for_steps, clear_steps, is_once, min_points, severity, action, runs, source, "         \
-    "notify"
+#define RULE_REST                                                                                  \
+    "is_enabled, is_builtin, metric, tensor_pattern, comparison, threshold, clear, for_steps, "    \
+    "clear_steps, is_once, min_points, cooldown_steps, cooldown_s, notify_per_hour, cause, "       \
+    "severity, action, run_pattern, runs, source, notify"
+#define RULE_COLUMNS    "name, version, updated_ns, " RULE_REST
+#define RULE_MARKS      "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
+#define SILENCE_COLUMNS "run, rule, severity, labels, comment, author, created_ns, until_ns"
 #define ALERT_COLUMNS                                                                              \
     "run_id, attempt, rule, rule_version, tensor, state, severity, pending_step, firing_step, "    \
-    "resolved_step, updated_ns, firing_ns, acked_ns, value, threshold, summary, evidence"
+    "resolved_step, updated_ns, firing_ns, resolved_ns, acked_ns, ack_until_ns, acked_by, "        \
+    "ack_comment, cause, group_id, silence_id, silenced_until_ns, notified_ns, held, value, "      \
+    "threshold, summary, evidence"
+#define ALERT_MARKS "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
 #define ALERT_HEAD                                                                                 \
     "SELECT a.id, r.name, a.run_id, a.attempt, a.rule, a.rule_version, a.tensor, a.state, "        \
     "a.severity, a.pending_step, a.firing_step, a.resolved_step, a.updated_ns, a.firing_ns, "      \
-    "a.acked_ns, a.value, a.threshold, a.summary, a.evidence FROM alerts a"
+    "a.resolved_ns, a.acked_ns, a.ack_until_ns, a.acked_by, a.ack_comment, a.cause, "              \
+    "coalesce(a.group_id, a.id), a.silence_id, a.silenced_until_ns, a.notified_ns, a.held, "       \
+    "a.value, a.threshold, a.summary, a.evidence FROM alerts a"
 /* A left join keeps the order of the tables: alerts by the key of the page, then their run. Those
  * of the daemon itself have none. */
 #define ALERT_FILTER                                                                               \
     " LEFT JOIN runs r ON r.id = a.run_id WHERE (a.run_id IS NULL OR r.name IS NOT NULL)"          \
     " AND (?3 IS NULL OR a.state = ?3)"                                                            \
     " AND (?4 IS NULL OR a.severity = ?4) AND (?5 IS NULL OR a.rule = ?5)"                         \
-    " AND (?7 = 0 OR a.attempt = ?7) AND "
+    " AND (?7 = 0 OR a.attempt = ?7)"                                                              \
+    " AND (?8 = 0 OR (?8 > 0) = (a.silence_id IS NOT NULL AND a.silenced_until_ns > ?11"           \
+    " AND a.state <> 'resolved'))"                                                                 \
+    " AND (?9 = 0 OR (?9 > 0) = (a.acked_ns IS NOT NULL"                                           \
+    " AND (a.ack_until_ns IS NULL OR a.ack_until_ns > ?11)))"                                      \
+    " AND a.updated_ns >= ?10 AND "
+#define GROUP_ID "coalesce(a.group_id, a.id)"
+#define OF_GROUP "SELECT a.id FROM alerts a WHERE " GROUP_ID " = ?1"
+#define GROUP_HEAD                                                                                 \
+    "SELECT " GROUP_ID ", max(r.name), max(a.attempt), max(a.cause),"                              \
+    " max(CASE a.severity WHEN 'critical' THEN 2 WHEN 'warning' THEN 1 ELSE 0 END),"               \
+    " sum(a.state = 'pending'), sum(a.state = 'firing'),"                                          \
+    " sum(a.silence_id IS NOT NULL AND a.silenced_until_ns > ?4), count(DISTINCT a.tensor),"       \
+    " min(a.pending_step), max(a.updated_ns), max(a.notified_ns), group_concat(DISTINCT a.rule)"   \
+    " FROM alerts a INDEXED BY alerts_by_state LEFT JOIN runs r ON r.id = a.run_id"                \
+    " WHERE (a.run_id IS NULL OR r.name IS NOT NULL) AND a.state IN ('pending', 'firing')"         \
+    " AND (?3 = 0 OR a.run_id = ?3) AND "
 #define RECEIVER_COLUMNS "name, type, format, target, secret, min_severity, labels, is_from_file"
 #define DELIVERY_COLUMNS                                                                           \
     "alert_id, receiver, kind, sequence, state, attempts, created_ns, next_ns, delivered_ns, "     \
@@ -137,8 +161,20 @@ static const char *const texts[LYAP_SQL_COUNT] = {
          "attempt", ""),
     BOTH(EVENTS, EVENT_HEAD, "e.id", ""),
     BOTH(RUN_EVENTS, EVENT_HEAD "e.run_id = ?3 AND ", "e.id", ""),
-    BOTH(RULES, "SELECT id, " RULE_COLUMNS " FROM rules WHERE ", "id", ""),
+    BOTH(RULES, "SELECT id, " RULE_COLUMNS ", 0 FROM rules WHERE ", "id", ""),
+    BOTH(RULE_VERSIONS,
+         "SELECT version, " RULE_COLUMNS ", is_deleted FROM rule_versions WHERE name = ?3 AND ",
+         "version", ""),
+    BOTH(SILENCES,
+         "SELECT id, " SILENCE_COLUMNS " FROM silences WHERE (?3 = 0 OR until_ns > ?3) AND ", "id",
+         ""),
+    BOTH(ALERT_GROUPS, GROUP_HEAD, GROUP_ID, " GROUP BY " GROUP_ID),
+    [LYAP_SQL_TENSOR_POINTS] =
+        "SELECT NULL, t.step, t.tensor" TENSORS_OF_T " FROM tensor_points t"
+        " WHERE t.run_id = ?1 AND t.attempt = ?2 AND t.step BETWEEN ?3 AND ?4"
+        " ORDER BY t.step, t.tensor",
     BOTH(ALERTS, ALERT_HEAD ALERT_FILTER, "a.id", ""),
+    BOTH(CHANGED_ALERTS, ALERT_HEAD " INDEXED BY alerts_by_change" ALERT_FILTER, "a.id", ""),
     BOTH(STATE_ALERTS, ALERT_HEAD " INDEXED BY alerts_by_state" ALERT_FILTER "a.state = ?3 AND ",
          "a.id", ""),
     BOTH(RUN_ALERTS, ALERT_HEAD " INDEXED BY alerts_by_run" ALERT_FILTER "a.run_id = ?6 AND ",
@@ -191,24 +227,42 @@ static const char *const texts[LYAP_SQL_COUNT] = {
         "last_step, last_ns, points" ROLLUPS ") VALUES(?,?,?,?,?,?,?,?" ROLLUP_MARKS ")",
     [LYAP_SQL_PUT_EVENT] = "INSERT INTO events(run_id, attempt, step, time_ns, kind, detail)"
                            " VALUES(?,?,?,?,?,?)",
+    [LYAP_SQL_NEXT_VERSION] =
+        "SELECT 1 + coalesce(max(version), 0) FROM rule_versions WHERE name = ?1",
     [LYAP_SQL_PUT_RULE] =
-        "INSERT INTO rules(" RULE_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+        "INSERT INTO rules(" RULE_COLUMNS ") VALUES(" RULE_MARKS ")"
         " ON CONFLICT(name) DO UPDATE SET version = excluded.version, "
-        "is_enabled = excluded.is_enabled, is_builtin = excluded.is_builtin, "
-        "metric = excluded.metric, tensor_pattern = excluded.tensor_pattern, "
-        "comparison = excluded.comparison, threshold = excluded.threshold, "
-        "clear = excluded.clear, for_steps = excluded.for_steps, "
+        "updated_ns = excluded.updated_ns, is_enabled = excluded.is_enabled, "
+        "is_builtin = excluded.is_builtin, metric = excluded.metric, "
+        "tensor_pattern = excluded.tensor_pattern, comparison = excluded.comparison, "
+        "threshold = excluded.threshold, clear = excluded.clear, for_steps = excluded.for_steps, "
         "clear_steps = excluded.clear_steps, is_once = excluded.is_once, "
-        "min_points = excluded.min_points, severity = excluded.severity, "
-        "action = excluded.action, runs = excluded.runs, source = excluded.source, "
+        "min_points = excluded.min_points, cooldown_steps = excluded.cooldown_steps, "
+        "cooldown_s = excluded.cooldown_s, notify_per_hour = excluded.notify_per_hour, "
+        "cause = excluded.cause, severity = excluded.severity, action = excluded.action, "
+        "run_pattern = excluded.run_pattern, runs = excluded.runs, source = excluded.source, "
         "notify = excluded.notify",
+    [LYAP_SQL_PUT_VERSION] = "INSERT INTO rule_versions(" RULE_COLUMNS ", is_deleted)"
+                             " SELECT " RULE_COLUMNS ", 0 FROM rules WHERE name = ?1",
+    [LYAP_SQL_END_VERSIONS] = "INSERT INTO rule_versions(" RULE_COLUMNS ", is_deleted)"
+                              " SELECT name, version + 1, ?2, " RULE_REST ", 1"
+                              " FROM rules WHERE name = ?1",
+    [LYAP_SQL_TRIM_VERSIONS] = "DELETE FROM rule_versions WHERE name = ?1 AND version <= "
+                               "(SELECT max(version) FROM rule_versions WHERE name = ?1) - ?2",
+    [LYAP_SQL_TRIM_ALL_VERSIONS] =
+        "DELETE FROM rule_versions WHERE id <= (SELECT max(id) FROM rule_versions) - ?1",
     [LYAP_SQL_DELETE_RULE] = "DELETE FROM rules WHERE name = ?1",
-    [LYAP_SQL_INSERT_ALERT] =
-        "INSERT INTO alerts(" ALERT_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+    [LYAP_SQL_INSERT_SILENCE] = "INSERT INTO silences(" SILENCE_COLUMNS ") VALUES(?,?,?,?,?,?,?,?)",
+    [LYAP_SQL_UPDATE_SILENCE] = "UPDATE silences SET until_ns = ?2 WHERE id = ?1",
+    [LYAP_SQL_TRIM_SILENCES] = "DELETE FROM silences WHERE until_ns < ?2"
+                               " AND id <= (SELECT max(id) FROM silences) - ?1",
+    [LYAP_SQL_INSERT_ALERT] = "INSERT INTO alerts(" ALERT_COLUMNS ") VALUES(" ALERT_MARKS ")",
     [LYAP_SQL_UPDATE_ALERT] =
         "UPDATE alerts SET run_id = ?, attempt = ?, rule = ?, rule_version = ?, tensor = ?, "
         "state = ?, severity = ?, pending_step = ?, firing_step = ?, resolved_step = ?, "
-        "updated_ns = ?, firing_ns = ?, acked_ns = ?, value = ?, threshold = ?, summary = ?, "
+        "updated_ns = ?, firing_ns = ?, resolved_ns = ?, acked_ns = ?, ack_until_ns = ?, "
+        "acked_by = ?, ack_comment = ?, cause = ?, group_id = ?, silence_id = ?, "
+        "silenced_until_ns = ?, notified_ns = ?, held = ?, value = ?, threshold = ?, summary = ?, "
         "evidence = ? WHERE id = ?",
     [LYAP_SQL_PUT_RECEIVER] =
         "INSERT INTO receivers(" RECEIVER_COLUMNS ") VALUES(?,?,?,?,?,?,?,?)"
@@ -221,21 +275,22 @@ static const char *const texts[LYAP_SQL_COUNT] = {
         "INSERT INTO deliveries(" DELIVERY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
     [LYAP_SQL_RESOLVE_REPEATING] = "UPDATE deliveries SET state = 'delivered', next_ns = NULL"
-                                   " WHERE alert_id = ?1 AND state = 'repeating'",
+                                   " WHERE alert_id IN (" OF_GROUP ") AND state = 'repeating'",
     [LYAP_SQL_RESOLVE_DELIVERIES] =
         "INSERT INTO deliveries(" DELIVERY_COLUMNS ")"
         " SELECT alert_id, receiver, 'resolved', 0, 'waiting', 0, ?3, ?3, NULL, NULL,"
         " json_set(?2, '$.labels', json_extract(payload, '$.labels'), '$.since',"
         " json_extract(payload, '$.since')) FROM deliveries WHERE id IN"
-        " (SELECT min(id) FROM deliveries WHERE alert_id = ?1 AND kind = 'firing'"
-        " GROUP BY receiver) ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
+        " (SELECT min(id) FROM deliveries WHERE alert_id IN (" OF_GROUP ") AND kind = 'firing'"
+        " GROUP BY alert_id, receiver) ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
     [LYAP_SQL_UPDATE_DELIVERY] =
         "UPDATE deliveries SET state = ?, next_ns = ?, attempts = ?, delivered_ns = ?, error = ?"
         " WHERE id = ?",
     [LYAP_SQL_END_REPEATING] =
         "UPDATE deliveries SET state = 'delivered', next_ns = NULL WHERE id = ?1"
-        " AND EXISTS (SELECT 1 FROM deliveries e WHERE e.alert_id = deliveries.alert_id"
-        " AND e.receiver = deliveries.receiver AND e.kind = 'resolved')",
+        " AND NOT EXISTS (SELECT 1 FROM alerts f CROSS JOIN alerts a"
+        " ON " GROUP_ID " = coalesce(f.group_id, f.id) AND a.state = 'firing'"
+        " WHERE f.id = deliveries.alert_id)",
     [LYAP_SQL_FAIL_DELIVERIES] = "UPDATE deliveries SET next_ns = NULL, error = ?2, state ="
                                  " CASE state WHEN 'waiting' THEN 'failed' ELSE 'delivered' END"
                                  " WHERE receiver = ?1 AND next_ns IS NOT NULL",

@@ -37,3 +37,4 @@ DEFINE_WORD(lyap_word_delivery_state, enum lyap_delivery_state, LYAP_DELIVERY_ST
             lyap_delivery_state_name)
 DEFINE_WORD(lyap_word_alert_state, enum lyap_alert_state, LYAP_ALERT_RESOLVED + 1,
             lyap_alert_state_name)
+DEFINE_WORD(lyap_word_held, enum lyap_held, LYAP_HELD_COUNT, lyap_held_name)

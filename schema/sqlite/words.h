@@ -16,6 +16,7 @@ enum lyap_alert_state lyap_word_alert_state(const char *word);
 enum lyap_receiver_type lyap_word_receiver_type(const char *word);
 enum lyap_receiver_format lyap_word_receiver_format(const char *word);
 enum lyap_delivery_state lyap_word_delivery_state(const char *word);
+enum lyap_held lyap_word_held(const char *word);
 const char *lyap_retention_word(enum lyap_retention retention);
 
 #endif

@@ -1,4 +1,4 @@
-/* Events, rules and alerts. */
+/* Events and alerts. */
 #include "writer.h"
 
 #include <assert.h>
@@ -19,43 +19,21 @@ enum lyap_status lyap_writer_put_event(struct lyap_store *store,
     return lyap_sql_run(&bind, lyap_writer_call(writer));
 }
 
-enum lyap_status lyap_writer_put_rule(struct lyap_store *store, const struct lyap_rule *rule)
+/* When it fired and resolved, who knows of it, who shall not. */
+static void bind_told(struct lyap_bind *bind, const struct lyap_alert *alert)
 {
-    struct lyap_writer *writer = lyap_writer_of(store);
-    assert(writer->is_batch_open && lyap_rule_name_is_valid(rule->name));
-    struct lyap_bind bind = lyap_bind(&writer->sql, LYAP_SQL_PUT_RULE);
-    lyap_bind_text(&bind, rule->name);
-    lyap_bind_int(&bind, rule->version);
-    lyap_bind_int(&bind, rule->is_enabled);
-    lyap_bind_int(&bind, rule->is_builtin);
-    lyap_bind_text(&bind, rule->metric);
-    lyap_bind_text(&bind, rule->tensor_pattern);
-    lyap_bind_text(&bind, lyap_comparison_name(rule->comparison));
-    lyap_bind_double(&bind, rule->threshold);
-    lyap_bind_double(&bind, rule->clear);
-    lyap_bind_int(&bind, rule->for_steps);
-    lyap_bind_int(&bind, rule->clear_steps);
-    lyap_bind_int(&bind, rule->is_once);
-    lyap_bind_int(&bind, rule->min_points);
-    lyap_bind_text(&bind, lyap_severity_name(rule->severity));
-    lyap_bind_text(&bind, lyap_action_name(rule->action));
-    lyap_bind_text(&bind, rule->runs_json);
-    lyap_bind_text(&bind, rule->source);
-    lyap_bind_text(&bind, rule->notify_json);
-    return lyap_sql_run(&bind, lyap_writer_call(writer));
-}
-
-enum lyap_status lyap_writer_delete_rule(struct lyap_store *store, const char *name)
-{
-    struct lyap_writer *writer = lyap_writer_of(store);
-    struct lyap_error *reterr = lyap_writer_call(writer);
-    assert(writer->is_batch_open);
-    struct lyap_bind bind = lyap_bind(&writer->sql, LYAP_SQL_DELETE_RULE);
-    lyap_bind_text(&bind, name);
-    const enum lyap_status status = lyap_sql_run(&bind, reterr);
-    if (status == LYAP_OK && sqlite3_changes(writer->sql.db) == 0)
-        return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "rule %s", name);
-    return status;
+    lyap_bind_nonzero(bind, alert->firing_ns);
+    lyap_bind_nonzero(bind, alert->resolved_ns);
+    lyap_bind_nonzero(bind, alert->acked_ns);
+    lyap_bind_nonzero(bind, alert->ack_until_ns);
+    lyap_bind_text(bind, alert->acked_by[0] ? alert->acked_by : NULL);
+    lyap_bind_text(bind, alert->ack_comment[0] ? alert->ack_comment : NULL);
+    lyap_bind_text(bind, alert->cause);
+    lyap_bind_nonzero(bind, alert->group_id);
+    lyap_bind_nonzero(bind, alert->silence_id);
+    lyap_bind_nonzero(bind, alert->silenced_until_ns);
+    lyap_bind_nonzero(bind, alert->notified_ns);
+    lyap_bind_text(bind, lyap_held_name(alert->held));
 }
 
 enum lyap_status lyap_writer_put_alert(struct lyap_store *store, struct lyap_alert *alert)
@@ -77,8 +55,7 @@ enum lyap_status lyap_writer_put_alert(struct lyap_store *store, struct lyap_ale
     lyap_bind_step(&bind, alert->firing_step);
     lyap_bind_step(&bind, alert->resolved_step);
     lyap_bind_int(&bind, alert->updated_ns);
-    lyap_bind_nonzero(&bind, alert->firing_ns);
-    lyap_bind_nonzero(&bind, alert->acked_ns);
+    bind_told(&bind, alert);
     lyap_bind_double(&bind, alert->value);
     lyap_bind_double(&bind, alert->threshold);
     lyap_bind_text(&bind, alert->summary ? alert->summary : "");
@@ -88,9 +65,11 @@ enum lyap_status lyap_writer_put_alert(struct lyap_store *store, struct lyap_ale
     const enum lyap_status status = lyap_sql_run(&bind, reterr);
     if (status != LYAP_OK)
         return status == LYAP_E_CONFLICT ? LYAP_E_NOT_FOUND : status; /* the run */
-    if (is_new)
+    if (is_new) {
         alert->id = sqlite3_last_insert_rowid(writer->sql.db);
-    else if (sqlite3_changes(writer->sql.db) == 0)
+        alert->group_id = alert->group_id ? alert->group_id : alert->id;
+    }
+    if (!is_new && sqlite3_changes(writer->sql.db) == 0)
         return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "alert %" PRId64, alert->id);
     return LYAP_OK;
 }

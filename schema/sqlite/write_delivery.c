@@ -58,7 +58,7 @@ enum lyap_status lyap_writer_put_delivery(struct lyap_store *store,
     return LYAP_OK;
 }
 
-enum lyap_status lyap_writer_resolve_deliveries(struct lyap_store *store, int64_t alert_id,
+enum lyap_status lyap_writer_resolve_deliveries(struct lyap_store *store, int64_t group_id,
                                                 const char *payload_json, int64_t now_ns,
                                                 uint32_t *ret_count)
 {
@@ -66,12 +66,13 @@ enum lyap_status lyap_writer_resolve_deliveries(struct lyap_store *store, int64_
     struct lyap_error *reterr = lyap_writer_call(writer);
     assert(writer->is_batch_open);
     struct lyap_bind bind = lyap_bind(&writer->sql, LYAP_SQL_RESOLVE_REPEATING);
-    lyap_bind_int(&bind, alert_id);
+    lyap_bind_int(&bind, group_id);
     enum lyap_status status = lyap_sql_run(&bind, reterr);
-    if (status != LYAP_OK)
+    *ret_count = 0;
+    if (status != LYAP_OK || !payload_json)
         return status;
     bind = lyap_bind(&writer->sql, LYAP_SQL_RESOLVE_DELIVERIES);
-    lyap_bind_int(&bind, alert_id);
+    lyap_bind_int(&bind, group_id);
     lyap_bind_text(&bind, payload_json);
     lyap_bind_int(&bind, now_ns);
     status = lyap_sql_run(&bind, reterr);

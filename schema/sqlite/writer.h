@@ -62,15 +62,17 @@ enum lyap_status lyap_writer_put_point(struct lyap_store *store, int64_t run_id,
                                        const struct lyap_tensor_row *rows, uint32_t row_count);
 enum lyap_status lyap_writer_put_event(struct lyap_store *store,
                                        const struct lyap_event_record *event);
-enum lyap_status lyap_writer_put_rule(struct lyap_store *store, const struct lyap_rule *rule);
-enum lyap_status lyap_writer_delete_rule(struct lyap_store *store, const char *name);
+enum lyap_status lyap_writer_put_rule(struct lyap_store *store, struct lyap_rule *rule);
+enum lyap_status lyap_writer_delete_rule(struct lyap_store *store, const char *name,
+                                         int64_t now_ns);
+enum lyap_status lyap_writer_put_silence(struct lyap_store *store, struct lyap_silence *silence);
 enum lyap_status lyap_writer_put_alert(struct lyap_store *store, struct lyap_alert *alert);
 enum lyap_status lyap_writer_put_receiver(struct lyap_store *store,
                                           const struct lyap_receiver *receiver);
 enum lyap_status lyap_writer_delete_receiver(struct lyap_store *store, const char *name);
 enum lyap_status lyap_writer_put_delivery(struct lyap_store *store,
                                           const struct lyap_delivery *delivery, int64_t *ret_id);
-enum lyap_status lyap_writer_resolve_deliveries(struct lyap_store *store, int64_t alert_id,
+enum lyap_status lyap_writer_resolve_deliveries(struct lyap_store *store, int64_t group_id,
                                                 const char *payload_json, int64_t now_ns,
                                                 uint32_t *ret_count);
 enum lyap_status lyap_writer_update_delivery(struct lyap_store *store,

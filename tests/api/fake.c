@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "lyap/alloc.h"
+
 void fake_lock(struct fake *fake)
 {
     pthread_mutex_lock(&fake->lock);
@@ -245,15 +247,122 @@ static enum lyap_status rule_delete(void *ctx, const char *name, struct lyap_err
     return rule ? LYAP_OK : lyap_error_set(reterr, LYAP_E_NOT_FOUND, "no rule '%s'", name);
 }
 
-static enum lyap_status alert_ack(void *ctx, int64_t id, struct lyap_error *reterr)
+static enum lyap_status alert_ack(void *ctx, const struct api_ack *ack, struct lyap_error *reterr)
 {
     struct fake *fake = ctx;
-    if (id > FAKE_ALERTS)
-        return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "there is no alert %lld", (long long)id);
+    if (ack->id > FAKE_ALERTS)
+        return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "there is no alert %lld",
+                              (long long)ack->id);
     fake_lock(fake);
-    fake->acked_ns[id] = now_ns(NULL);
+    fake->acked_ns[ack->id] = now_ns(NULL);
+    fake->ack = *ack;
     fake_unlock(fake);
     return LYAP_OK;
+}
+
+/* ---- packs, replays, silences ---- */
+
+static const struct lyap_rule pack_rules[] = {
+    { .name = "shipped", .metric = "loss", .threshold = 2, .source = "the fake" },
+    { .name = "other", .metric = "lr", .threshold = 3, .source = "the fake" },
+};
+static const struct lyap_pack packs[] = { { "fake", "of the tests", pack_rules, 2 } };
+
+static const struct lyap_pack *pack(void *ctx, uint32_t index)
+{
+    (void)ctx;
+    return index < sizeof packs / sizeof *packs ? &packs[index] : NULL;
+}
+
+static enum lyap_status pack_put(void *ctx, const struct api_pack_put *put,
+                                 struct lyap_error *reterr)
+{
+    enum lyap_status status = LYAP_OK;
+    if (strcmp(put->pack, "fake") != 0)
+        return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "there is no pack '%s'", put->pack);
+    for (uint32_t i = 0; status == LYAP_OK && i < 2; i++) {
+        struct lyap_rule rule = pack_rules[i];
+        bool is_created, is_named = put->name_count == 0;
+        for (uint32_t j = 0; j < put->name_count; j++)
+            is_named = is_named || strcmp(put->names[j], rule.name) == 0;
+        rule.is_enabled = put->is_enabled;
+        rule.is_builtin = true;
+        if (is_named)
+            status = rule_put(ctx, &rule, &is_created, reterr);
+    }
+    return status;
+}
+
+/* One right alarm, ten steps ahead of a divergence at step 50. */
+static enum lyap_status replay(void *ctx, const struct api_replay_request *request,
+                               struct api_replay *ret_replay, struct lyap_error *reterr)
+{
+    (void)ctx;
+    if (strcmp(request->run, "gpt") != 0)
+        return lyap_error_set(reterr, LYAP_E_NOT_FOUND, "there is no run '%s'", request->run);
+    struct api_replay result = { .attempt = request->attempt ? request->attempt : 1,
+                                 .first_step = request->from_step,
+                                 .last_step = request->to_step < 60 ? request->to_step : 60,
+                                 .points = 61,
+                                 .evaluated = 59,
+                                 .is_complete = true,
+                                 .end = "diverged",
+                                 .truth = "loss",
+                                 .alert_count = 1,
+                                 .healthy_points = 7,
+                                 .notifications = 1 };
+    result.absent[LYAP_REASON_WARMING_UP] = 2;
+    result.onset.events[0] = (struct lyap_onset_event){ .onset_step = 50, .end_step = -1 };
+    result.onset.count = 1;
+    result.outcomes[API_OUTCOME_RIGHT] = 1;
+    result.alerts = lyap_alloc_array(1, sizeof *result.alerts);
+    assert(result.alerts);
+    result.alerts[0] =
+        (struct api_replay_alert){ .pending_step = 39,
+                                   .firing_step = 40,
+                                   .resolved_step = -1,
+                                   .value = request->body ? request->body->threshold : INFINITY,
+                                   .severity = LYAP_SEVERITY_CRITICAL,
+                                   .outcome = API_OUTCOME_RIGHT,
+                                   .lead_steps = 10 };
+    *ret_replay = result;
+    return LYAP_OK;
+}
+
+static enum lyap_status silence_put(void *ctx, struct lyap_silence *silence,
+                                    struct lyap_error *reterr)
+{
+    struct fake *fake = ctx;
+    fake_lock(fake);
+    const bool has_room = fake->silence_count < FAKE_SILENCES_MAX;
+    if (has_room) {
+        struct lyap_silence *stored = &fake->silences[fake->silence_count++];
+        silence->id = fake->silence_count;
+        *stored = *silence;
+        stored->comment = strdup(silence->comment);
+        stored->labels_json = silence->labels_json ? strdup(silence->labels_json) : NULL;
+    }
+    fake_unlock(fake);
+    return has_room ? LYAP_OK : lyap_error_set(reterr, LYAP_E_LIMIT, "too many silences");
+}
+
+static enum lyap_status silence_delete(void *ctx, int64_t id, struct lyap_error *reterr)
+{
+    struct fake *fake = ctx;
+    fake_lock(fake);
+    struct lyap_silence *silence =
+        id <= (int64_t)fake->silence_count ? &fake->silences[id - 1] : NULL;
+    const bool is_found = silence && silence->until_ns > now_ns(NULL);
+    if (is_found)
+        silence->until_ns = now_ns(NULL);
+    fake_unlock(fake);
+    return is_found ? LYAP_OK
+                    : lyap_error_set(reterr, LYAP_E_NOT_FOUND, "no silence %lld", (long long)id);
+}
+
+struct lyap_silence *fake_silence_at(struct fake *fake, uint32_t index)
+{
+    return index < fake->silence_count ? &fake->silences[index] : NULL;
 }
 
 /* ---- the rest ---- */
@@ -318,6 +427,11 @@ struct fake *fake_new(void)
                                       .receiver_delete = receiver_delete,
                                       .receiver_test = receiver_test,
                                       .alert_ack = alert_ack,
+                                      .pack = pack,
+                                      .pack_put = pack_put,
+                                      .replay = replay,
+                                      .silence_put = silence_put,
+                                      .silence_delete = silence_delete,
                                       .is_ready = is_ready,
                                       .metrics_text = metrics_text,
                                       .config_json = config_json,
@@ -351,6 +465,10 @@ void fake_free(struct fake *fake)
         free((void *)(uintptr_t)fake->rules[i].runs_json);
     for (uint32_t i = 0; i < fake->receiver_count; i++)
         api_receiver_release(&fake->receivers[i]);
+    for (uint32_t i = 0; i < fake->silence_count; i++) {
+        free((void *)(uintptr_t)fake->silences[i].comment);
+        free((void *)(uintptr_t)fake->silences[i].labels_json);
+    }
     assert(fake->admitted == fake->aborted + fake->submitted);
     pthread_cond_destroy(&fake->changed);
     pthread_mutex_destroy(&fake->lock);

@@ -14,7 +14,13 @@
 
 #include "api.h"
 
-enum { FAKE_RUNS_MAX = 256, FAKE_POINTS_MAX = 20000, FAKE_RULES_MAX = 16, FAKE_ALERTS = 5 };
+enum {
+    FAKE_RUNS_MAX = 256,
+    FAKE_POINTS_MAX = 20000,
+    FAKE_RULES_MAX = 16,
+    FAKE_ALERTS = 5,
+    FAKE_SILENCES_MAX = 8
+};
 
 struct fake_run {
     char name[LYAP_RUN_NAME_BYTES_MAX + 1]; /* empty: deleted */
@@ -38,7 +44,8 @@ const struct api_ports *fake_ports(struct fake *fake);
 struct fake_run *fake_run_find(struct fake *fake, const char *name);
 struct fake_run *fake_run_at(struct fake *fake, uint32_t index);
 const struct lyap_receiver *fake_receiver_at(struct fake *fake, uint32_t index); /* as below */
-struct lyap_rule *fake_rule_at(struct fake *fake, uint32_t index); /* NULL past the end */
+struct lyap_rule *fake_rule_at(struct fake *fake, uint32_t index);       /* NULL past the end */
+struct lyap_silence *fake_silence_at(struct fake *fake, uint32_t index); /* NULL past the end */
 int64_t fake_alert_acked(struct fake *fake, int64_t id);
 void fake_lock(struct fake *fake);
 void fake_unlock(struct fake *fake);

@@ -303,6 +303,46 @@ static void delivery_rows(const struct lyap_query *query, struct fake_cursor *cu
     }
 }
 
+static void silence_rows(struct fake *fake, const struct lyap_query *query,
+                         struct fake_cursor *cursor)
+{
+    const struct lyap_silence *silence;
+    for (uint32_t i = 0; (silence = fake_silence_at(fake, i)); i++)
+        if (is_wanted(cursor, query, silence->id) && silence->until_ns > query->now_ns)
+            add_row(cursor, LYAP_TABLE_SILENCES, silence->id)->u.silence = *silence;
+}
+
+static void version_rows(const struct lyap_query *query, struct fake_cursor *cursor)
+{
+    for (int64_t version = 1; version <= 3 && strcmp(query->rule, "versioned") == 0; version++) {
+        if (!is_wanted(cursor, query, version))
+            continue;
+        struct lyap_rule *rule = &add_row(cursor, LYAP_TABLE_RULE_VERSIONS, version)->u.rule;
+        *rule = (struct lyap_rule){ .name = "versioned",
+                                    .version = (uint32_t)version,
+                                    .metric = "loss",
+                                    .threshold = (double)version,
+                                    .clear = NAN,
+                                    .is_deleted = version == 3 };
+    }
+}
+
+static void group_rows(const struct lyap_query *query, struct fake_cursor *cursor)
+{
+    if (is_wanted(cursor, query, 3))
+        add_row(cursor, LYAP_TABLE_ALERT_GROUPS, 3)->u.group =
+            (struct lyap_alert_group){ .id = 3,
+                                       .run = "gpt",
+                                       .attempt = 1,
+                                       .cause = "spike",
+                                       .severity = LYAP_SEVERITY_CRITICAL,
+                                       .firing = 2,
+                                       .pending = 1,
+                                       .tensors = 2,
+                                       .first_step = 9,
+                                       .rules = "a,b" };
+}
+
 enum lyap_status fake_query(void *ctx, const struct lyap_query *query,
                             struct lyap_cursor **ret_cursor)
 {
@@ -312,10 +352,11 @@ enum lyap_status fake_query(void *ctx, const struct lyap_query *query,
     cursor->base = (struct lyap_cursor){ cursor_next, cursor_close };
     fake_lock(fake);
     const struct fake_run *run = query->run ? fake_run_find(fake, query->run) : NULL;
-    const bool is_bound = query->table != LYAP_TABLE_RUNS && query->table != LYAP_TABLE_RULES &&
-                          query->table != LYAP_TABLE_ALERTS &&
-                          query->table != LYAP_TABLE_RECEIVERS &&
-                          query->table != LYAP_TABLE_DELIVERIES;
+    const bool is_bound =
+        query->table != LYAP_TABLE_RUNS && query->table != LYAP_TABLE_RULES &&
+        query->table != LYAP_TABLE_ALERTS && query->table != LYAP_TABLE_RULE_VERSIONS &&
+        query->table != LYAP_TABLE_SILENCES && query->table != LYAP_TABLE_ALERT_GROUPS &&
+        query->table != LYAP_TABLE_RECEIVERS && query->table != LYAP_TABLE_DELIVERIES;
     if (is_bound && !run) {
         fake_unlock(fake);
         cursor_close(&cursor->base);
@@ -351,6 +392,17 @@ enum lyap_status fake_query(void *ctx, const struct lyap_query *query,
         break;
     case LYAP_TABLE_DELIVERIES:
         delivery_rows(query, cursor);
+        break;
+    case LYAP_TABLE_SILENCES:
+        silence_rows(fake, query, cursor);
+        break;
+    case LYAP_TABLE_RULE_VERSIONS:
+        version_rows(query, cursor);
+        break;
+    case LYAP_TABLE_ALERT_GROUPS:
+        group_rows(query, cursor);
+        break;
+    case LYAP_TABLE_TENSOR_POINTS: /* no handler asks for it */
         break;
     }
     fake_unlock(fake);

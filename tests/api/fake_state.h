@@ -40,6 +40,9 @@ struct fake {
     uint32_t receiver_count;
     api_test_done *test_done; /* of the test that is never answered */
     void *test_arg;
+    struct lyap_silence silences[FAKE_SILENCES_MAX]; /* id: index + 1; strings owned */
+    uint32_t silence_count;
+    struct api_ack ack; /* the last one */
     int64_t acked_ns[FAKE_ALERTS + 1];
     uint64_t admitted, attached, submitted, aborted;
 };

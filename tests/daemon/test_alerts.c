@@ -302,7 +302,7 @@ END_TEST
 START_TEST(nonfinite_names_the_first_tensor)
 {
     struct bench bench;
-    bench_init(&bench, lyap_rules_default_find("nonfinite"));
+    bench_init(&bench, lyap_packs_rule("nonfinite"));
     struct lyap_point point;
     point_of(&bench, &point, LYAP_METRIC_NONFINITE_GRAD, 3, LYAP_TRUST_I);
     bench.rows[1].values[LYAP_TENSOR_METRIC_NONFINITE_GRAD] = 3;
@@ -329,7 +329,7 @@ END_TEST
 START_TEST(a_nan_loss_is_nonfinite)
 {
     struct bench bench;
-    bench_init(&bench, lyap_rules_default_find("nonfinite"));
+    bench_init(&bench, lyap_packs_rule("nonfinite"));
     struct lyap_point point;
     point_of(&bench, &point, LYAP_METRIC_LOSS, NAN, LYAP_TRUST_I);
     ck_assert_int_eq(bench_step(&bench, &point), LYAP_OK);
@@ -353,7 +353,7 @@ static double silent_for(struct bench *bench, double seconds)
 START_TEST(silence_fires_and_a_push_resolves)
 {
     struct bench bench;
-    bench_init(&bench, lyap_rules_default_find("silent-run"));
+    bench_init(&bench, lyap_packs_rule("silent-run"));
     ck_assert(!silent_for(&bench, 599));
     ck_assert(silent_for(&bench, 601));
     ck_assert(!lyap_alerts_is_unstable(bench.alerts));
@@ -382,10 +382,14 @@ START_TEST(alerts_survive_a_restart)
         for (uint32_t i = 0; i < lyap_alerts_count(first.alerts); i++)
             ck_assert_int_eq(lyap_alerts_restore(second.alerts, lyap_alerts_get(first.alerts, i)),
                              LYAP_OK);
+        ck_assert_int_eq(lyap_alerts_replay_begin(second.alerts, &second.rules), LYAP_OK);
         for (int i = 0; i < cut; i++) {
             struct lyap_point point;
             point_of(&second, &point, LYAP_METRIC_GRAD_NORM, values[i], LYAP_TRUST_I);
-            lyap_alerts_replay(second.alerts, &second.rules, &point);
+            const struct lyap_alert_input input = { .run = "run",
+                                                    .labels = &second.labels,
+                                                    .point = &point };
+            lyap_alerts_replay(second.alerts, &second.rules, &input);
             second.step++;
         }
         for (int i = cut; i < COUNT; i++)
@@ -420,8 +424,7 @@ START_TEST(everything_resolves_with_the_attempt)
     struct bench bench;
     const struct lyap_rule rule = rule_of(1, 1, false);
     bench_init(&bench, &rule);
-    ck_assert_int_eq(lyap_rules_put(&bench.rules, lyap_rules_default_find("nonfinite"), NULL),
-                     LYAP_OK);
+    ck_assert_int_eq(lyap_rules_put(&bench.rules, lyap_packs_rule("nonfinite"), NULL), LYAP_OK);
     feed(&bench, 11, LYAP_TRUST_I);
     ck_assert_int_eq(lyap_alerts_resolve(bench.alerts, NULL, "attempt-ended", 5, 9, &bench.sink),
                      LYAP_OK);

@@ -7,16 +7,20 @@
 #include "rules.h"
 #include "support.h"
 
-START_TEST(every_default_is_valid_and_states_its_source)
+START_TEST(every_shipped_rule_is_valid_and_states_its_source)
 {
-    const struct lyap_rule *rule = lyap_rules_default((uint32_t)_i);
-    struct lyap_error error = LYAP_ERROR_NULL;
-    ck_assert_msg(lyap_rules_check(rule, &error) == LYAP_OK, "%s: %s", rule->name, error.text);
-    ck_assert_ptr_nonnull(rule->source);
-    ck_assert(strlen(rule->source) > 8);
-    ck_assert(rule->is_builtin && rule->is_enabled && rule->version == 1);
-    ck_assert_ptr_eq(lyap_rules_default_find(rule->name), rule);
-    ck_assert(lyap_rules_same(rule, rule));
+    const struct lyap_pack *pack = lyap_packs_get((uint32_t)_i);
+    ck_assert_ptr_eq(lyap_packs_find(pack->name), pack);
+    for (uint32_t i = 0; i < pack->count; i++) {
+        const struct lyap_rule *rule = &pack->rules[i];
+        struct lyap_error error = LYAP_ERROR_NULL;
+        ck_assert_msg(lyap_rules_check(rule, &error) == LYAP_OK, "%s: %s", rule->name, error.text);
+        ck_assert_ptr_nonnull(rule->source);
+        ck_assert(strlen(rule->source) > 8);
+        ck_assert(rule->is_builtin && rule->is_enabled && rule->version == 1);
+        ck_assert_ptr_eq(lyap_packs_rule(rule->name), rule); /* no name twice */
+        ck_assert(lyap_rules_same(rule, rule));
+    }
 }
 END_TEST
 
@@ -45,13 +49,14 @@ static const struct {
 
 START_TEST(defaults_are_those_of_the_specification)
 {
-    const struct lyap_rule *rule = lyap_rules_default_find(expected[_i].name);
+    const struct lyap_rule *rule = lyap_packs_rule(expected[_i].name);
     ck_assert_ptr_nonnull(rule);
     ck_assert_str_eq(rule->metric, expected[_i].metric);
     test_close(rule->threshold, expected[_i].threshold, 1e-14);
     ck_assert_int_eq(rule->severity, expected[_i].severity);
     ck_assert_int_eq(rule->action, expected[_i].action);
-    ck_assert_uint_eq(lyap_rules_default_count(), sizeof expected / sizeof *expected);
+    ck_assert_uint_eq(lyap_packs_get(0)->count, sizeof expected / sizeof *expected);
+    ck_assert_str_eq(lyap_packs_get(0)->name, "default");
 }
 END_TEST
 
@@ -133,7 +138,7 @@ START_TEST(rules_are_put_replaced_and_removed)
     rule.runs_json = "[1]";
     ck_assert_int_eq(lyap_rules_put(&rules, &rule, NULL), LYAP_E_FORMAT);
     ck_assert_ptr_null(lyap_rules_find(&rules, "mine")->rule.runs_json);
-    rule = *lyap_rules_default_find("edge");
+    rule = *lyap_packs_rule("edge");
     ck_assert_int_eq(lyap_rules_put(&rules, &rule, NULL), LYAP_OK);
     lyap_rules_remove(&rules, "mine");
     lyap_rules_remove(&rules, "mine");
@@ -170,8 +175,7 @@ int main(void)
 {
     Suite *suite = suite_create("rules");
     TCase *tests = tcase_create("rules");
-    tcase_add_loop_test(tests, every_default_is_valid_and_states_its_source, 0,
-                        (int)lyap_rules_default_count());
+    tcase_add_loop_test(tests, every_shipped_rule_is_valid_and_states_its_source, 0, (int)3);
     tcase_add_loop_test(tests, defaults_are_those_of_the_specification, 0,
                         sizeof expected / sizeof *expected);
     tcase_add_loop_test(tests, a_refusal_names_the_field, 0, 10);

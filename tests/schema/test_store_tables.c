@@ -347,7 +347,7 @@ START_TEST(rules_are_replaced_by_name)
     rule.version = 2;
     rule.source = "SPEC 9";
     STORE_OK(store, store->ops->put_rule(store, &rule));
-    ck_assert_int_eq(store->ops->delete_rule(store, "none"), LYAP_E_NOT_FOUND);
+    ck_assert_int_eq(store->ops->delete_rule(store, "none", 9), LYAP_E_NOT_FOUND);
     test_commit(store);
     const struct lyap_query query = test_query(LYAP_TABLE_RULES, NULL);
     struct lyap_cursor *cursor = test_open(store, &query);
@@ -373,7 +373,7 @@ START_TEST(rules_are_replaced_by_name)
     ck_assert_int_eq(cursor->next(cursor, &record), LYAP_E_NOT_FOUND);
     cursor->close(cursor);
     test_begin(store);
-    STORE_OK(store, store->ops->delete_rule(store, "my-rule"));
+    STORE_OK(store, store->ops->delete_rule(store, "my-rule", 9));
     test_commit(store);
     ck_assert_uint_eq(test_count(store, &query), 0);
 }

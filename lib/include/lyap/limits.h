@@ -38,8 +38,22 @@ enum {
     LYAP_RECEIVER_COUNT_MAX = 64,          /* each has its own slots and is asked at every turn */
     LYAP_RECEIVER_TARGET_BYTES_MAX = 2048, /* a URL with a token in its path */
     LYAP_RECEIVER_SECRET_BYTES_MAX = 256,
-    LYAP_NOTIFY_COUNT_MAX = 16,         /* receivers that one rule names */
-    LYAP_PAYLOAD_BYTES_MAX = 128 << 10, /* of a notification: evidence stays under 4 KiB */
+    LYAP_NOTIFY_COUNT_MAX = 16,            /* receivers that one rule names */
+    LYAP_PAYLOAD_BYTES_MAX = 128 << 10,    /* of a notification: evidence stays under 4 KiB */
+    LYAP_RULE_VERSIONS_MAX = 100,          /* kept of one rule, the newest */
+    LYAP_RULE_VERSIONS_TOTAL_MAX = 100000, /* kept of all rules, those that went included */
+    LYAP_RULE_SECONDS_MAX = 31536000, /* of a cooldown, an acknowledgement, a silence: a year */
+    LYAP_RULE_RATE_MAX = 3600,        /* notifications an hour: one a second */
+    LYAP_EXPR_BYTES_MAX = 240,        /* text of what a rule compares */
+    LYAP_EXPR_NODES_MAX = 32,         /* operands and operators of it: a window costs the most */
+    LYAP_EXPR_DEPTH_MAX = 16,         /* its brackets: the parser's recursion */
+    LYAP_EXPR_WINDOW_MAX = 4096,      /* points one looks back at; all metrics of one run: 2 MB */
+    LYAP_SILENCE_COUNT_MAX = 1000,    /* in force: each is matched against each alert that fires */
+    LYAP_SILENCES_KEPT_MAX = 10000,   /* those that ended included */
+    LYAP_COMMENT_BYTES_MAX = 512,     /* of a silence or an acknowledgement */
+    LYAP_AUTHOR_BYTES_MAX = 64,       /* who said so */
+    LYAP_REPLAY_POINTS_MAX = 100000,  /* of one replay: seconds of one thread */
+    LYAP_REPLAY_ALERTS_MAX = 1000,    /* listed in its answer; the rest is counted */
     LYAP_LIST_LIMIT_DEFAULT = 100,
     LYAP_LIST_LIMIT_MAX = 1000,     /* rows of one page */
     LYAP_SERIES_METRICS_MAX = 256,  /* metric= parameters of one profile request */

@@ -68,9 +68,10 @@ struct lyap_rule {
     char name[LYAP_RULE_NAME_BYTES_MAX + 1];
     uint32_t version; /* counts up with each PUT */
     bool is_enabled, is_builtin;
-    char metric[64]; /* metric of the point; with `tensor_pattern` of the tensor table; or
-                        a condition of the engine: silent_seconds,
-                         nonfinite (elements and losses, skipped steps excepted) */
+    char metric[LYAP_EXPR_BYTES_MAX + 1]; /* expression over metrics (expr.h); with `tensor_pattern`
+                                             of a tensor's; or a condition of the engine:
+                                             silent_seconds, nonfinite (elements and losses, skipped
+                                             steps excepted) */
     char tensor_pattern[LYAP_PATTERN_BYTES_MAX + 1]; /* empty: the point's metric */
     enum lyap_comparison comparison;
     double threshold, clear; /* clear NaN: the threshold */
@@ -79,13 +80,47 @@ struct lyap_rule {
     bool is_once;            /* at most one alert per attempt */
     uint32_t min_points;     /* points of the attempt before it is evaluated */
     enum lyap_severity severity;
-    enum lyap_action_kind action; /* CONTINUE: advises nothing */
-    const char *runs_json;        /* label selector, object of strings; NULL: every run */
-    const char *source;           /* where the default comes from; NULL for users' rules */
-    const char *notify_json;      /* names of receivers, array of strings; NULL: all that match */
+    enum lyap_action_kind action;                 /* CONTINUE: advises nothing */
+    char run_pattern[LYAP_PATTERN_BYTES_MAX + 1]; /* glob over run names; empty: every run */
+    const char *runs_json;                    /* label selector, object of globs; NULL: every run */
+    uint32_t cooldown_steps, cooldown_s;      /* after an alert resolved none opens for so long */
+    uint32_t notify_per_hour;                 /* notifications of a run, at most; 0: no limit */
+    char cause[LYAP_RULE_NAME_BYTES_MAX + 1]; /* alerts of one cause notify as one; empty: the
+                                                 rule's name */
+    int64_t updated_ns;                       /* of this version; 0: not stored yet */
+    bool is_deleted;         /* of a version in the history: the rule ended with it */
+    const char *source;      /* where the default comes from; NULL for users' rules */
+    const char *notify_json; /* names of receivers, array of strings; NULL: all that match */
+};
+
+/* Rules that the daemon brings, switched on and off as a whole or one by one. */
+struct lyap_pack {
+    const char *name, *title;
+    const struct lyap_rule *rules; /* static */
+    uint32_t count;
 };
 
 enum lyap_alert_state { LYAP_ALERT_PENDING, LYAP_ALERT_FIRING, LYAP_ALERT_RESOLVED };
+/* What people are told by a change of an alert. Decided where the change is (daemon/alerts.h);
+ * delivery sends what is not NONE, once for each change. */
+enum lyap_notice {
+    LYAP_NOTICE_NONE,
+    LYAP_NOTICE_FIRING,
+    LYAP_NOTICE_RESOLVED, /* the last alert of the group resolved */
+    LYAP_NOTICE_ENDED     /* likewise, in silence: nobody is told, what repeats is done */
+};
+/* Why a firing alert was not told. X(enum, wire name) */
+#define LYAP_HELD_TABLE(X)                                                                         \
+    X(NO, "no")                                                                                    \
+    X(SILENCED, "silenced")                                                                        \
+    X(GROUPED, "grouped")                                                                          \
+    X(RATE_LIMITED, "rate-limited")
+enum lyap_held {
+#define LYAP_HELD_ENUM(name, wire) LYAP_HELD_##name,
+    LYAP_HELD_TABLE(LYAP_HELD_ENUM)
+#undef LYAP_HELD_ENUM
+        LYAP_HELD_COUNT
+};
 struct lyap_alert {
     int64_t id;                            /* 0: not stored yet */
     int64_t run_id;                        /* 0: of the daemon itself, attempt 0 */
@@ -98,11 +133,47 @@ struct lyap_alert {
     enum lyap_severity severity;
     int64_t pending_step, firing_step, resolved_step; /* -1: not reached */
     int64_t updated_ns;
-    int64_t firing_ns; /* 0: not reached */
-    int64_t acked_ns;  /* 0: not acknowledged */
+    int64_t firing_ns, resolved_ns; /* times of those points; 0: not reached */
+    int64_t acked_ns;               /* 0: not acknowledged */
+    int64_t ack_until_ns;           /* 0: without end */
+    char acked_by[LYAP_AUTHOR_BYTES_MAX + 1], ack_comment[LYAP_COMMENT_BYTES_MAX + 1];
+    char cause[LYAP_RULE_NAME_BYTES_MAX + 1]; /* what its group is called */
+    int64_t group_id;   /* id of the first alert of its group (run, attempt, cause); 0: itself */
+    int64_t silence_id; /* 0: not silenced */
+    int64_t silenced_until_ns;
+    int64_t notified_ns; /* when people were told that it, or its group, fires; 0: not */
+    enum lyap_held held;
+    enum lyap_notice notice; /* of this change; not stored */
+    bool is_turn;            /* this change is one of state; not stored */
     double value, threshold;
     const char *summary;
     const char *evidence_json; /* object: formula, inputs, window, parts, tensors */
+};
+/* Whether nobody is to be reminded of it now: silenced, or acknowledged and that has not ended. */
+LYAP_API bool lyap_alert_is_quiet(const struct lyap_alert *alert, int64_t now_ns);
+LYAP_API bool lyap_alert_is_acked(const struct lyap_alert *alert, int64_t now_ns);
+
+/* Keeps the alerts that match from notifying. */
+struct lyap_silence {
+    int64_t id;                                                             /* 0: not stored yet */
+    char run[LYAP_PATTERN_BYTES_MAX + 1], rule[LYAP_PATTERN_BYTES_MAX + 1]; /* globs; empty: any */
+    int severity;            /* enum lyap_severity; -1: any */
+    const char *labels_json; /* of the run, object of globs; NULL: any */
+    const char *comment;     /* never NULL */
+    char by[LYAP_AUTHOR_BYTES_MAX + 1];
+    int64_t created_ns, until_ns; /* over from until_ns on */
+};
+
+/* Open alerts of one run, attempt and cause. */
+struct lyap_alert_group {
+    int64_t id; /* of its first alert */
+    char run[LYAP_RUN_NAME_BYTES_MAX + 1];
+    uint32_t attempt;
+    char cause[LYAP_RULE_NAME_BYTES_MAX + 1];
+    enum lyap_severity severity; /* the worst */
+    uint32_t pending, firing, silenced, tensors;
+    int64_t first_step, updated_ns, notified_ns; /* 0: not notified */
+    const char *rules;                           /* names, separated by commas */
 };
 
 /* ---- delivery (docs/delivery.md) ---- */
@@ -176,6 +247,7 @@ LYAP_API const char *lyap_comparison_name(enum lyap_comparison comparison);
 LYAP_API bool lyap_comparison_parse(const char *name, enum lyap_comparison *ret_comparison);
 LYAP_API const char *lyap_severity_name(enum lyap_severity severity);
 LYAP_API bool lyap_severity_parse(const char *name, enum lyap_severity *ret_severity);
+LYAP_API const char *lyap_held_name(enum lyap_held held);
 LYAP_API const char *lyap_alert_state_name(enum lyap_alert_state state);
 LYAP_API bool lyap_alert_state_parse(const char *name, enum lyap_alert_state *ret_state);
 /* [A-Za-z0-9._-]{1,128}; rule names likewise up to 64. */
@@ -193,7 +265,12 @@ enum lyap_table {
     LYAP_TABLE_RULES,
     LYAP_TABLE_ALERTS,
     LYAP_TABLE_RECEIVERS,
-    LYAP_TABLE_DELIVERIES
+    LYAP_TABLE_DELIVERIES,
+    LYAP_TABLE_RULE_VERSIONS, /* of `rule` */
+    LYAP_TABLE_SILENCES,
+    LYAP_TABLE_ALERT_GROUPS, /* of open alerts */
+    LYAP_TABLE_TENSOR_POINTS /* of steps from_step to to_step, in order of step and tensor; `limit`
+                                is not looked at */
 };
 struct lyap_query {
     enum lyap_table table;
@@ -217,7 +294,11 @@ struct lyap_query {
     enum lyap_tensor_metric sort;
     /* alerts */
     const char *rule;
-    int severity; /* -1: any */
+    int severity;        /* -1: any */
+    int silenced, acked; /* 1: such alone, -1: others alone, 0: any; open ones are silenced */
+    int64_t since_ns;    /* changed since; 0: ever */
+    int64_t now_ns;      /* alerts: what has ended by then is not acked; silences: only those in
+                            force then, 0: every one */
     /* deliveries */
     int64_t alert; /* 0: any */
     const char *receiver;
@@ -249,6 +330,8 @@ struct lyap_record {
         struct lyap_alert alert;
         struct lyap_receiver receiver;
         struct lyap_delivery delivery;
+        struct lyap_silence silence;
+        struct lyap_alert_group group;
         struct lyap_point point;
         struct lyap_series_row series;
         struct lyap_tensor_record tensor;
