@@ -173,9 +173,10 @@ static enum lyap_status window(struct parser *parser, const struct function *fun
         return expected(parser, "the name of a metric");
     /* Windows look at points alone, so the prefix may be left out. */
     if (!point_metric(parser, word, &metric) && !lyap_metric_parse(word, &metric))
-        return lyap_error_set(
-            parser->reterr, LYAP_E_UNKNOWN_FIELD,
-            "metric: \"%s\" is no metric of points; a window takes one by its name", word);
+        return lyap_error_set(parser->reterr, LYAP_E_UNKNOWN_FIELD,
+                              "metric: \"%s\" is no metric of points; a window takes one by "
+                              "its name",
+                              word);
     node.metric = (uint8_t)metric;
     if (!take(parser, ','))
         return expected(parser, "a comma");

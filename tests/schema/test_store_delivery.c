@@ -215,6 +215,10 @@ START_TEST(what_repeats_ends_with_the_alert)
     ck_assert_uint_eq(resolve(30), 1);
     ck_assert_int_eq(first_due("am", &late), LYAP_OK);
     ck_assert_int_eq(late.kind, LYAP_ALERT_RESOLVED);
+    alert.state = LYAP_ALERT_RESOLVED;
+    test_begin(test.store);
+    STORE_OK(test.store, test.store->ops->put_alert(test.store, &alert));
+    test_commit(test.store);
     /* The answer to a repetition that was under way comes after the alert resolved. */
     due.next_ns = 130;
     update(&due);
