@@ -185,17 +185,22 @@ def seed_range(text):
 
 
 def main(arguments):
-    from families import FAMILIES
+    from families import FAMILIES, plan
 
     p = argparse.ArgumentParser(prog="corpus.py cache", description=__doc__.splitlines()[0])
     p.add_argument("folder")
-    p.add_argument("--seeds", type=seed_range, default=seed_range("0-11"), help="as 0-11 or 0-3,7")
+    p.add_argument("--plan", choices=["design", "test"], help="the runs behind docs/detection.md")
+    p.add_argument("--seeds", type=seed_range, help="in place of a plan: as 0-11 or 0-3,7")
     p.add_argument("--families", nargs="+", default=list(FAMILIES), metavar="NAME", choices=list(FAMILIES))
     p.add_argument("--variants", nargs="*", default=["k1-exact-state"], metavar="VARIANT",
                    choices=list(VARIANTS) + ["all"], help="none, all, or some of: " + " ".join(VARIANTS))
     p.add_argument("--replay", default=str(ROOT / "build/bin/bench_replay"))
     p.add_argument("-j", type=int, default=1, help="processes")
     a = p.parse_args(arguments)
-    runs = [(f, s) for s in a.seeds for f in a.families]
+    if bool(a.plan) == bool(a.seeds):
+        p.error("either --plan or --seeds")
+    runs = [(f, s) for s in a.seeds for f in a.families] if a.seeds else [
+        (f, s) for f, s in plan(a.plan) if f in a.families
+    ]
     variants = list(VARIANTS) if "all" in a.variants else a.variants
     return 1 if fill(a.folder, runs, a.replay, variants, a.j) else 0

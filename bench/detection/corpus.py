@@ -4,7 +4,7 @@
     corpus.py list                          families, one a line, with what they are
     corpus.py truth FAMILY SEED             label and events of one run, JSON
     corpus.py export FAMILY SEED FILE|-     the stream of one run, binary
-    corpus.py cache DIR --seeds 0-11 ...    runs, truth, signals and points of bench_replay in a folder (--help)
+    corpus.py cache DIR --plan design ...   runs, truth, signals and points of bench_replay in a folder (--help)
 """
 import json
 import signal
@@ -19,8 +19,6 @@ from training import Run
 
 MAGIC = b"LYC1"
 UPDATED, SKIPPED = 1, 2
-# Seeds below are for design; from it on they are for tests and trained once the score is frozen.
-TEST_SEED = 1000
 
 
 def truth(family, seed):

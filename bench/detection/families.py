@@ -8,3 +8,24 @@ import unstable
 
 ORIGINAL = list(classic.FAMILIES)
 FAMILIES = dict(classic.FAMILIES, **unstable.FAMILIES, **healthy.FAMILIES)
+
+TEST_SEED = 1000  # seeds below are for design; from it on they are for tests and trained once the score is frozen
+DESIGN_RUNS = {"u": 12, "s": 8}
+# Test runs: enough for twenty events a family, by the share of design runs that had one, and for 200 000
+# healthy steps of controls.
+TEST_RUNS = {"u": 32, "s": 11}
+FEW_EVENTS = "u01 u05 u07 u08 u13 u14".split()  # 0.58 .. 0.67 events a run
+MANY_EVENTS = "u03 u04 u06 u09 u10 u12 u15 u20 u25 u26 u27 u29 u31 u32 u33".split()  # one or more
+
+
+def test_runs(family):
+    if family[:3] in FEW_EVENTS:
+        return 44
+    return 26 if family[:3] in MANY_EVENTS else TEST_RUNS[family[0]]
+
+
+def plan(kind):
+    """[(family, seed)] of the `design` or `test` runs, all families of one seed together."""
+    first = 0 if kind == "design" else TEST_SEED
+    count = {f: DESIGN_RUNS[f[0]] if kind == "design" else test_runs(f) for f in FAMILIES}
+    return [(f, first + i) for i in range(max(count.values())) for f in FAMILIES if i < count[f]]

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 import cache
+import learned
 import protocol
-from corpus import TEST_SEED
-from families import FAMILIES, ORIGINAL
+from families import FAMILIES, ORIGINAL, TEST_SEED
 from spikes import DETECTORS
 
 SEEDS_MAX = 100000
@@ -177,6 +177,14 @@ def baseline_table(test, design):
                 s = protocol.summary(judge(test.judged, scores, t), 0)
                 short = name.split(" > ")[0].split(" (> ")[0]
                 tuned.append(row("%s > %.3g (at most %g)" % (short, t, budget), s, False))
+    if design.judged:
+        scores, limits = learned.trained(
+            design.judged, [learned.features(s) for s in design.signals()],
+            test.judged, [learned.features(s) for s in test.signals()], (*BUDGETS, 2.0),
+        )
+        for budget, t in sorted(limits.items()):
+            s = protocol.summary(judge(test.judged, scores, t), 0)
+            tuned.append(row("boosted trees on loss and gradient norm (at most %g)" % budget, s, False))
     judged, scores = test.points("k1-exact-state", (RULES,))
     if judged:
         lines.append(row("lyapd, the rules R2-R8 alone", protocol.summary(judge(judged, scores, 1.0))))
