@@ -36,7 +36,8 @@
     X(worker_jobs, "lyapd_worker_jobs_total", "Jobs of long bounds handed to the worker.")         \
     X(worker_dropped, "lyapd_worker_dropped_total",                                                \
       "Jobs that the worker's full queue did not take.")                                           \
-    X(worker_tasks, "lyapd_worker_tasks_total", "Weights whose long bounds the worker finished.")  \
+    X(worker_tasks, "lyapd_worker_tasks_total",                                                    \
+      "Weights and layers whose long bounds the worker finished.")                                 \
     X(worker_failures, "lyapd_worker_failures_total",                                              \
       "Weights whose long bounds were given up: the run went, or memory was short.")               \
     X(prune_passes, "lyapd_prune_passes_total", "Passes of the retention by age and size.")

@@ -135,22 +135,32 @@ void lyap_spectral_offer(struct lyap_engine *engine, struct lyap_run *run)
 {
     const struct lyap_limits limits = lyap_engine_limits(engine);
     struct lyap_spectral_job *job = NULL;
+    struct lyap_layer_job *layers = NULL;
     if (!run->profile || run->is_replaying || run->has_job)
         return;
     struct lyap_shared_memory *memory = newest_memory(engine, run);
     if (!memory)
         return;
     struct lyap_worker_item *item = lyap_alloc_array(1, sizeof *item);
-    if (!item || lyap_profile_spectral_job(run->profile, limits.spectral_every, &job) != LYAP_OK ||
-        !job) {
+    enum lyap_status status = item ? LYAP_OK : LYAP_E_NOMEM;
+    if (status == LYAP_OK)
+        status = lyap_profile_spectral_job(run->profile, limits.spectral_every, &job);
+    if (status == LYAP_OK)
+        status = lyap_profile_layer_job(run->profile, limits.spectral_every, &layers);
+    if (status != LYAP_OK || (!job && !layers)) {
+        lyap_spectral_job_free(job);
         lyap_free(item);
         memory_drop(engine, run, memory);
         return;
     }
-    *item = (struct lyap_worker_item){ .run = lyap_run_ref(engine->registry, run),
-                                       .attempt = run->record.attempt,
-                                       .memory = memory,
-                                       .job = job };
+    *item = (struct lyap_worker_item){
+        .run = lyap_run_ref(engine->registry, run),
+        .attempt = run->record.attempt,
+        .memory = memory,
+        .job = job,
+        .layers = layers,
+        .declaration = lyap_shared_declaration_ref(run->profile_declaration),
+    };
     run->has_job = lyap_worker_offer(engine->worker, item);
 }
 
@@ -160,8 +170,12 @@ void lyap_spectral_settle(struct lyap_engine *engine)
     while ((item = lyap_worker_take(engine->worker))) {
         struct lyap_run *run = item->run;
         run->has_job = false;
-        if (run->profile && !run->is_replaying && run->record.attempt == item->attempt)
+        const bool is_wanted =
+            run->profile && !run->is_replaying && run->record.attempt == item->attempt;
+        if (is_wanted && item->job)
             lyap_profile_spectral_result(run->profile, item->job);
+        if (is_wanted && item->layers)
+            lyap_profile_layer_result(run->profile, item->layers);
         lyap_worker_item_free(engine->registry, item);
     }
 }

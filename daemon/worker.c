@@ -70,6 +70,8 @@ void lyap_worker_item_free(struct lyap_registry *registry, struct lyap_worker_it
     memory_drop(registry, item);
     lyap_run_unref(registry, item->run);
     lyap_spectral_job_free(item->job);
+    lyap_layer_job_free(item->layers);
+    lyap_shared_declaration_unref(item->declaration);
     lyap_free(item);
 }
 
@@ -105,21 +107,34 @@ static bool is_stop_wanted(void *ctx)
     return is_deleted;
 }
 
+static void count_task(struct lyap_worker *worker, enum lyap_status status)
+{
+    lyap_count(status == LYAP_OK ? &worker->counters->worker_tasks
+                                 : &worker->counters->worker_failures);
+}
+
+static void run_layers(struct lyap_worker *worker, struct lyap_worker_item *item,
+                       struct stop *context)
+{
+    for (uint32_t i = 0; item->layers && i < item->layers->count && !is_stop_wanted(context); i++)
+        count_task(worker,
+                   lyap_layer_task_run(&item->layers->tasks[i], &item->declaration->declaration,
+                                       item->memory->memory));
+}
+
 static void run_item(struct lyap_worker *worker, struct lyap_worker_item *item)
 {
     struct stop context = { worker, item->run };
     const struct lyap_spectral_stop stop = { is_stop_wanted, &context };
-    for (uint32_t i = 0; i < item->job->count && !is_stop_wanted(&context); i++) {
+    run_layers(worker, item, &context);
+    for (uint32_t i = 0; item->job && i < item->job->count && !is_stop_wanted(&context); i++) {
         struct lyap_spectral_task *task = &item->job->tasks[i];
         double *values = lyap_alloc_array(lyap_spectral_task_elements(task), sizeof *values);
         const bool is_loaded =
             values && lyap_spectral_task_load(task, item->memory->memory, values);
         if (i + 1 == item->job->count)
             memory_drop(worker->registry, item);
-        const enum lyap_status status =
-            is_loaded ? lyap_spectral_task_run(task, values, &stop) : LYAP_E_NOMEM;
-        lyap_count(status == LYAP_OK ? &worker->counters->worker_tasks
-                                     : &worker->counters->worker_failures);
+        count_task(worker, is_loaded ? lyap_spectral_task_run(task, values, &stop) : LYAP_E_NOMEM);
         lyap_free(values);
     }
     memory_drop(worker->registry, item);

@@ -6,6 +6,7 @@
 #define LYAP_WORKER_H
 
 #include "counters.h"
+#include "lyap/layer_job.h"
 #include "lyap/spectral_job.h"
 #include "registry.h"
 
@@ -15,8 +16,10 @@ struct lyap_worker_item {
     struct lyap_worker_item *next;
     struct lyap_run *run; /* a reference */
     uint32_t attempt;
-    struct lyap_shared_memory *memory; /* a reference, until the last weight is read */
-    struct lyap_spectral_job *job;     /* owned */
+    struct lyap_shared_memory *memory;           /* a reference, until the last weight is read */
+    struct lyap_spectral_job *job;               /* owned, or NULL */
+    struct lyap_layer_job *layers;               /* owned, or NULL */
+    struct lyap_shared_declaration *declaration; /* a reference: of the layers */
 };
 /* Drops references and job; NULL: nothing. */
 void lyap_worker_item_free(struct lyap_registry *registry, struct lyap_worker_item *item);

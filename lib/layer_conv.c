@@ -50,17 +50,17 @@ static bool is_torus(const struct lyap_layer *layer, const struct axis *axis)
 }
 
 /* How many copies of one element the padded image has at most: the squared norm of the padding as a
- * map along this axis. Infinite where that depends on a size that is not declared. */
+ * map along this axis. torch pads by less than the image (reflect) or by as much (circular). */
 static double copies(const struct lyap_layer *layer, const struct axis *axis)
 {
     const double most = fmax(axis->before, axis->after), total = (double)axis->before + axis->after;
-    if (total == 0 || layer->padding_mode == LYAP_PADDING_ZEROS || is_torus(layer, axis))
+    if (total == 0 || layer->padding_mode == LYAP_PADDING_ZEROS)
         return 1;
     if (layer->padding_mode == LYAP_PADDING_REFLECT)
         return axis->image > 0 && total < (double)axis->image - 1 ? 2 : 3;
     if (layer->padding_mode == LYAP_PADDING_REPLICATE)
         return axis->image > 1 ? 1 + most : 1 + total;
-    return axis->image > 0 ? ceil((axis->image + total) / axis->image) : INFINITY;
+    return axis->image > 0 ? ceil((axis->image + total) / axis->image) : 3;
 }
 
 /* How many windows of the axis hold one element at most (lyap/conv.h). */
@@ -76,23 +76,14 @@ static double coverage(const struct axis *axis)
     return ceil(axis->kernel / period);
 }
 
-/* Product over the axes of the copies: the squared norm of the padding. */
-static double padding_factor(const struct lyap_layer *layer, const struct lyap_tensor *weight)
+/* By windows: at stride 1 a torus has no borders, at another its side need not be a multiple. */
+double lyap_layer_conv_factor(const struct lyap_layer *layer, const struct lyap_tensor *weight)
 {
     double product = 1;
     for (uint32_t i = 0; i < lyap_layer_axes(layer); i++) {
         const struct axis axis = axis_of(layer, i, weight->shape[2 + i]);
-        product *= copies(layer, &axis);
-    }
-    return product;
-}
-
-double lyap_layer_conv_factor(const struct lyap_layer *layer, const struct lyap_tensor *weight)
-{
-    double product = padding_factor(layer, weight);
-    for (uint32_t i = 0; i < lyap_layer_axes(layer); i++) {
-        const struct axis axis = axis_of(layer, i, weight->shape[2 + i]);
-        product *= coverage(&axis);
+        const bool is_closed = axis.stride == 1 && is_torus(layer, &axis);
+        product *= coverage(&axis) * (is_closed ? 1 : copies(layer, &axis));
     }
     return sqrt(product);
 }
@@ -133,12 +124,15 @@ static bool conv_of(const struct lyap_layer *layer, const struct lyap_tensor *we
     return lyap_conv_check(&conv, NULL) == LYAP_OK;
 }
 
-/* The image that a zero-padded convolution runs over, once other padding was laid around it; of a
- * transposed convolution its output. False: not declared, or too large. */
-static bool image_of(const struct lyap_layer *layer, const struct lyap_tensor *weight,
-                     uint32_t ret_sides[2])
+/* The torus whose circular convolution bounds this one, times *ret_padding for what padding copies:
+ * the image itself where it closes to a torus, else the padded image made so long that nothing
+ * wraps around; of a transposed convolution for its output. False: the image is not declared, or
+ * too large. */
+static bool torus_of(const struct lyap_layer *layer, const struct lyap_tensor *weight,
+                     uint32_t ret_sides[2], double *ret_padding)
 {
     const uint32_t axes = lyap_layer_axes(layer);
+    double product = 1;
     if (axes == 3)
         return false;
     ret_sides[0] = 1;
@@ -147,52 +141,49 @@ static bool image_of(const struct lyap_layer *layer, const struct lyap_tensor *w
         uint64_t side = axis.image;
         if (side == 0)
             return false;
-        if (lyap_layer_is_transposed(layer)) /* the largest output padding */
-            side = side * axis.stride + reach(&axis);
-        else if (layer->padding_mode != LYAP_PADDING_ZEROS && !is_torus(layer, &axis))
-            side += (uint64_t)axis.before + axis.after;
+        if (lyap_layer_is_transposed(layer)) { /* the largest output padding */
+            side = side * axis.stride + 2 * reach(&axis);
+        } else if (!is_torus(layer, &axis)) {
+            const bool is_copied = layer->padding_mode != LYAP_PADDING_ZEROS;
+            side += reach(&axis) + (is_copied ? (uint64_t)axis.before + axis.after : 0);
+            product *= copies(layer, &axis);
+        }
         if (side > LYAP_CONV_SIDE_MAX)
             return false;
         ret_sides[axes == 1 ? 1 : i] = (uint32_t)side;
     }
+    *ret_padding = sqrt(product);
     return true;
 }
 
-/* All axes close to a torus, or have nothing to close. */
-static bool is_circular(const struct lyap_layer *layer, const struct lyap_tensor *weight)
+/* What the reshaped kernels leave out: the windows of a strided axis are in their bound. */
+static double reshape_padding(const struct lyap_layer *layer, const struct lyap_tensor *weight)
 {
+    double product = 1;
     for (uint32_t i = 0; i < lyap_layer_axes(layer); i++) {
         const struct axis axis = axis_of(layer, i, weight->shape[2 + i]);
-        if (!is_torus(layer, &axis))
-            return false;
+        if (axis.stride > 1 || !is_torus(layer, &axis))
+            product *= copies(layer, &axis);
     }
-    return true;
-}
-
-static enum lyap_status torus_upper(const struct lyap_layer *layer,
-                                    const struct lyap_tensor *weight, const struct lyap_conv *conv,
-                                    double *ret_upper)
-{
-    uint32_t sides[2];
-    if (!image_of(layer, weight, sides))
-        return LYAP_E_LIMIT;
-    return is_circular(layer, weight) ? lyap_conv_torus_norm(conv, sides[0], sides[1], ret_upper)
-                                      : lyap_conv_zero_upper(conv, sides[0], sides[1], ret_upper);
+    return sqrt(product);
 }
 
 enum lyap_status lyap_layer_conv_upper(const struct lyap_layer *layer,
                                        const struct lyap_tensor *weight, const double *kernel,
                                        uint8_t *ret_method, double *ret_upper)
 {
-    const double padding = sqrt(padding_factor(layer, weight));
     struct lyap_conv conv;
-    double upper = NAN;
-    if (!conv_of(layer, weight, kernel, &conv) || isinf(padding))
+    uint32_t sides[2];
+    double upper = NAN, padding = 1;
+    if (!conv_of(layer, weight, kernel, &conv))
         return LYAP_E_LIMIT;
     enum lyap_bound_method method = LYAP_BOUND_METHOD_TORUS;
-    enum lyap_status status = torus_upper(layer, weight, &conv, &upper);
+    enum lyap_status status = LYAP_E_LIMIT;
+    if (torus_of(layer, weight, sides, &padding))
+        status = lyap_conv_torus_norm(&conv, sides[0], sides[1], &upper);
     if (status == LYAP_E_LIMIT) {
         method = LYAP_BOUND_METHOD_RESHAPE;
+        padding = reshape_padding(layer, weight);
         status = lyap_conv_reshape_upper(&conv, &upper);
     }
     if (status == LYAP_OK) {
@@ -206,11 +197,11 @@ double lyap_layer_conv_flops(const struct lyap_layer *layer, const struct lyap_t
 {
     struct lyap_conv conv;
     uint32_t sides[2];
+    double padding;
     if (!conv_of(layer, weight, NULL, &conv))
         return 0;
-    if (image_of(layer, weight, sides)) {
-        const double torus = lyap_conv_torus_flops(&conv, sides[0] + (uint32_t)conv.size[0],
-                                                   sides[1] + (uint32_t)conv.size[1]);
+    if (torus_of(layer, weight, sides, &padding)) {
+        const double torus = lyap_conv_torus_flops(&conv, sides[0], sides[1]);
         if (torus <= LYAP_CONV_FLOPS_MAX)
             return torus;
     }

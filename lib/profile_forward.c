@@ -27,8 +27,10 @@ void lyap_forward_release(struct lyap_forward *forward)
 /* Nothing connects the kept bounds with what comes. */
 static void forward_break(struct lyap_forward *forward)
 {
-    for (uint32_t i = 0; i < forward->count; i++)
+    for (uint32_t i = 0; i < forward->count; i++) {
         forward->layers[i].step = -1;
+        forward->layers[i].age = UINT32_MAX;
+    }
     for (uint32_t i = 0; i < forward->tensors; i++)
         forward->distance[i] = 0;
     forward->marked_step = -1;
@@ -96,27 +98,72 @@ struct lyap_layer_bound lyap_forward_bound(const struct lyap_step *step, uint32_
                                   &moved);
 }
 
-void lyap_profile_forward_mark(struct lyap_profile *profile, int64_t step)
+static bool is_due(const struct lyap_profile *profile, uint32_t every, uint32_t layer)
 {
-    struct lyap_forward *forward = &profile->forward;
-    if (forward->tensors > 0)
-        memcpy(forward->marked, forward->distance, forward->tensors * sizeof *forward->marked);
-    forward->marked_step = step;
+    const struct lyap_declaration *declaration = &profile->declaration;
+    return profile->forward.layers[layer].age >= every &&
+           lyap_layer_is_job(&declaration->network, &declaration->set, layer);
 }
 
-bool lyap_profile_forward_take(struct lyap_profile *profile, int64_t step, uint32_t index,
-                               const struct lyap_layer_bound *bound)
+static bool is_any_due(const struct lyap_profile *profile, uint32_t every)
+{
+    const struct lyap_forward *forward = &profile->forward;
+    if (every == 0 || forward->rows_step < 0 || forward->rows_step != profile->live.step)
+        return false;
+    for (uint32_t i = 0; i < forward->count; i++)
+        if (is_due(profile, every, i))
+            return true;
+    return false;
+}
+
+enum lyap_status lyap_profile_layer_job(struct lyap_profile *profile, uint32_t every,
+                                        struct lyap_layer_job **ret_job)
 {
     struct lyap_forward *forward = &profile->forward;
-    if (step < 0 || step != forward->marked_step || index >= forward->count)
-        return false;
-    const struct lyap_layer *layer = &profile->declaration.network.layers[index];
-    struct lyap_forward_layer *kept = &forward->layers[index];
-    kept->bound = *bound;
-    kept->step = step;
+    const struct lyap_declaration *declaration = &profile->declaration;
+    double flops = 0;
+    *ret_job = NULL;
+    if (!is_any_due(profile, every))
+        return LYAP_OK;
+    struct lyap_layer_job *job = lyap_alloc_array(1, sizeof *job);
+    if (!job || !(job->tasks = lyap_alloc_array(forward->count, sizeof *job->tasks))) {
+        lyap_layer_job_free(job);
+        return LYAP_E_NOMEM;
+    }
+    job->step = forward->rows_step;
+    uint32_t seen = 0;
+    for (; seen < forward->count && flops < LYAP_LAYER_JOB_FLOPS; seen++) {
+        const uint32_t i = (forward->cursor + seen) % forward->count;
+        if (!is_due(profile, every, i))
+            continue;
+        job->tasks[job->count++] = (struct lyap_layer_task){ .layer = i };
+        flops += lyap_layer_flops(&declaration->network, &declaration->set, i);
+        forward->layers[i].age = 0;
+    }
+    forward->cursor = (forward->cursor + seen) % forward->count;
+    memcpy(forward->marked, forward->distance, forward->tensors * sizeof *forward->marked);
+    forward->marked_step = job->step;
+    *ret_job = job;
+    return LYAP_OK;
+}
+
+static void take_bound(struct lyap_profile *profile, const struct lyap_layer_task *task)
+{
+    struct lyap_forward *forward = &profile->forward;
+    const struct lyap_layer *layer = &profile->declaration.network.layers[task->layer];
+    struct lyap_forward_layer *kept = &forward->layers[task->layer];
+    kept->bound = task->bound;
+    kept->step = forward->marked_step;
     for (int part = 0; part < LYAP_LAYER_PARTS; part++)
         kept->moved_at[part] = layer->index[part] >= 0 ? forward->marked[layer->index[part]] : 0;
-    return true;
+}
+
+void lyap_profile_layer_result(struct lyap_profile *profile, const struct lyap_layer_job *job)
+{
+    struct lyap_forward *forward = &profile->forward;
+    for (uint32_t i = 0; i < job->count && job->step == forward->marked_step; i++)
+        if (job->tasks[i].is_done && job->tasks[i].layer < forward->count)
+            take_bound(profile, &job->tasks[i]);
 }
 
 /* How far each tensor moved with this step; only an exact difference of what is stored connects two
@@ -132,6 +179,8 @@ static void forward_move(struct lyap_step *step)
     }
     for (uint32_t i = 0; i < forward->tensors; i++)
         forward->distance[i] += sqrt(delta_sq[i]);
+    for (uint32_t i = 0; i < forward->count; i++)
+        forward->layers[i].age += forward->layers[i].age < UINT32_MAX;
 }
 
 /* ---- the point ---- */

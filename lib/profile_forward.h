@@ -11,7 +11,8 @@ struct lyap_forward_layer {
     struct lyap_layer_bound bound;
     int64_t step;                      /* of the bound's snapshot; -1: there is none */
     double moved_at[LYAP_LAYER_PARTS]; /* distances of its tensors at that step */
-    double gain_max;                   /* largest empirical gain; NaN: none yet */
+    uint32_t age;    /* snapshots since a bound was asked for; UINT32_MAX: never */
+    double gain_max; /* largest empirical gain; NaN: none yet */
 };
 
 struct lyap_forward {
@@ -19,10 +20,11 @@ struct lyap_forward {
     struct lyap_forward_layer *layers; /* owned */
     struct lyap_layer_row *rows;       /* owned; newest */
     int64_t rows_step;                 /* -1: none yet */
+    uint32_t cursor;                   /* layer that the next job begins with */
     uint32_t tensors;                  /* length of the next two */
     double *distance;                  /* owned; sum of |D_l|_F since the last break */
     double *marked;                    /* owned; distances at `marked_step` */
-    int64_t marked_step;               /* -1: none, or broken since */
+    int64_t marked_step;               /* of the job under way; -1: none, or broken since */
 };
 
 void lyap_forward_init(struct lyap_forward *forward);

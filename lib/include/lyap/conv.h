@@ -30,7 +30,8 @@ struct lyap_conv {
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_conv_check(const struct lyap_conv *conv,
                                                           struct lyap_error *reterr);
 
-/* Class I, upper; zero, circular or no padding, any input size. Stride 1: sqrt(taps) times the
+/* Class I, upper; zero or no padding, any input size; circular padding at stride 1, or where the
+ * stride divides the sides. Stride 1: sqrt(taps) times the
  * least norm of the four reshaped kernels; stride s: sqrt(R0 R1) times that of out x rest, where R
  * is how often the windows of an axis cover one input, ceil(size / (s / gcd(s,
  * dilation))). 1.02-2.1 over (E8). Not for `reflect` and `replicate`, which put an input into more

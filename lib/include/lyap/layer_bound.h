@@ -53,8 +53,7 @@ LYAP_API struct lyap_layer_bound lyap_layer_bound_after(const struct lyap_networ
                                                         const struct lyap_layer_moved *moved);
 
 /* -- without values -- */
-/* |conv| <= this times the Frobenius norm of the kernel; 1 for other kinds. Infinite where the
- * padding mode needs a size of the image that is not declared. */
+/* |conv| <= this times the Frobenius norm of the kernel; 1 for other kinds. */
 LYAP_API double lyap_layer_frobenius_factor(const struct lyap_network *network,
                                             const struct lyap_tensor_set *set, uint32_t layer);
 /* Gain of a kind that has no tensor: pooling, flattening, dropout in evaluation, activation; its

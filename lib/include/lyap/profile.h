@@ -7,7 +7,7 @@
 #define LYAP_PROFILE_H
 
 #include "lyap/declaration.h"
-#include "lyap/layer_bound.h"
+#include "lyap/layer_job.h"
 #include "lyap/layer_row.h"
 #include "lyap/partial.h"
 #include "lyap/point.h"
@@ -49,12 +49,14 @@ LYAP_API const struct lyap_layer_row *lyap_profile_layers(const struct lyap_prof
 /* The running maximum of a layer's empirical gain, from the stored rows of the attempt. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_profile_layers_recall(struct lyap_profile *profile, uint32_t layer, double gain_max);
-/* Bounds of whole tensors (layer_bound.h) are found elsewhere, on the kept snapshot of a step: mark
- * it when it is the newest, and hand in what was found later. False: nothing connects that step
- * with the present any more, or another was marked since. */
-LYAP_API void lyap_profile_forward_mark(struct lyap_profile *profile, int64_t step);
-LYAP_API bool lyap_profile_forward_take(struct lyap_profile *profile, int64_t step, uint32_t layer,
-                                        const struct lyap_layer_bound *bound);
+/* Bounds of layers that are due on the kept snapshot of the newest step: each after `every`
+ * snapshots (0: never). NULL: none. One job at a time. E_NOMEM. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_layer_job(struct lyap_profile *profile,
+                                                                 uint32_t every,
+                                                                 struct lyap_layer_job **ret_job);
+/* Takes what is done, if snapshots without a gap connect that step with the present. */
+LYAP_API void lyap_profile_layer_result(struct lyap_profile *profile,
+                                        const struct lyap_layer_job *job);
 
 /* Sketch windows as a versioned little-endian blob; load refuses another version or size
  * (E_FORMAT). */
