@@ -1,7 +1,7 @@
 """Runs of the corpus and what detectors made of them, kept in a folder: DIR/<family>/<seed>/.
 
 truth.json    label, events, steps, and a digest of what the run was made from
-signals.npz   rows of signals.COLUMNS, one a step
+signals.npz   rows of signals.COLUMNS, one a step; `oracle`: the values of oracle.py where asked for
 <variant>.npz columns and rows of bench_replay, one row a push; the first column is the step
 
 What is there and still of the same source (and, for variants, of the same bench_replay) is not made again.
@@ -64,14 +64,15 @@ def read_points(path):
 class Job:
     """One run: which of its files are missing, and the making of them."""
 
-    def __init__(self, folder, family, seed, replay, variants):
+    def __init__(self, folder, family, seed, replay, variants, oracle=False):
         self.folder, self.family, self.seed, self.replay = Path(folder) / family / str(seed), family, seed, replay
         self.source = source_of(family)
         self.build = digest(Path(replay).read_bytes()) if variants else ""
         truth = self.folder / "truth.json"
         fresh = truth.exists() and json.loads(truth.read_text()).get("source") == self.source
         self.variants = [v for v in variants if not (fresh and self._has(v))]
-        self.needed = bool(self.variants) or not fresh
+        self.oracle = oracle or (fresh and self._has_oracle())
+        self.needed = bool(self.variants) or not fresh or (oracle and not self._has_oracle())
 
     def _has(self, variant):
         try:
@@ -80,14 +81,28 @@ class Job:
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
             return False
 
+    def _has_oracle(self):
+        try:
+            with np.load(self.folder / "signals.npz") as z:
+                return "oracle" in z
+        except (OSError, zipfile.BadZipFile):
+            return False
+
     def make(self):
         from corpus import write_stream
+        from oracle import Oracle
         from signals import COLUMNS, Signals
         from training import Run
 
         began = time.process_time()
         run = Run(self.family, self.seed)
-        seen = Signals(run.header())
+        seen, oracle = Signals(run.header()), Oracle(run)
+
+        def each(step):
+            seen.step(step)
+            if self.oracle:
+                oracle.step(step)
+
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
             outputs = {v: os.path.join(scratch, v) for v in self.variants}
@@ -97,17 +112,18 @@ class Job:
             if outputs:
                 child = subprocess.Popen(command, stdin=subprocess.PIPE)
                 with child.stdin:
-                    write_stream(run, child.stdin, seen.step)
+                    write_stream(run, child.stdin, each)
                 if child.wait() != 0:
                     raise RuntimeError("bench_replay failed on %s %d" % (self.family, self.seed))
             else:
                 with open(os.devnull, "wb") as nothing:
-                    write_stream(run, nothing, seen.step)
+                    write_stream(run, nothing, each)
             for v, path in outputs.items():
                 columns, rows = read_points(path)
                 with np.errstate(over="ignore"):
                     self._save(v, columns=np.array(columns), rows=rows.astype(np.float32), build=self.build)
-        self._save("signals", columns=np.array(COLUMNS), rows=seen.array())
+        extra = dict(oracle=np.array(oracle.values)) if self.oracle else {}
+        self._save("signals", columns=np.array(COLUMNS), rows=seen.array(), **extra)
         truth = dict(run.truth, steps=len(run.probe), source=self.source)
         (self.folder / "truth.json").write_text(json.dumps(truth) + "\n")
         return truth["label"], len(truth["events"]), time.process_time() - began
@@ -118,19 +134,19 @@ class Job:
         part.rename(self.folder / (name + ".npz"))
 
 
-def _work(folder, family, seed, replay, variants):
+def _work(folder, family, seed, replay, variants, oracle):
     os.nice(10)
-    job = Job(folder, family, seed, replay, variants)
+    job = Job(folder, family, seed, replay, variants, oracle)
     if not job.needed:
         return None
     return job.make()
 
 
-def fill(folder, runs, replay, variants, jobs, log=sys.stdout):
+def fill(folder, runs, replay, variants, jobs, log=sys.stdout, oracle=False):
     """Makes what is missing of `runs` ((family, seed) ...), at most `jobs` at a time; number of failures."""
     failures, done = 0, 0
     with ProcessPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(_work, folder, f, s, replay, variants): (f, s) for f, s in runs}
+        waiting = {pool.submit(_work, folder, f, s, replay, variants, oracle): (f, s) for f, s in runs}
         for future in as_completed(waiting):
             family, seed = waiting[future]
             done += 1
@@ -159,7 +175,10 @@ def load(folder, families, seeds):
 
 def signals_of(path):
     with np.load(path / "signals.npz") as z:
-        return {str(c): z["rows"][:, i] for i, c in enumerate(z["columns"])}
+        out = {str(c): z["rows"][:, i] for i, c in enumerate(z["columns"])}
+        if "oracle" in z:
+            out["oracle"] = z["oracle"]
+    return out
 
 
 def held(path, variant, columns, steps):
@@ -194,6 +213,7 @@ def main(arguments):
     p.add_argument("--families", nargs="+", default=list(FAMILIES), metavar="NAME", choices=list(FAMILIES))
     p.add_argument("--variants", nargs="*", default=["k1-exact-state"], metavar="VARIANT",
                    choices=list(VARIANTS) + ["all"], help="none, all, or some of: " + " ".join(VARIANTS))
+    p.add_argument("--oracle", action="store_true", help="exact sharpness, too (doubles the time of training)")
     p.add_argument("--replay", default=str(ROOT / "build/bin/bench_replay"))
     p.add_argument("-j", type=int, default=1, help="processes")
     a = p.parse_args(arguments)
@@ -203,4 +223,4 @@ def main(arguments):
         (f, s) for f, s in plan(a.plan) if f in a.families
     ]
     variants = list(VARIANTS) if "all" in a.variants else a.variants
-    return 1 if fill(a.folder, runs, a.replay, variants, a.j) else 0
+    return 1 if fill(a.folder, runs, a.replay, variants, a.j, oracle=a.oracle) else 0

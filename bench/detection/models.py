@@ -176,22 +176,34 @@ class Factorisation:
         return 0.5 * ((p["U"] @ p["V"].T - batch[0]) ** 2).sum() / batch[0].shape[0]
 
 
-def sharpness(model, batch, iterations=25):
-    """Largest |eigenvalue| of the Hessian on `batch` by power iteration: to choose learning rates around 2/L."""
+def top_curvature(model, batch, v, iterations, root=None):
+    """(eigenvalue, vector) of the largest |eigenvalue| of R^-1 H R^-1 on `batch`, by power iteration from v (None: random).
+
+    `root` is the diagonal R, one tensor a parameter; None: 1. The vector is None where it was lost.
+    """
     params = list(model.params.values())
     grads = torch.autograd.grad(model(model.params, batch, False, None), params, create_graph=True)
-    gen = torch.Generator().manual_seed(1)
-    v = [torch.randn(a.shape, generator=gen) for a in params]
+    if v is None:
+        gen = torch.Generator().manual_seed(1)
+        v = [torch.randn(a.shape, generator=gen) for a in params]
     value = float("nan")
     for _ in range(iterations):
         n = torch.sqrt(sum((a * a).sum() for a in v))
         if not torch.isfinite(n) or n == 0:
-            return float("inf")
+            return float("inf"), None
         v = [a / n for a in v]
+        u = v if root is None else [a / q for a, q in zip(v, root)]
         h = torch.autograd.grad(
-            sum((a * b).sum() for a, b in zip(grads, v)), params, retain_graph=True, allow_unused=True
+            sum((a * b).sum() for a, b in zip(grads, u)), params, retain_graph=True, allow_unused=True
         )
         h = [torch.zeros_like(a) if b is None else b.detach() for a, b in zip(params, h)]
+        if root is not None:
+            h = [a / q for a, q in zip(h, root)]
         value = float(sum((a * b).sum() for a, b in zip(v, h)))
         v = h
-    return abs(value)
+    return value, v
+
+
+def sharpness(model, batch, iterations=25):
+    """Largest |eigenvalue| of the Hessian on `batch`: to choose learning rates around 2/L."""
+    return abs(top_curvature(model, batch, None, iterations)[0])
