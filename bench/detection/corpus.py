@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 import cache
-from families import FAMILIES, ORIGINAL
+from families import FAMILIES, group_of
 from training import Run
 
 MAGIC = b"LYC1"
@@ -45,8 +45,7 @@ def write_stream(run, out, each=None):
 def main(arguments):
     if arguments[:1] == ["list"] and len(arguments) == 1:
         for name, function in FAMILIES.items():
-            kind = "original" if name in ORIGINAL else "added"
-            print("%-18s %-8s %s" % (name, kind, function.__doc__.split("\n")[0]))
+            print("%-20s %-8s %s" % (name, group_of(name), function.__doc__.split("\n")[0]))
         return 0
     if arguments[:1] == ["truth"] and len(arguments) == 3:
         print(json.dumps(truth(arguments[1], int(arguments[2]))))

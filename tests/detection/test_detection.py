@@ -23,8 +23,9 @@ import cache
 import corpus
 import optim
 import protocol
+import report
 import spikes
-from families import FAMILIES, ORIGINAL
+from families import FAMILIES, ORIGINAL, TEST_SEED, UNSEEN, group_of, plan
 from signals import COLUMNS, Signals
 from training import Run
 from truth import label
@@ -101,6 +102,33 @@ class Trainings(unittest.TestCase):
             self.assertRegex(name, r"^[us]\d\d_[a-z_]+$")
             self.assertTrue(function.__doc__, name)
         self.assertEqual(len(FAMILIES), len({n[:3] for n in FAMILIES}))
+
+    def test_plans_keep_design_and_test_apart(self):
+        design, test = plan("design"), plan("test")
+        self.assertEqual(len(set(design)), len(design))
+        self.assertTrue(all(seed < TEST_SEED and group_of(f) != "unseen" for f, seed in design))
+        self.assertTrue(all(seed >= TEST_SEED for _, seed in test))
+        self.assertEqual({f for f, _ in test}, set(FAMILIES))
+        self.assertTrue(UNSEEN)
+
+    def test_points_are_held_until_the_next_push(self):
+        with tempfile.TemporaryDirectory() as folder:
+            rows = np.array([[2, 5.0], [7, np.nan], [8, 1.0]])
+            np.savez(Path(folder) / "v.npz", columns=np.array(["step", "x"]), rows=rows)
+            got = cache.held(Path(folder), "v", ["x"], 10)["x"]
+            np.testing.assert_array_equal(got, [np.nan, np.nan, 5, 5, 5, 5, 5, np.nan, 1, 1])
+
+    def test_replay_of_the_optimised_build(self):
+        """Columns and one row a push, every fifth update, where bench_replay is there."""
+        replay = BUILD / "bin/bench_replay"
+        if not replay.exists():
+            self.skipTest("no bench_replay in this build")
+        with tempfile.TemporaryDirectory() as folder:
+            runs = [("u01_gd_lr", 1)]
+            self.assertEqual(cache.fill(folder, runs, str(replay), ["k5-exact-state"], 1, io.StringIO()), 0)
+            with np.load(Path(folder) / "u01_gd_lr/1/k5-exact-state.npz") as z:
+                self.assertEqual(list(z["rows"][:, 0]), list(range(0, 300, 5)))
+                self.assertIn("loss", list(z["columns"]))
 
     def test_cache_resumes(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -218,6 +246,15 @@ class Protocol(unittest.TestCase):
         score[[100, 5000]] = [3.0, 2.0]
         for budget, expected in ((0.5, 3.0), (1.0, 2.0), (2.0, 0.0)):
             self.assertEqual(protocol.tuned([quiet], [score], budget), expected)
+
+
+class Document(unittest.TestCase):
+    def test_table_is_replaced_between_its_marks(self):
+        document = "a\n<!-- x -->\nold\n<!-- end x -->\nb\n"
+        found = report.replace(document, "x", "| new |")
+        self.assertEqual(found, "a\n<!-- x -->\n| new |\n<!-- end x -->\nb\n")
+        self.assertEqual(report.replace(found, "x", "| new |"), found)
+        self.assertRaises(ValueError, report.replace, document, "y", "")
 
 
 class Spikes(unittest.TestCase):
