@@ -22,7 +22,7 @@ static void evaluate(const struct lyap_expr *expr, bool is_tensor)
     lyap_point_init(&point);
     for (int step = 0; step < 6; step++) {
         for (int i = 0; i < LYAP_METRIC_COUNT; i += 2)
-            point.metrics[i] = (struct lyap_value){ .value = step == 3 ? NAN : step - i };
+            point.metrics[i] = (struct lyap_value){ .value = step == 3 ? (double)NAN : step - i };
         const struct lyap_expr_input input = {
             .point = &point, .lookback = &lookback, .row = is_tensor ? &row : NULL, .elements = 3
         };
