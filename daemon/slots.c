@@ -250,7 +250,7 @@ static void restore_told(struct lyap_fired *fired, const struct lyap_alert *stor
 {
     if (!stored->notified_ns || stored->held == LYAP_HELD_GROUPED)
         return;
-    if (stored->notified_ns >= fired->hour_ns + LYAP_NOTICE_HOUR_NS) {
+    if (!fired->hour_ns || stored->notified_ns >= fired->hour_ns + LYAP_NOTICE_HOUR_NS) {
         fired->hour_ns = stored->notified_ns;
         fired->told = 0;
     }
