@@ -7,7 +7,7 @@ import unittest
 
 from harness import JSON, NDJSON, Case, head, read_reply
 
-ARGUMENTS = {"{run}": "gpt", "{rule}": "r", "{id}": "3"}
+ARGUMENTS = {"{run}": "gpt", "{rule}": "r", "{id}": "3", "{pack}": "fake", "{receiver}": "ops"}
 
 
 def filled(path):
@@ -20,6 +20,7 @@ class Routes(Case):
     def setUp(self):
         self.push("gpt", step=0, loss=1.0)
         self.http("PUT", "/v1/rules/r", '{"metric":"loss","threshold":1}', JSON)
+        self.http("PUT", "/v1/receivers/ops", '{"type":"log"}', JSON)
 
     def routes(self):
         return self.get("/").json()["routes"]
@@ -407,19 +408,20 @@ class Rules(Case):
 
     def test_errors(self):
         good = {"metric": "loss", "threshold": 1}
-        bad = [({"metric": "colour"}, "invalid-value", "colour"), ({"threshold": "NaN"}, "invalid-value", "NaN"),
+        bad = [({"metric": "colour"}, "unknown-field", "colour"), ({"metric": "loss +"}, "malformed-body", "byte 6"),
+               ({"metric": "mean(loss, 0)"}, "invalid-value", "4096"), ({"cooldown": 65537}, "invalid-value", "65536"), ({"threshold": "NaN"}, "invalid-value", "NaN"),
                ({"threshold": "1"}, "invalid-value", "number"), ({"for": 0}, "invalid-value", "65536"),
                ({"for": 1.5}, "invalid-value", "integer"), ({"comparison": "=="}, "invalid-value", ">="),
                ({"severity": "bad"}, "invalid-value", "critical"), ({"action": "run"}, "invalid-value", "stop"),
-               ({"notify": ["ops"]}, "invalid-value", "ops"), ({"colour": 1}, "unknown-field", "colour"),
+               ({"notify": ["a b"]}, "invalid-value", "receiver"), ({"colour": 1}, "unknown-field", "colour"),
                ({"clear": 2}, "invalid-value", "firing side"), ({"once": 1}, "invalid-value", "true"),
-               ({"runs": ["a"]}, "invalid-value", "object"), ({"tensor": "*"}, "invalid-value", "tensor")]
+               ({"runs": ["a"]}, "invalid-value", "object"), ({"tensor": "*"}, "unknown-field", "tensor")]
         for change, slug, word in bad:
             self.problem(self.put("bad", **(good | change)), 400, slug, word)
         self.problem(self.put("bad", metric="loss"), 400, "missing-field", "threshold")
         self.problem(self.put("bad", threshold=1), 400, "missing-field", "metric")
         self.problem(self.put("b" * 65, **good), 400, "invalid-value", "64")
-        self.problem(self.put("bad", **(good | {"metric": "m" * 64})), 413, "limit-exceeded", "63")
+        self.problem(self.put("bad", **(good | {"metric": "m" * 241})), 413, "limit-exceeded", "240")
         body = b'{"metric":"loss","threshold":1,"x":"' + b"y" * 70000 + b'"}'
         self.problem(self.http("PUT", "/v1/rules/bad", body, JSON), 413, "limit-exceeded", "65536")
 
@@ -449,6 +451,90 @@ class Alerts(Case):
                      "/v1/alerts/99999999999999999999"):
             self.problem(self.get(path), 404, "not-found")
         self.problem(self.http("POST", "/v1/alerts/99/ack"), 404, "not-found")
+
+    def test_ack_says_who_why_and_until_when(self):
+        body = {"by": "ann", "comment": "looking", "duration_s": 60}
+        self.assertEqual(self.http("POST", "/v1/alerts/5/ack", json.dumps(body), JSON).status, 200)
+        for fields, slug, word in (({"by": 1}, "invalid-value", "by"), ({"duration_s": 0}, "invalid-value", "31536000"),
+                                   ({"duration_s": 5, "until": "2030-01-01T00:00:00Z"}, "contradiction", "until"),
+                                   ({"until": "2001-01-01T00:00:00Z"}, "invalid-value", "until"),
+                                   ({"colour": 1}, "unknown-field", "colour")):
+            self.problem(self.http("POST", "/v1/alerts/5/ack", json.dumps(fields), JSON), 400, slug, word)
+
+    def test_groups(self):
+        group = self.get("/v1/alert-groups").json()["groups"][0]
+        self.assertEqual((group["group"], group["run"], group["cause"], group["severity"]), (3, "gpt", "spike", "critical"))
+        self.assertEqual((group["firing"], group["pending"], group["tensors"], group["rules"]), (2, 1, 2, "a,b"))
+        self.assertIsNone(group["notified"])
+
+
+class PacksVersionsReplays(Case):
+    def test_packs(self):
+        packs = self.get("/v1/packs").json()["packs"]
+        self.assertEqual([(p["pack"], p["enabled"], p["enabled_rules"]) for p in packs], [("fake", False, 0)])
+        body = '{"enabled":true,"rules":["other"]}'
+        pack = self.http("PUT", "/v1/packs/fake", body, JSON).json()
+        self.assertEqual([(r["rule"], r["enabled"]) for r in pack["rules"]], [("shipped", False), ("other", True)])
+        self.http("PUT", "/v1/rules/shipped", '{"metric":"loss","threshold":9}', JSON)
+        pack = self.get("/v1/packs/fake").json()
+        self.assertEqual((pack["enabled"], pack["rules"][0]["replaced"]), (True, True))
+        self.problem(self.get("/v1/packs/none"), 404, "not-found", "none")
+        for body, slug, word in (("{}", "missing-field", "enabled"), ('{"enabled":1}', "invalid-value", "enabled"),
+                                 ('{"enabled":true,"rules":[]}', "invalid-value", "1000"),
+                                 ('{"enabled":true,"rules":[1]}', "invalid-value", "rules")):
+            self.problem(self.http("PUT", "/v1/packs/fake", body, JSON), 400, slug, word)
+
+    def test_versions(self):
+        versions = self.get("/v1/rules/versioned/versions").json()["versions"]
+        self.assertEqual([(v["version"], v.get("deleted")) for v in versions], [(1, None), (2, None), (3, True)])
+        self.assertEqual(self.get("/v1/rules/versioned?version=2").json()["threshold"], 2)
+        self.problem(self.get("/v1/rules/versioned?version=4"), 404, "not-found", "4")
+        self.problem(self.get("/v1/rules/versioned?version=0"), 400, "invalid-value", "version")
+
+    def test_replay(self):
+        body = self.http("POST", "/v1/rules/r/replay?run=gpt&from=3&to=50").json()
+        self.assertEqual((body["rule"], body["run"], body["first_step"], body["last_step"]), ("r", "gpt", 3, 50))
+        self.assertEqual(body["end"], {"kind": "diverged", "told_from": "loss",
+                                       "onsets": [{"step": 50, "recovered_step": None, "nonfinite": False}]})
+        self.assertEqual(body["counts"], {"right": 1, "late": 0, "false": 0, "neither": 0, "undecided": 0, "missed": 0})
+        self.assertEqual(body["absent"], {"warming-up": 2})
+        self.assertEqual(body["alerts"], [{"tensor": None, "severity": "critical", "pending_step": 39, "firing_step": 40,
+                                           "resolved_step": None, "value": "Infinity", "outcome": "right", "lead_steps": 10}])
+        rule = '{"metric":"loss","threshold":77}'
+        body = self.http("POST", "/v1/rules/r/replay?run=gpt", rule, JSON).json()
+        self.assertEqual(body["alerts"][0]["value"], 77)  # of the body's rule
+        self.problem(self.http("POST", "/v1/rules/r/replay"), 400, "missing-field", "run")
+        self.problem(self.http("POST", "/v1/rules/r/replay?run=no"), 404, "not-found", "no")
+        self.problem(self.http("POST", "/v1/rules/r/replay?run=gpt", "{}", JSON), 400, "missing-field", "metric")
+
+
+class Silences(Case):
+    def post(self, **fields):
+        return self.http("POST", "/v1/silences", json.dumps(fields), JSON)
+
+    def test_post_list_delete(self):
+        reply = self.post(run="gpt-*", rule="instability", duration_s=3600, comment="...", labels={"a": "b"})
+        self.assertEqual(reply.status, 201, reply.body)
+        body = reply.json()
+        self.assertEqual((body["id"], body["run"], body["severity"], body["labels"]), (1, "gpt-*", None, {"a": "b"}))
+        self.assertRegex(body["until"], r"^20\d\d-\d\d-\d\dT[\d:.]+Z$")
+        self.assertEqual(self.get("/v1/silences").json()["silences"], [body])
+        self.assertEqual(self.http("DELETE", "/v1/silences/1").status, 204)
+        self.assertEqual(self.get("/v1/silences").json()["silences"], [])
+        self.assertEqual(len(self.get("/v1/silences?ended=true").json()["silences"]), 1)
+        self.problem(self.http("DELETE", "/v1/silences/1"), 404, "not-found")
+        self.problem(self.http("DELETE", "/v1/silences/z"), 404, "not-found", "z")
+
+    def test_errors(self):
+        for fields, slug, word in (({"run": "a"}, "missing-field", "duration_s"),
+                                   ({"run": "a", "duration_s": "1"}, "invalid-value", "integer"),
+                                   ({"run": 1, "duration_s": 1}, "invalid-value", "run"),
+                                   ({"severity": "x", "duration_s": 1}, "invalid-value", "critical"),
+                                   ({"labels": 1, "duration_s": 1}, "invalid-value", "labels"),
+                                   ({"until": "x"}, "invalid-value", "3339"), ({"to": 1}, "unknown-field", "to")):
+            self.problem(self.post(**fields), 400, slug, word)
+        self.problem(self.post(comment="x" * 513, duration_s=1), 413, "limit-exceeded", "512")
+        self.problem(self.http("POST", "/v1/silences", "", JSON), 400, "malformed-body")
 
 
 if __name__ == "__main__":
