@@ -8,40 +8,65 @@
 
 /* ---- the step ---- */
 
-/* The weight with the largest estimate stands for the point; a bound of the largest needs all. */
-static void give_largest(struct lyap_step *step)
+/* A weight that is measured in turns has its newest estimate, which is no bound at this step. */
+static struct lyap_value value_of(double value, bool is_now)
+{
+    if (isnan(value))
+        return lyap_value_absent(LYAP_REASON_NOT_PUSHED);
+    return is_now ? lyap_value_exact(value) : lyap_value_estimate(value, NAN);
+}
+
+static bool is_weight(const struct lyap_spectral_tensor *tensor)
+{
+    return tensor->view.reason != LYAP_REASON_NOT_APPLICABLE;
+}
+
+/* The weight with the largest estimate stands for the point, once all have one. */
+static void give_norm(struct lyap_step *step)
+{
+    const struct lyap_spectral_state *state = &step->profile->spectral;
+    const struct lyap_spectral_tensor *largest = NULL;
+    enum lyap_reason reason = LYAP_REASON_NOT_APPLICABLE;
+    for (uint32_t i = 0; i < state->count; i++) {
+        const struct lyap_spectral_tensor *tensor = &state->tensors[i];
+        if (!is_weight(tensor))
+            continue;
+        if (isnan(tensor->newest.sigma)) {
+            reason = tensor->view.reason;
+            largest = NULL;
+            break;
+        }
+        if (!largest || tensor->newest.sigma > largest->newest.sigma)
+            largest = tensor;
+    }
+    if (!largest) {
+        lyap_step_absent(step, LYAP_METRIC_SPECTRAL_NORM, reason);
+        lyap_step_absent(step, LYAP_METRIC_SPECTRAL_RESIDUAL, reason);
+        return;
+    }
+    const bool is_now = largest->view.reason == LYAP_REASON_NONE;
+    lyap_step_give(step, LYAP_METRIC_SPECTRAL_NORM, value_of(largest->newest.sigma, is_now));
+    lyap_step_give(step, LYAP_METRIC_SPECTRAL_RESIDUAL, value_of(largest->newest.residual, is_now));
+}
+
+/* A bound of the largest needs all. */
+static void give_upper(struct lyap_step *step)
 {
     const struct lyap_spectral_state *state = &step->profile->spectral;
     enum lyap_reason reason = LYAP_REASON_NOT_APPLICABLE;
-    double lower = NAN, residual = NAN, upper = NAN;
-    bool has_all = true;
+    double upper = NAN;
     for (uint32_t i = 0; i < state->count; i++) {
-        const struct lyap_spectral_view *view = &state->tensors[i].view;
-        if (view->reason == LYAP_REASON_NOT_APPLICABLE)
+        const struct lyap_spectral_tensor *tensor = &state->tensors[i];
+        if (!is_weight(tensor))
             continue;
-        has_all = has_all && !isnan(view->upper);
-        upper = fmax(upper, view->upper);
-        if (view->reason != LYAP_REASON_NONE) {
-            reason = view->reason;
-        } else if (!(view->lower <= lower)) {
-            lower = view->lower;
-            residual = view->residual;
-        }
+        reason = isnan(tensor->view.upper) ? LYAP_REASON_NOT_PUSHED : LYAP_REASON_NONE;
+        if (reason != LYAP_REASON_NONE)
+            break;
+        upper = fmax(upper, tensor->view.upper);
     }
-    if (isnan(lower)) {
-        lyap_step_absent(step, LYAP_METRIC_SPECTRAL_NORM, reason);
-        lyap_step_absent(step, LYAP_METRIC_SPECTRAL_RESIDUAL, reason);
-    } else {
-        lyap_step_give(step, LYAP_METRIC_SPECTRAL_NORM, lyap_value_exact(lower));
-        lyap_step_give(step, LYAP_METRIC_SPECTRAL_RESIDUAL,
-                       isnan(residual) ? lyap_value_absent(LYAP_REASON_NOT_PUSHED)
-                                       : lyap_value_exact(residual));
-    }
-    if (has_all && !isnan(upper))
-        lyap_step_give(step, LYAP_METRIC_SPECTRAL_NORM_UPPER, lyap_value_exact(upper));
-    else
-        lyap_step_absent(step, LYAP_METRIC_SPECTRAL_NORM_UPPER,
-                         reason == LYAP_REASON_NONE ? LYAP_REASON_WARMING_UP : reason);
+    lyap_step_give(step, LYAP_METRIC_SPECTRAL_NORM_UPPER,
+                   reason == LYAP_REASON_NONE ? lyap_value_exact(upper)
+                                              : lyap_value_absent(reason));
 }
 
 /* A stored difference connects two kept snapshots exactly; a pushed one was rounded by itself. */
@@ -62,7 +87,8 @@ void lyap_step_spectral(struct lyap_step *step)
         return;
     }
     lyap_spectral_state_step(state, step->partial, has_delta(step));
-    give_largest(step);
+    give_norm(step);
+    give_upper(step);
 }
 
 const struct lyap_spectral_view *lyap_step_spectral_view(const struct lyap_step *step,

@@ -121,6 +121,7 @@ static void fit_blocks(struct lyap_spectral_state *state)
 static void tensor_init(struct lyap_spectral_tensor *tensor, const struct lyap_tensor *declared)
 {
     shape_of(declared, &tensor->rows, &tensor->cols);
+    tensor->newest = (struct lyap_spectral_estimate){ NAN, NAN };
     tensor->frobenius_cold = NAN;
     tensor->gram_age = UINT32_MAX;
     tensor->is_cold = true;
@@ -134,8 +135,10 @@ static void tensor_init(struct lyap_spectral_tensor *tensor, const struct lyap_t
 /* Start vectors, the same for the same tensor of every run. */
 static enum lyap_status begin(struct lyap_spectral_tensor *tensor, uint32_t index)
 {
-    if (!tensor->rows)
+    if (!tensor->rows) { /* a vector, or its rows are too long for the run's memory */
+        view_reset(&tensor->view, LYAP_REASON_NOT_APPLICABLE);
         return LYAP_OK;
+    }
     tensor->block = tensor->block_max < BLOCK_START ? tensor->block_max : BLOCK_START;
     double *v = lyap_alloc_array((size_t)tensor->block_max * tensor->cols, sizeof *v);
     if (!v)
@@ -311,6 +314,8 @@ static void step_tensor(struct lyap_spectral_tensor *tensor, const struct lyap_p
     view->lower = row_at(partial, LYAP_REDUCE_SPECTRAL_NORM, index);
     view->residual = row_at(partial, LYAP_REDUCE_SPECTRAL_RESIDUAL, index);
     view->reason = isnan(view->lower) ? reason_of(tensor, sum) : LYAP_REASON_NONE;
+    if (!isnan(view->lower))
+        tensor->newest = (struct lyap_spectral_estimate){ view->lower, view->residual };
     offer_now(&tensor->upper, frobenius, tensor->drift);
     offer_now(&tensor->upper, row_at(partial, LYAP_REDUCE_SPECTRAL_UPPER, index), tensor->drift);
     offer_now(&tensor->row_norm, frobenius, tensor->drift);

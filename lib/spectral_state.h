@@ -28,6 +28,7 @@ struct lyap_spectral_tensor {
     double frobenius_cold; /* |W|_F of the cold start; NaN: none yet */
     uint32_t gram_age;     /* snapshots since the Gram bound was asked for; UINT32_MAX: never */
     bool is_cold;          /* a cold start is wanted */
+    struct lyap_spectral_estimate newest; /* sigma NaN: none that counts yet */
     struct lyap_spectral_bound upper, row_norm;
     struct lyap_spectral_view view;
 };

@@ -150,7 +150,8 @@ enum lyap_status fixture_push(const struct fixture *fixture, const struct lyap_m
                                                .take_recycled = take_recycled,
                                                .sketch_seed = 99,
                                                .retention = fixture->retention,
-                                               .hold_bytes_max = fixture->hold_bytes_max };
+                                               .hold_bytes_max = fixture->hold_bytes_max,
+                                               .spectral = fixture->spectral };
     fixture_error = (struct lyap_error)LYAP_ERROR_NULL;
     *ret_partial = (struct lyap_partial)LYAP_PARTIAL_NULL;
     *ret_memory = NULL;

@@ -29,7 +29,8 @@ struct fixture {
     enum lyap_retention retention;
     uint64_t updates;
     uint64_t hold_bytes_max;
-    uint64_t cut_seed; /* 0: one chunk an entry */
+    uint64_t cut_seed;                         /* 0: one chunk an entry */
+    const struct lyap_spectral_plan *spectral; /* or NULL */
 };
 
 /* A declaration of `count` vectors of the given lengths, named t0, t1 ...; step 0, retention exact.

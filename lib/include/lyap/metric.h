@@ -98,7 +98,8 @@ enum lyap_reason {
     X(NOISE_FRACTION, "noise_fraction", E, "1", "nu / (nu + |g|^2), nu = half_diff_sq / 4",        \
       "half_diff_sq", "SPEC 2.4")                                                                  \
     X(SPECTRAL_NORM, "spectral_norm", I, "1",                                                      \
-      "largest lower bound of sigma_1 over the weights measured at this step",                     \
+      "largest lower bound of sigma_1 over the weights; E: of an earlier step, where they take "   \
+      "turns",                                                                                     \
       "param tensors of rank 2 or more", "SPEC 1.2")                                               \
     X(SPECTRAL_RESIDUAL, "spectral_residual", I, "1",                                              \
       "|W v - sigma u| of that weight: a singular value lies within it of spectral_norm",          \

@@ -25,7 +25,7 @@ enum {
     LYAP_SPECTRAL_SUMS_EVERY = 8,  /* visits between the sums of magnitudes */
     LYAP_SPECTRAL_GRAM_EVERY = 50, /* snapshots between Gram bounds of a weight */
     LYAP_SPECTRAL_BYTES_MAX = 64 << 20,     /* of the vectors of one run */
-    LYAP_SPECTRAL_SMALL_BYTES = 1 << 20,    /* of them in a small model: plans carry their state */
+    LYAP_SPECTRAL_SMALL_BYTES = 1 << 18,    /* of them in a small model: plans carry their state */
     LYAP_SPECTRAL_SAVED_BYTES_MAX = 4 << 20 /* of them, in the stored windows */
 };
 /* Multiply-adds of one upload: so many for free, then two vectors' (4) for each element, which is
