@@ -207,7 +207,8 @@ void fixture_same(const struct lyap_partial *a, const struct lyap_partial *b, do
 {
     ck_assert_uint_eq(a->tensor_count, b->tensor_count);
     for (unsigned r = 0; r < LYAP_REDUCE_COUNT; r++)
-        same_values(a->rows[r], b->rows[r], a->tensor_count, tolerance,
+        same_values(a->rows[r], b->rows[r],
+                    a->tensor_count * lyap_reduce_width((enum lyap_reduce)r), tolerance,
                     lyap_reduce_name((enum lyap_reduce)r));
     for (unsigned s = 0; s < LYAP_SKETCH_COUNT; s++)
         same_values(a->sketches[s], b->sketches[s], a->sketch_size, tolerance,
