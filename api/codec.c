@@ -156,6 +156,26 @@ void api_encode_event(struct api_text *text, const struct lyap_record *record)
     api_json_close(text, '}');
 }
 
+void api_encode_layer(struct api_text *text, const struct lyap_record *record)
+{
+    const struct lyap_layer_record *layer = &record->u.layer;
+    api_json_open(text, '{');
+    api_member_string(text, "layer", layer->name);
+    api_member_string(text, "kind", layer->kind);
+    api_member_int(text, "step", layer->step);
+    api_member_string(text, "method", layer->method);
+    api_json_key(text, "bound_step");
+    if (layer->row.bound_step < 0)
+        api_json_null(text);
+    else
+        api_json_int(text, layer->row.bound_step);
+    for (unsigned i = 0; i < LYAP_LAYER_METRIC_COUNT; i++) {
+        api_json_key(text, lyap_layer_metric_name((enum lyap_layer_metric)i));
+        encode_value(text, &layer->row.values[i]);
+    }
+    api_json_close(text, '}');
+}
+
 void api_encode_tensor(struct api_text *text, const struct lyap_record *record)
 {
     const struct lyap_tensor_record *tensor = &record->u.tensor;

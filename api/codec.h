@@ -25,6 +25,7 @@ void api_encode_silence(struct api_text *text, const struct lyap_record *record)
 void api_encode_replay(struct api_text *text, const struct api_replay_request *request,
                        const struct api_replay *replay);
 void api_encode_tensor(struct api_text *text, const struct lyap_record *record);
+void api_encode_layer(struct api_text *text, const struct lyap_record *record);
 
 /* The body of PUT /v1/rules/{name}, strict: unknown and duplicate keys, types, ranges. The strings
  * of the rule are owned by *ret_rule and freed with api_rule_release. E_FORMAT, E_INVALID,

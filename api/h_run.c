@@ -230,6 +230,22 @@ enum lyap_status api_h_events(const struct api_request *request, struct api_repl
     return list_of_run(request, &list, reply, reterr);
 }
 
+enum lyap_status api_h_layers(const struct api_request *request, struct api_reply *reply,
+                              struct lyap_error *reterr)
+{
+    struct api_list list = { .name = "layers",
+                             .table = 'y',
+                             .query = api_query_init(LYAP_TABLE_LAYERS),
+                             .encode = api_encode_layer };
+    const struct api_range range = { 0, UINT32_MAX, 0 };
+    int64_t attempt;
+    const enum lyap_status status = api_query_int(request, "attempt", range, &attempt, reterr);
+    if (status != LYAP_OK)
+        return status;
+    list.query.attempt = (uint32_t)attempt;
+    return list_of_run(request, &list, reply, reterr);
+}
+
 enum lyap_status api_h_tensors(const struct api_request *request, struct api_reply *reply,
                                struct lyap_error *reterr)
 {

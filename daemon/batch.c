@@ -71,6 +71,20 @@ static enum lyap_status batch_job(struct lyap_engine *engine, struct batch *batc
 }
 
 /* The rows of run and attempt, once per batch. */
+/* The layers of the newest point: once a batch, the store keeps no older ones. */
+static enum lyap_status store_layers(struct lyap_engine *engine, struct lyap_run *run)
+{
+    struct lyap_layer_batch batch = { .run_id = run->record.id, .attempt = run->record.attempt };
+    if (!run->profile || run->is_replaying)
+        return LYAP_OK;
+    batch.rows = lyap_profile_layers(run->profile, &batch.count, &batch.step);
+    batch.network = &run->profile_declaration->declaration.network;
+    if (batch.count == 0 || batch.step != run->record.last_step ||
+        batch.count != batch.network->count)
+        return LYAP_OK;
+    return engine->store->ops->put_layers(engine->store, &batch);
+}
+
 static enum lyap_status store_touched(struct lyap_engine *engine)
 {
     enum lyap_status status = LYAP_OK;
@@ -85,6 +99,8 @@ static enum lyap_status store_touched(struct lyap_engine *engine)
         status = engine->store->ops->put_run(engine->store, &run->record);
         if (status == LYAP_OK)
             status = engine->store->ops->put_attempt(engine->store, &run->attempt_record);
+        if (status == LYAP_OK && run->is_new_point)
+            status = store_layers(engine, run);
     }
     return status;
 }

@@ -415,6 +415,30 @@ static void load_windows(struct lyap_engine *engine, struct lyap_run *run)
     lyap_free(bytes);
 }
 
+/* Running maxima of the layers go on where the stored rows left them. */
+static enum lyap_status load_layers(struct lyap_engine *engine, struct lyap_run *run)
+{
+    struct lyap_query query = lyap_query_of(LYAP_TABLE_LAYERS, run->name);
+    struct lyap_cursor *cursor;
+    struct lyap_record record;
+    query.attempt = run->record.attempt;
+    enum lyap_status status = engine->store->ops->query(engine->store, &query, &cursor);
+    if (status != LYAP_OK)
+        return status == LYAP_E_NOT_FOUND ? LYAP_OK : status;
+    while ((status = cursor->next(cursor, &record)) == LYAP_OK) {
+        const struct lyap_layer_record *layer = &record.u.layer;
+        const enum lyap_status taken = lyap_profile_layers_recall(
+            run->profile, layer->row.layer, layer->name,
+            layer->row.values[LYAP_LAYER_METRIC_EMPIRICAL_GAIN_MAX].value);
+        if (taken != LYAP_OK) {
+            status = taken;
+            break;
+        }
+    }
+    cursor->close(cursor);
+    return status == LYAP_E_NOT_FOUND ? LYAP_OK : status;
+}
+
 static enum lyap_status profile_begin(struct lyap_engine *engine, struct lyap_run *run)
 {
     if (!run->profile_declaration) {
@@ -462,6 +486,11 @@ enum lyap_status lyap_run_rebuild_some(struct lyap_engine *engine, struct lyap_r
         if (status == LYAP_E_NOT_FOUND) {
             run->is_replaying = false;
             load_windows(engine, run);
+            status = load_layers(engine, run);
+            if (status != LYAP_OK) {
+                profile_drop(run);
+                return status;
+            }
         }
     }
     *ret_is_done = !run->is_replaying;

@@ -306,10 +306,13 @@ const struct lyap_layer_row *lyap_profile_layers(const struct lyap_profile *prof
 }
 
 enum lyap_status lyap_profile_layers_recall(struct lyap_profile *profile, uint32_t layer,
-                                            double gain_max)
+                                            const char *name, double gain_max)
 {
+    const struct lyap_network *network = &profile->declaration.network;
+    if (layer >= network->count || strcmp(lyap_network_name(network, layer), name) != 0)
+        return LYAP_OK;
     const enum lyap_status status = lyap_forward_reserve(&profile->forward, &profile->declaration);
-    if (status == LYAP_OK && layer < profile->forward.count)
+    if (status == LYAP_OK)
         profile->forward.layers[layer].gain_max = gain_max;
     return status;
 }

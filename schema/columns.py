@@ -11,7 +11,7 @@ import re
 import sys
 
 root = pathlib.Path(__file__).resolve().parent.parent
-header = (root / "lib/include/lyap/metric.h").read_text()
+header = "".join((root / "lib/include/lyap" / name).read_text() for name in ("metric.h", "layer_row.h"))
 
 
 def names(table):
@@ -20,10 +20,12 @@ def names(table):
 
 
 metrics, tensor_metrics = names("LYAP_METRIC_TABLE"), names("LYAP_TENSOR_METRIC_TABLE")
+layer_metrics = names("LYAP_LAYER_METRIC_TABLE")
 kinds = {
     "value": ["    %s REAL," % n for n in metrics],
     "error": ["    %s_error REAL," % n for n in metrics],
     "tensor": ["    %s REAL," % n for n in tensor_metrics],
+    "layer": ["    %s REAL," % n for n in layer_metrics],
     "rollup": [
         "    %s_min REAL, %s_max REAL, %s_mean REAL, %s_last REAL, %s_count INTEGER, %s_nans INTEGER,"
         % ((n,) * 6)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lyap/network.h"
 #include "lyap/record.h"
 
 struct lyap_store;
@@ -18,6 +19,14 @@ struct lyap_store_options {
     bool is_network_forced;   /* accept a database on a network file system */
     uint32_t reader_count;    /* read-only connections, >= 1 */
     uint32_t busy_timeout_ms; /* for people's own sqlite3 sessions on the file */
+};
+
+struct lyap_layer_batch {
+    int64_t run_id;
+    uint32_t attempt, count;
+    int64_t step;
+    const struct lyap_network *network; /* names and kinds of the rows' layers */
+    const struct lyap_layer_row *rows;
 };
 
 /* Write functions append to the open batch. After any failure roll back: nothing of the batch is
@@ -43,6 +52,9 @@ struct lyap_store_ops {
     enum lyap_status (*put_point)(struct lyap_store *store, int64_t run_id,
                                   const struct lyap_point *point,
                                   const struct lyap_tensor_row *rows, uint32_t row_count);
+    /* The newest numbers of every declared layer, in place of those of the attempt before.
+     * E_NOT_FOUND: put_attempt comes first. */
+    enum lyap_status (*put_layers)(struct lyap_store *store, const struct lyap_layer_batch *batch);
     enum lyap_status (*put_event)(struct lyap_store *store, const struct lyap_event_record *event);
     /* Adds or replaces by name, as the version after the newest that the name ever had; sets it. */
     enum lyap_status (*put_rule)(struct lyap_store *store, struct lyap_rule *rule);

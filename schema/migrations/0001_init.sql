@@ -540,6 +540,37 @@ CREATE INDEX deliveries_due ON deliveries(receiver, next_ns, id) WHERE next_ns I
 CREATE INDEX deliveries_finished ON deliveries(created_ns) WHERE next_ns IS NULL;
 
 -- Sketch windows of an attempt, for the daemon alone.
+-- The newest numbers of the declared layers of an attempt.
+CREATE TABLE layers (
+    run_id INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    layer INTEGER NOT NULL, -- index in the declared list
+    step INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    method TEXT NOT NULL, -- of the gain
+    bound_step INTEGER, -- of the snapshot whose values gave the bound; NULL: this one
+    marks TEXT NOT NULL, -- per column below: trust, or the reason why it is NULL
+    -- metrics: layer
+    gain REAL,
+    local_gain REAL,
+    log_product REAL,
+    local_log_product REAL,
+    row_norm REAL,
+    triangle REAL,
+    log_norm_gain REAL,
+    log_norm REAL,
+    gain_inf REAL,
+    cfl_margin REAL,
+    backward_gain REAL,
+    act_norm REAL,
+    empirical_gain REAL,
+    empirical_gain_max REAL,
+    -- end
+    PRIMARY KEY (run_id, attempt, layer),
+    FOREIGN KEY (run_id, attempt) REFERENCES attempts(run_id, attempt) ON DELETE CASCADE
+) WITHOUT ROWID;
+
 CREATE TABLE profiles (
     run_id INTEGER NOT NULL,
     attempt INTEGER NOT NULL,

@@ -272,6 +272,9 @@ void lyap_decode(struct lyap_rows *rows, struct lyap_record *ret_record)
     case LYAP_TABLE_TENSORS:
         decode_tensor(rows, &row, ret_record);
         break;
+    case LYAP_TABLE_LAYERS:
+        lyap_decode_layer(&row, ret_record);
+        break;
     case LYAP_TABLE_ATTEMPTS:
         decode_attempt(&row, ret_record);
         break;

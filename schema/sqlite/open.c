@@ -64,6 +64,7 @@ static const struct lyap_store_ops operations = {
     .delete_run = lyap_writer_delete_run,
     .put_attempt = lyap_writer_put_attempt,
     .put_tensors = lyap_writer_put_tensors,
+    .put_layers = lyap_writer_put_layers,
     .put_point = lyap_writer_put_point,
     .put_event = lyap_writer_put_event,
     .put_rule = lyap_writer_put_rule,

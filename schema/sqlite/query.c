@@ -74,6 +74,16 @@ static void open_tensors(struct lyap_rows *rows, const struct lyap_query *query,
     lyap_bind_text(&rows->bind, lyap_tensor_metric_name(query->sort));
 }
 
+static void open_layers(struct lyap_rows *rows, const struct lyap_query *query,
+                        const struct lyap_query_target *target)
+{
+    open_statement(rows, LYAP_SQL_LAYERS);
+    lyap_bind_int(&rows->bind, query->after);
+    lyap_bind_int(&rows->bind, lyap_query_limit(query));
+    lyap_bind_int(&rows->bind, target->run_id);
+    lyap_bind_int(&rows->bind, target->attempt);
+}
+
 static void open_attempts(struct lyap_rows *rows, const struct lyap_query *query,
                           const struct lyap_query_target *target)
 {
@@ -198,6 +208,7 @@ static const struct {
     [LYAP_TABLE_POINTS] = { open_points, true },
     [LYAP_TABLE_SERIES] = { NULL, true }, /* series.c: several statements */
     [LYAP_TABLE_TENSORS] = { open_tensors, true },
+    [LYAP_TABLE_LAYERS] = { open_layers, true },
     [LYAP_TABLE_ATTEMPTS] = { open_attempts, true },
     [LYAP_TABLE_EVENTS] = { open_events, false },
     [LYAP_TABLE_RULES] = { open_rules, false },

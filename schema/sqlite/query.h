@@ -29,6 +29,7 @@ struct lyap_query_target {
 };
 
 /* Fills the record of rows->table from the row that stands in rows->bind. */
+void lyap_decode_layer(struct lyap_row *row, struct lyap_record *ret_record);
 void lyap_decode(struct lyap_rows *rows, struct lyap_record *ret_record);
 
 /* Plans the series; its statements run in next. E_LIMIT, E_NOT_FOUND (tensor), E_INVALID, faults.

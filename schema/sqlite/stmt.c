@@ -3,6 +3,7 @@
 
 #include <assert.h>
 
+#include "lyap/layer_row.h"
 #include "lyap/metric.h"
 
 /* gcc warns above the 4095 bytes that every C99 compiler takes; ours take more. */
@@ -18,14 +19,18 @@
 #define TENSOR_QUALIFIED(name, wire, formula)                        ", t." wire
 #define TENSOR_MARK(name, wire, formula)                             ",?"
 
-#define METRICS      LYAP_METRIC_TABLE(NAME)
-#define ERRORS       LYAP_METRIC_TABLE(ERROR_NAME)
-#define METRIC_MARKS LYAP_METRIC_TABLE(MARK)
-#define ROLLUPS      LYAP_METRIC_TABLE(ROLLUP_NAME)
-#define ROLLUP_MARKS LYAP_METRIC_TABLE(ROLLUP_MARK)
-#define TENSORS      LYAP_TENSOR_METRIC_TABLE(TENSOR_NAME)
-#define TENSORS_OF_T LYAP_TENSOR_METRIC_TABLE(TENSOR_QUALIFIED)
-#define TENSOR_MARKS LYAP_TENSOR_METRIC_TABLE(TENSOR_MARK)
+#define METRICS                                LYAP_METRIC_TABLE(NAME)
+#define ERRORS                                 LYAP_METRIC_TABLE(ERROR_NAME)
+#define METRIC_MARKS                           LYAP_METRIC_TABLE(MARK)
+#define ROLLUPS                                LYAP_METRIC_TABLE(ROLLUP_NAME)
+#define ROLLUP_MARKS                           LYAP_METRIC_TABLE(ROLLUP_MARK)
+#define TENSORS                                LYAP_TENSOR_METRIC_TABLE(TENSOR_NAME)
+#define TENSORS_OF_T                           LYAP_TENSOR_METRIC_TABLE(TENSOR_QUALIFIED)
+#define TENSOR_MARKS                           LYAP_TENSOR_METRIC_TABLE(TENSOR_MARK)
+#define LAYER_NAME(name, wire, trust, formula) ", " wire
+#define LAYER_MARK(name, wire, trust, formula) ",?"
+#define LAYERS                                 LYAP_LAYER_METRIC_TABLE(LAYER_NAME)
+#define LAYER_MARKS                            LYAP_LAYER_METRIC_TABLE(LAYER_MARK)
 /* The sort column by its name. */
 #define CHOOSE(name, wire, formula) " WHEN '" wire "' THEN t." wire
 #define STRING(text)                STRING_(text)
@@ -148,6 +153,9 @@ static const char *const texts[LYAP_SQL_COUNT] = {
         " (SELECT pruned_step FROM attempts WHERE run_id = ?1 AND attempt = ?2)",
     [LYAP_SQL_FIND_TENSOR] =
         "SELECT tensor FROM tensors WHERE run_id = ?1 AND attempt = ?2 AND name = ?3",
+    [LYAP_SQL_LAYERS] =
+        "SELECT layer, step, name, kind, method, bound_step, marks" LAYERS " FROM layers"
+        " WHERE run_id = ?3 AND attempt = ?4 AND layer > ?1 ORDER BY layer LIMIT ?2",
     [LYAP_SQL_TENSORS] =
         "SELECT n.name, t.step, t.tensor" TENSORS_OF_T " FROM tensor_points t JOIN tensors n"
         " ON n.run_id = t.run_id AND n.attempt = t.attempt AND n.tensor = t.tensor"
@@ -302,6 +310,11 @@ static const char *const texts[LYAP_SQL_COUNT] = {
             PRUNE_DELIVERIES_MAX) ")",
     [LYAP_SQL_COUNT_DELIVERIES] = "SELECT count(*), min(created_ns) FROM deliveries"
                                   " WHERE next_ns IS NOT NULL AND state = 'waiting'",
+    [LYAP_SQL_PUT_LAYER] =
+        "INSERT OR REPLACE INTO layers(run_id, attempt, layer, step, name, kind, method,"
+        " bound_step, marks" LAYERS ") VALUES(?,?,?,?,?,?,?,?,?" LAYER_MARKS ")",
+    [LYAP_SQL_TRIM_LAYERS] =
+        "DELETE FROM layers WHERE run_id = ?1 AND attempt = ?2 AND layer >= ?3",
     [LYAP_SQL_PUT_PROFILE] = "INSERT OR REPLACE INTO profiles(run_id, attempt, step, bytes)"
                              " VALUES(?,?,?,?)",
     [LYAP_SQL_DELETE_PROFILE] = "DELETE FROM profiles WHERE run_id = ?1 AND attempt = ?2",
@@ -333,6 +346,9 @@ static const char *const texts[LYAP_SQL_COUNT] = {
                                   " LIMIT " STRING(PURGE_ROWS_MAX) ")",
     [LYAP_SQL_PURGE_ALERTS] = PURGE("alerts"),
     [LYAP_SQL_PURGE_PROFILES] = "DELETE FROM profiles WHERE run_id = ?1",
+    [LYAP_SQL_PURGE_LAYERS] = "DELETE FROM layers WHERE (run_id, attempt, layer) IN"
+                              " (SELECT run_id, attempt, layer FROM layers"
+                              " WHERE run_id = ?1 LIMIT " STRING(PURGE_ROWS_MAX) ")",
     [LYAP_SQL_PURGE_TENSORS] = "DELETE FROM tensors WHERE (run_id, attempt, tensor) IN"
                                " (SELECT run_id, attempt, tensor FROM tensors"
                                " WHERE run_id = ?1 LIMIT " STRING(PURGE_ROWS_MAX) ")",

@@ -53,6 +53,8 @@ enum lyap_status lyap_writer_put_run(struct lyap_store *store, struct lyap_run_r
 enum lyap_status lyap_writer_delete_run(struct lyap_store *store, int64_t run_id);
 enum lyap_status lyap_writer_put_attempt(struct lyap_store *store,
                                          const struct lyap_attempt_record *attempt);
+enum lyap_status lyap_writer_put_layers(struct lyap_store *store,
+                                        const struct lyap_layer_batch *batch);
 enum lyap_status lyap_writer_put_tensors(struct lyap_store *store, int64_t run_id, uint32_t attempt,
                                          const struct lyap_tensor_set *set);
 enum lyap_status lyap_writer_get_tensors(struct lyap_store *store, int64_t run_id, uint32_t attempt,

@@ -194,6 +194,27 @@ static void tensor_rows(const struct fake_run *run, const struct lyap_query *que
     }
 }
 
+static void layer_rows(const struct fake_run *run, const struct lyap_query *query,
+                       struct fake_cursor *cursor)
+{
+    const struct lyap_network *network = &run->declaration.network;
+    for (uint32_t i = 0; i < network->count; i++) {
+        if (!is_wanted(cursor, query, i))
+            continue;
+        struct lyap_layer_record *record = &add_row(cursor, LYAP_TABLE_LAYERS, i)->u.layer;
+        record->name = own(cursor, strdup(lyap_network_name(network, i)));
+        record->kind = "linear";
+        record->method = "matrix";
+        record->step = 5;
+        record->row.bound_step = i == 0 ? -1 : 3;
+        for (unsigned k = 0; k < LYAP_LAYER_METRIC_COUNT; k++)
+            record->row.values[k] =
+                (struct lyap_value){ .value = NAN, .error = NAN, .reason = LYAP_REASON_NO_LAYERS };
+        record->row.values[LYAP_LAYER_METRIC_GAIN] =
+            (struct lyap_value){ .value = i + 0.5, .error = NAN, .trust = LYAP_TRUST_I };
+    }
+}
+
 static void attempt_rows(const struct fake_run *run, const struct lyap_query *query,
                          struct fake_cursor *cursor)
 {
@@ -374,6 +395,9 @@ enum lyap_status fake_query(void *ctx, const struct lyap_query *query,
         break;
     case LYAP_TABLE_TENSORS:
         tensor_rows(run, query, cursor);
+        break;
+    case LYAP_TABLE_LAYERS:
+        layer_rows(run, query, cursor);
         break;
     case LYAP_TABLE_ATTEMPTS:
         attempt_rows(run, query, cursor);

@@ -188,12 +188,16 @@ class Bodies(DaemonCase):
             {"type": "lion", "lr": 0.1},
             {"type": "proxgd", "lr": 0.1, "prox": {"kind": "l1", "lambda": 0.05}},
         )
-        roles = ("delta", "exp_avg", "exp_avg_sq", "probe_grad", "same_batch_grad", "act", "act_perturbed")
+        roles = ("delta", "exp_avg", "exp_avg_sq", "probe_grad", "same_batch_grad", "act", "act_perturbed", "gate")
+        layers = [
+            {"name": "w", "kind": "linear", "tensor": "w"},
+            {"name": "norm", "kind": "rmsnorm"},
+            {"name": "block", "kind": "residual", "structure": "symmetric", "tensor": "w", "activation": "relu"},
+        ]
         for i, optimizer in enumerate(optimizers):
             run = "edge-%d" % i
-            self.ok(
-                self.daemon.put("/v1/runs/" + run, {"optimizer": optimizer, "data": "full-batch"}), 201
-            )
+            declared = {"optimizer": optimizer, "data": "full-batch", "layers": layers}
+            self.ok(self.daemon.put("/v1/runs/" + run, declared), 201)
             for step in range(24):
                 loss, lr = (rng.choice(edges), rng.choice((0.0, 5e-324, 1e300, 0.1))) if step % 2 else (1.0, 0.1)
                 tensors = {}
@@ -207,7 +211,7 @@ class Bodies(DaemonCase):
                 answer = json.loads(reply.body, parse_constant=reject_constant)
                 for name, value in answer["metrics"].items():
                     self.assertTrue(value["value"] is not None or value["reason"], name)
-            for path in ("", "/profile?metric=loss&metric=sharpness", "/profile/latest", "/tensors", "/events"):
+            for path in ("", "/profile?metric=loss&metric=sharpness", "/profile/latest", "/tensors", "/layers", "/events"):
                 reply = self.daemon.get("/v1/runs/" + run + path)
                 self.assertEqual(reply.status, 200, reply)
                 json.loads(reply.body, parse_constant=reject_constant)

@@ -10,6 +10,7 @@
 
 #include "lyap/declaration.h"
 #include "lyap/limits.h"
+#include "lyap/layer_row.h"
 #include "lyap/point.h"
 #include "lyap/status.h"
 
@@ -268,6 +269,7 @@ enum lyap_table {
     LYAP_TABLE_DELIVERIES,
     LYAP_TABLE_RULE_VERSIONS, /* of `rule` */
     LYAP_TABLE_SILENCES,
+    LYAP_TABLE_LAYERS,       /* newest, of an attempt */
     LYAP_TABLE_ALERT_GROUPS, /* of open alerts */
     LYAP_TABLE_TENSOR_POINTS /* of steps from_step to to_step, in order of step and tensor; `limit`
                                 is not looked at */
@@ -319,6 +321,12 @@ struct lyap_tensor_record {
     int64_t step;
     struct lyap_tensor_row row;
 };
+
+struct lyap_layer_record {
+    const char *name, *kind, *method; /* row.method is not read back */
+    int64_t step;
+    struct lyap_layer_row row;
+};
 struct lyap_record {
     enum lyap_table table;
     int64_t key; /* what `after` takes to continue */
@@ -335,6 +343,7 @@ struct lyap_record {
         struct lyap_point point;
         struct lyap_series_row series;
         struct lyap_tensor_record tensor;
+        struct lyap_layer_record layer;
     } u;
 };
 /* Rows in key order. next: OK, E_NOT_FOUND at the end, E_IO. Each call does bounded work, so that a
