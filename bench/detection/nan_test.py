@@ -119,7 +119,8 @@ def main(arguments):
         lyapd_alarms(a.lyapd, "nan%d" % i, *run) for i, run in enumerate(runs)
     ])))
     lines = [
-        "| detector | NaN noticed | of %d spikes, no NaN before | after one NaN | other steps alarmed after it |" % len(SPIKES),
+        "| detector | NaN noticed | of %d spikes, no NaN before | after one NaN "
+        "| other steps alarmed after it |" % len(SPIKES),
         "|---|---|---|---|---|",
     ]
     for name, noticed, clean, dirty, false in rows:

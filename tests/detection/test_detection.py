@@ -65,7 +65,8 @@ class Trainings(unittest.TestCase):
             self.assertNotEqual(first[0], exported(family, 1)[0])
 
     def test_labels(self):
-        for family, seed, expected in (("u01_gd_lr", 0, "diverged"), ("s01_gd", 0, "stable"), ("u22_decay_sign", 1, "diverged")):
+        known = (("u01_gd_lr", 0, "diverged"), ("s01_gd", 0, "stable"), ("u22_decay_sign", 1, "diverged"))
+        for family, seed, expected in known:
             found = corpus.truth(family, seed)
             self.assertEqual(found["label"], expected, family)
             self.assertEqual(bool(found["events"]), expected != "stable")
@@ -73,7 +74,7 @@ class Trainings(unittest.TestCase):
                 self.assertGreaterEqual(found["events"][-1][0], found["inject"])
 
     def test_stream_is_the_declared_optimizer(self):
-        """Parameters of the next step follow from gradient, state and rates of this one: heavy ball and Adam with groups."""
+        """The next parameters follow from gradient, state and rates: heavy ball and Adam with groups."""
         for family, seed in (("s32_freeze", 0), ("s32_freeze", 1), ("s48_bold_decay", 2)):
             header, steps = parsed(exported(family, seed)[0])
             names = [n for n, _ in header["tensors"]]
@@ -88,7 +89,7 @@ class Trainings(unittest.TestCase):
                 grads = dict(zip(names, optim.clipped(list(grads.values()), header["clip"])))
                 optim.update(params, grads, state, header["opt"], now[4])
                 for n, a in zip(names, then[5]["param"]):
-                    np.testing.assert_allclose(params[n].numpy(), a, rtol=1e-5, atol=1e-7, err_msg="%s %s" % (family, n))
+                    np.testing.assert_allclose(params[n].numpy(), a, rtol=1e-5, atol=1e-7, err_msg=family + n)
 
     def test_hidden_things_stay_hidden(self):
         header, steps = parsed(exported("u22_decay_sign", 0)[0])
@@ -279,7 +280,7 @@ class Spikes(unittest.TestCase):
         self.assertFalse((spikes.llmc(loss) > 7).any())
 
     def test_rms_of_a_sudden_gradient(self):
-        """sqrt(g^2 / v^) of one element at step n after ones: 10 / sqrt((1 - b^(n-1) + 100 b'(..)) / (1 - b^n)), b = 0.999."""
+        """sqrt(g^2 / v^) of one element: 99 ones, then 10."""
         seen = Signals(dict(opt=optim.adamw(), clip=0.0))
         state = {}
         for t in range(100):
