@@ -102,7 +102,9 @@ static enum lyap_status on_meet(struct lyap_alerts *alerts, struct lyap_slot *sl
     const bool fires = slot->meet_count >= rule->for_steps;
     if (!is_new && !fires)
         return LYAP_OK;
-    status = lyap_slot_describe(slot, cause);
+    struct lyap_alert_cause described = *cause;
+    described.nonfinite = lyap_expr_nonfinite(&cause->entry->expr, &alerts->lookback);
+    status = lyap_slot_describe(slot, &described);
     slot->alert.is_turn = true;
     lyap_notice_silence(slot, cause->input);
     if (status == LYAP_OK && fires) {
@@ -162,7 +164,6 @@ static enum lyap_status evaluate_tensors(struct lyap_alerts *alerts,
             .input = input,
             .tensor = name,
             .value = lyap_alerts_value(alerts, entry, input, i),
-            .nonfinite = lyap_expr_nonfinite(&entry->expr, &alerts->lookback),
         };
         status = evaluate(alerts, &cause, sink);
     }
@@ -217,7 +218,6 @@ enum lyap_status lyap_alerts_step(struct lyap_alerts *alerts, const struct lyap_
             .entry = entry,
             .input = input,
             .value = lyap_alerts_value(alerts, entry, input, 0),
-            .nonfinite = lyap_expr_nonfinite(&entry->expr, &alerts->lookback),
         };
         status = evaluate(alerts, &cause, sink);
     }

@@ -47,15 +47,15 @@ void lyap_expr_each_metric(const struct lyap_expr *expr,
 
 uint32_t lyap_expr_nonfinite(const struct lyap_expr *expr, const struct lyap_lookback *lookback)
 {
+    double values[LYAP_EXPR_WINDOW_MAX];
     uint32_t most = 0;
     for (uint32_t i = 0; i < expr->count; i++) {
         const struct lyap_expr_node *node = &expr->nodes[i];
-        uint32_t nonfinite = 0;
+        uint32_t nonfinite;
         if (!is_window(node) || node->op == LYAP_EXPR_FIRST_HIGHEST)
             continue;
-        for (uint32_t back = 1; back <= node->window; back++)
-            nonfinite +=
-                isinf(lyap_lookback_at(lookback, (enum lyap_metric)node->metric, back)) ? 1 : 0;
+        (void)lyap_lookback_window(lookback, (enum lyap_metric)node->metric, node->window, values,
+                                   &nonfinite);
         most = nonfinite > most ? nonfinite : most;
     }
     return most;

@@ -109,9 +109,14 @@ double lyap_lookback_at(const struct lyap_lookback *lookback, enum lyap_metric m
 uint32_t lyap_lookback_window(const struct lyap_lookback *lookback, enum lyap_metric metric,
                               uint32_t window, double *ret_values, uint32_t *ret_nonfinite)
 {
+    assert(lookback->columns[metric] >= 0 && window >= 1 && window <= lookback->depth);
+    const uint32_t held = lookback->points < window ? (uint32_t)lookback->points : window;
+    const double *column = &lookback->ring[lookback->columns[metric]];
+    uint64_t row = (lookback->points - held) % lookback->depth;
     uint32_t count = 0, nonfinite = 0;
-    for (uint32_t back = window; back >= 1; back--) {
-        const double value = lyap_lookback_at(lookback, metric, back);
+    for (uint32_t i = 0; i < held; i++) {
+        const double value = column[row * lookback->column_count];
+        row = row + 1 == lookback->depth ? 0 : row + 1; /* a division a value would be the cost */
         if (isfinite(value))
             ret_values[count++] = value;
         nonfinite += isinf(value) ? 1 : 0;
