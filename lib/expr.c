@@ -219,7 +219,7 @@ static double apply(const struct lyap_expr_node *node, double a, double b)
 struct lyap_value lyap_expr_value(const struct lyap_expr *expr, const struct lyap_expr_input *input,
                                   const char **ret_absent)
 {
-    struct lyap_value stack[LYAP_EXPR_NODES_MAX];
+    struct lyap_value stack[LYAP_EXPR_NODES_MAX] = { { .value = 0 } };
     uint32_t top = 0;
     assert(expr->count > 0);
     if (ret_absent)
@@ -227,6 +227,7 @@ struct lyap_value lyap_expr_value(const struct lyap_expr *expr, const struct lya
     for (uint32_t i = 0; i < expr->count; i++) {
         const struct lyap_expr_node *node = &expr->nodes[i];
         if (is_operator(node)) {
+            assert(top >= (is_unary(node) ? 1 : 2)); /* the parser emits operands first */
             const struct lyap_value b = is_unary(node) ? present(NAN, LYAP_TRUST_I) : stack[--top];
             struct lyap_value *a = &stack[top - 1];
             *a = present(apply(node, a->value, b.value), a->trust > b.trust ? a->trust : b.trust);

@@ -28,8 +28,9 @@ static enum lyap_status store_put(void *ctx, struct lyap_alert *alert)
         alert->group_id = alert->id;
     store->alerts[alert->id] = *alert;
     if (alert->notice != LYAP_NOTICE_NONE) {
-        const char entry[] = { alert->rule[0], letters[alert->notice], '\0' };
-        strcat(store->log, entry);
+        const size_t length = strlen(store->log);
+        (void)snprintf(store->log + length, sizeof store->log - length, "%c%c", alert->rule[0],
+                       letters[alert->notice]);
     }
     return LYAP_OK;
 }

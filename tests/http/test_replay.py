@@ -92,6 +92,26 @@ class Reproduction(ReplayCase):
         self.assertEqual(self.ok(self.daemon.get("/v1/alerts?limit=1000"))["alerts"], before)
 
 
+    def test_tensors_whose_rows_are_stored_now_and_then(self):
+        """With 70 tensors every second step keeps its rows, and each on which an alert of a tensor is open."""
+        self.ok(self.daemon.put("/v1/rules/big", {"metric": "grad_norm / param_norm", "tensor": "t*", "comparison": ">",
+                                                  "threshold": 2, "for": 2, "clear_for": 3}), 201)
+        rng = random.Random(5)
+        for step in range(60):
+            hot = {"t%d" % i for i in range(70) if rng.random() < 0.02 or (i == 7 and step % 10 > 5)}
+            tensors = {}
+            for i in range(70):
+                tensors["param/t%d" % i] = {"shape": [1], "data": [1.0]}
+                tensors["grad/t%d" % i] = {"shape": [1], "data": [3.0 if "t%d" % i in hot else 1.0]}
+            self.ok(self.daemon.push_json("many", {"step": step, "loss": 1, "lr": 0.1, "tensors": tensors}))
+            if step in (21, 38):
+                self.daemon.kill()
+                self.daemon.start()
+        stored = self.stored("big", "many")
+        self.assertTrue([a for a in stored if a[3] is not None] and [a for a in stored if a[3] is None], stored)
+        self.assertEqual(self.replayed("big", "many"), stored)
+
+
 class Truth(ReplayCase):
     rule = {"metric": "loss", "comparison": ">", "threshold": 2}
 

@@ -211,6 +211,36 @@ class Packs(RulesCase):
         self.assertEqual(len(self.alerts("rule=AllZero&run=zero")), 2)
 
 
+class Restarts(RulesCase):
+    """kill -9 between every two points: the same alerts as without."""
+
+    def test_in_every_state(self):
+        values = [1, 6, 6, 6, 1, 1, 6, 1, 1, 1, 6, 1, 6, 6, 6]
+        self.rule("three", "loss", 5, **{"for": 3, "clear_for": 3})
+        self.rule("norm", "grad_norm", 5, tensor="first", **{"for": 3, "clear_for": 3})
+        self.rule("window", "loss / lowest(loss, 4)", 5, **{"for": 2, "clear_for": 2})
+        rules = ("three", "norm", "window")
+
+        def push(run, step):
+            tensor = {"shape": [1], "data": [float(values[step])]}
+            document = {"step": step, "loss": values[step], "tensors": {"param/first": tensor, "grad/first": tensor}}
+            self.ok(self.daemon.push_json(run, document))
+
+        for step in range(len(values)):
+            push("whole", step)
+        for step in range(len(values)):
+            push("cut", step)
+            self.daemon.kill()
+            self.daemon.start()
+        shown = lambda run: [
+            [(a["pending_step"], a["firing_step"], a["resolved_step"], a["value"]) for a in
+             self.alerts("rule=%s&run=%s" % (rule, run))] for rule in rules
+        ]
+        self.assertEqual(shown("cut"), shown("whole"))
+        self.assertEqual(self.fired("three", "whole"), [(3, 9), (None, 11), (14, None)])
+        self.assertEqual(self.fired("norm", "whole"), [(3, 9), (None, 11), (14, None)])
+
+
 class Pace(RulesCase):
     def test_cooldown(self):
         self.rule("calm", "loss", 5, cooldown=4)

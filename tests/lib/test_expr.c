@@ -134,13 +134,14 @@ END_TEST
 static enum lyap_status parse_repeated(const char *before, const char *unit, const char *after,
                                        int count)
 {
-    char text[4096] = "";
+    char text[4096];
     struct lyap_expr expr;
-    for (int i = 0; i < count; i++)
-        strcat(text, before);
-    strcat(text, unit);
-    for (int i = 0; i < count; i++)
-        strcat(text, after);
+    size_t length = 0;
+    for (int i = 0; i < 2 * count + 1; i++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "%s",
+                                   i < count    ? before
+                                   : i == count ? unit
+                                                : after);
     return lyap_expr_parse(text, false, &expr, NULL);
 }
 
@@ -206,7 +207,7 @@ enum { POINTS = 60 };
 /* Statistics of the finite values among the last `window` before `at`, written anew. */
 static double brute(const char *name, const double *series, int at, int window, int least)
 {
-    double kept[POINTS], sum = 0, low = INFINITY, high = -INFINITY;
+    double kept[POINTS] = { 0 }, sum = 0, low = INFINITY, high = -INFINITY;
     int count = 0;
     for (int i = at - window < 0 ? 0 : at - window; i < at; i++)
         if (isfinite(series[i]))
