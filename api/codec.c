@@ -15,6 +15,8 @@ static void encode_action(struct api_text *text, const struct lyap_action *actio
     api_member_string(text, "kind", lyap_action_name(action->kind));
     if (!isnan(action->lr))
         api_member_number(text, "lr", action->lr);
+    if (action->kind == LYAP_ACTION_SKIP || action->kind == LYAP_ACTION_ROLLBACK)
+        api_member_int(text, "step", action->step);
     if (action->reason[0])
         api_member_string(text, "reason", action->reason);
     api_json_close(text, '}');

@@ -270,7 +270,10 @@ static void fill_admission(struct api_ticket *ticket, const struct lyap_tensor_s
             .declaration = &ticket->declaration->declaration,
             .snapshot = &ticket->snapshot,
             .previous = ticket->previous ? ticket->previous->memory : NULL,
-            .updates = distance > ticket->skipped ? distance - ticket->skipped : 0,
+            .updates = lyap_snapshot_has(&ticket->snapshot, LYAP_META_UPDATES)
+                           ? (uint64_t)ticket->snapshot.updates
+                       : distance > ticket->skipped ? distance - ticket->skipped
+                                                    : 0,
             .take_recycled = recycled,
             .sketch_seed = run->sketch_seed,
             .retention = is_exact ? LYAP_RETENTION_EXACT : LYAP_RETENTION_SKETCH,

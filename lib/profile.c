@@ -171,7 +171,9 @@ static void step_begin(struct lyap_step *step, enum lyap_reason missing)
         point->is_event_only = true;
         step->sums = s->is_skipped ? LYAP_REASON_SKIPPED : LYAP_REASON_NONFINITE;
     }
-    if (h->last.step >= 0)
+    if (h->last.step >= 0 && lyap_snapshot_has(s, LYAP_META_UPDATES))
+        step->updates = s->updates;
+    else if (h->last.step >= 0)
         step->updates = s->step - h->last.step - (int64_t)step->profile->live.skipped;
 }
 

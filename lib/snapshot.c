@@ -43,6 +43,7 @@ static const struct field {
                            sizeof((struct lyap_snapshot *)NULL)->member, range }
     MEMBER(STEP, step, 0, LYAP_STEP_MAX, ANY),
     MEMBER(OPTIMIZER_STEP, optimizer_step, 0, LYAP_STEP_MAX, ANY),
+    MEMBER(UPDATES, updates, 0, LYAP_STEP_MAX, ANY),
     MEMBER(ATTEMPT, attempt, 1, UINT32_MAX, ANY),
     MEMBER(RANK, rank, 0, LYAP_WORLD_MAX - 1, ANY),
     MEMBER(WORLD, world, 1, LYAP_WORLD_MAX, ANY),

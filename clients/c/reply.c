@@ -87,6 +87,7 @@ static void parse_action(const json_t *object, struct lyap_action *action)
     *action = (struct lyap_action){ .kind = LYAP_ACTION_CONTINUE, .lr = NAN };
     if (kind && lyap_action_parse(kind, &action->kind))
         action->lr = number_of(json_object_get(object, "lr"));
+    action->step = json_integer_value(json_object_get(object, "step"));
     if (reason)
         strncat(action->reason, reason, sizeof action->reason - 1);
 }

@@ -13,6 +13,8 @@ CREATE TABLE runs (
     action TEXT NOT NULL,
     action_lr REAL,
     action_reason TEXT,
+    action_step INTEGER, -- of skip and rollback
+    rollbacks INTEGER NOT NULL DEFAULT 0, -- advised and followed, of the budget
     retention TEXT NOT NULL,
     sketch_seed INTEGER NOT NULL, -- the bits of an unsigned 64-bit number
     last_step INTEGER, -- NULL: none yet
@@ -87,6 +89,7 @@ CREATE TABLE points (
     action TEXT NOT NULL,
     action_lr REAL,
     action_reason TEXT,
+    action_step INTEGER, -- of skip and rollback
     is_event_only INTEGER NOT NULL, -- non-finite or skipped: never in a window
     is_gap INTEGER NOT NULL, -- steps before this one were not pushed
     labels TEXT, -- JSON object of the x-... labels

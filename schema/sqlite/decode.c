@@ -11,6 +11,7 @@ static void decode_action(struct lyap_row *row, struct lyap_action *ret_action)
     ret_action->kind = lyap_word_action(lyap_row_text(row));
     ret_action->lr = lyap_row_double(row);
     lyap_row_copy(row, ret_action->reason, sizeof ret_action->reason);
+    ret_action->step = lyap_row_step(row);
 }
 
 static void decode_run(struct lyap_row *row, struct lyap_record *ret_record)
@@ -25,6 +26,7 @@ static void decode_run(struct lyap_row *row, struct lyap_record *ret_record)
     run->state = lyap_word_state(lyap_row_text(row));
     run->verdict = lyap_word_verdict(lyap_row_text(row));
     decode_action(row, &run->action);
+    run->rollbacks = (uint32_t)lyap_row_int(row);
     run->retention = lyap_word_retention(lyap_row_text(row));
     run->sketch_seed = (uint64_t)lyap_row_int(row);
     run->last_step = lyap_row_step(row);

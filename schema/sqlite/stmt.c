@@ -45,17 +45,19 @@
 
 #define RUN_COLUMNS                                                                                \
     "r.id, r.name, r.created_ns, r.updated_ns, r.attempt, r.state, r.verdict, r.action, "          \
-    "r.action_lr, r.action_reason, r.retention, r.sketch_seed, r.last_step, r.declaration, "       \
+    "r.action_lr, r.action_reason, r.action_step, r.rollbacks, r.retention, r.sketch_seed, "       \
+    "r.last_step, r.declaration, "                                                                 \
     "r.labels"
 #define RUN_FILTER                                                                                 \
     " AND r.name IS NOT NULL AND (?3 IS NULL OR r.state = ?3) AND (?4 = 0 OR r.id = ?4)"
 #define POINT_COLUMNS                                                                              \
     "run_id, attempt, step, time_ns, state, verdict, action, action_lr, action_reason, "           \
+    "action_step, "                                                                                \
     "is_event_only, is_gap, labels, annotation, nan_metrics" METRICS ERRORS
 #define POINT_HEAD                                                                                 \
     "SELECT step, time_ns, p.attempt, p.state, p.verdict, p.action, p.action_lr, "                 \
-    "p.action_reason, is_event_only, is_gap, p.labels, annotation, a.text, nan_metrics" METRICS    \
-        ERRORS " FROM points p LEFT JOIN annotations a ON a.id = annotation"                       \
+    "p.action_reason, p.action_step, is_event_only, is_gap, p.labels, annotation, a.text, "        \
+    "nan_metrics" METRICS ERRORS " FROM points p LEFT JOIN annotations a ON a.id = annotation"     \
     " WHERE p.run_id = ?3 AND p.attempt = ?4 AND step BETWEEN ?5 AND ?6 AND "
 #define SERIES_HEAD                                                                                \
     "SELECT step, step, 1, nan_metrics" METRICS                                                    \
@@ -203,11 +205,14 @@ static const char *const texts[LYAP_SQL_COUNT] = {
     [LYAP_SQL_ROLLBACK] = "ROLLBACK",
     [LYAP_SQL_INSERT_RUN] =
         "INSERT INTO runs(name, created_ns, updated_ns, attempt, state, verdict, action, "
-        "action_lr, action_reason, retention, sketch_seed, last_step, declaration, labels)"
-        " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        "action_lr, action_reason, action_step, rollbacks, retention, sketch_seed, last_step, "
+        "declaration, labels)"
+        " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [LYAP_SQL_UPDATE_RUN] =
         "UPDATE runs SET name = ?, created_ns = ?, updated_ns = ?, attempt = ?, state = ?, "
-        "verdict = ?, action = ?, action_lr = ?, action_reason = ?, retention = ?, "
+        "verdict = ?, action = ?, action_lr = ?, action_reason = ?, action_step = ?, rollbacks = "
+        "?, "
+        "retention = ?, "
         "sketch_seed = ?, last_step = ?, declaration = ?, labels = ?"
         " WHERE id = ? AND name IS NOT NULL",
     [LYAP_SQL_DELETE_RUN] = "UPDATE runs SET name = NULL, labels = '{}'"
@@ -227,7 +232,7 @@ static const char *const texts[LYAP_SQL_COUNT] = {
     [LYAP_SQL_FIND_ANNOTATION] = "SELECT id FROM annotations WHERE run_id = ?1 AND text = ?2",
     [LYAP_SQL_PUT_ANNOTATION] = "INSERT INTO annotations(run_id, text) VALUES(?,?)",
     [LYAP_SQL_PUT_POINT] = "INSERT INTO points(" POINT_COLUMNS
-                           ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?" METRIC_MARKS METRIC_MARKS ")",
+                           ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?" METRIC_MARKS METRIC_MARKS ")",
     [LYAP_SQL_PUT_TENSOR_POINT] = "INSERT INTO tensor_points(run_id, attempt, step, tensor" TENSORS
                                   ") VALUES(?,?,?,?" TENSOR_MARKS ")",
     [LYAP_SQL_PUT_ROLLUP] =

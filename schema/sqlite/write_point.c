@@ -75,9 +75,7 @@ static enum lyap_status put_row(struct lyap_writer *writer, int64_t run_id,
     lyap_bind_int(&bind, point->time_ns);
     lyap_bind_text(&bind, lyap_run_state_name(point->state));
     lyap_bind_text(&bind, lyap_verdict_name(point->verdict));
-    lyap_bind_text(&bind, lyap_action_name(point->action.kind));
-    lyap_bind_double(&bind, point->action.lr);
-    lyap_bind_text(&bind, point->action.reason[0] ? point->action.reason : NULL);
+    lyap_bind_action(&bind, &point->action);
     lyap_bind_int(&bind, point->is_event_only);
     lyap_bind_int(&bind, point->is_gap);
     lyap_bind_text(&bind, point->labels_json);

@@ -17,6 +17,15 @@ static enum lyap_status constraint_means(enum lyap_status status, enum lyap_stat
     return status == LYAP_E_CONFLICT ? meaning : status;
 }
 
+void lyap_bind_action(struct lyap_bind *bind, const struct lyap_action *action)
+{
+    const bool has_step = action->kind == LYAP_ACTION_SKIP || action->kind == LYAP_ACTION_ROLLBACK;
+    lyap_bind_text(bind, lyap_action_name(action->kind));
+    lyap_bind_double(bind, action->lr);
+    lyap_bind_text(bind, action->reason[0] ? action->reason : NULL);
+    lyap_bind_step(bind, has_step ? action->step : -1);
+}
+
 enum lyap_status lyap_writer_put_run(struct lyap_store *store, struct lyap_run_record *run)
 {
     struct lyap_writer *writer = lyap_writer_of(store);
@@ -31,9 +40,8 @@ enum lyap_status lyap_writer_put_run(struct lyap_store *store, struct lyap_run_r
     lyap_bind_int(&bind, run->attempt);
     lyap_bind_text(&bind, lyap_run_state_name(run->state));
     lyap_bind_text(&bind, lyap_verdict_name(run->verdict));
-    lyap_bind_text(&bind, lyap_action_name(run->action.kind));
-    lyap_bind_double(&bind, run->action.lr);
-    lyap_bind_text(&bind, run->action.reason[0] ? run->action.reason : NULL);
+    lyap_bind_action(&bind, &run->action);
+    lyap_bind_int(&bind, run->rollbacks);
     lyap_bind_text(&bind, lyap_retention_word(run->retention));
     lyap_bind_int(&bind, (int64_t)run->sketch_seed);
     lyap_bind_step(&bind, run->last_step);

@@ -44,6 +44,8 @@ static inline struct lyap_error *lyap_writer_call(struct lyap_writer *writer)
     writer->error = (struct lyap_error)LYAP_ERROR_NULL;
     return &writer->error;
 }
+/* The four columns of an action. */
+void lyap_bind_action(struct lyap_bind *bind, const struct lyap_action *action);
 
 /* The functions of struct lyap_store_ops. */
 enum lyap_status lyap_writer_begin(struct lyap_store *store);

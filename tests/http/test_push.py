@@ -141,6 +141,34 @@ class NonFinite(DaemonCase):
         self.assertIsNotNone(answer["metrics"]["update_norm"]["value"])
 
 
+class NotApplied(DaemonCase):
+    """A job that did not apply an update says so with the next push (`updates` 0)."""
+
+    def omegas(self, run, **more):
+        """Heavy ball on w^2/2 whose update of step 5 was left out."""
+        self.ok(self.daemon.put("/v1/runs/" + run, {"optimizer": {
+            "type": "sgd", "lr": 0.1, "momentum": 0.9}}), 201)
+        w, velocity, found = [1.0, -2.0], [0.0, 0.0], {}
+        for step in range(12):
+            body = {"step": step, "loss": 0.5 * sum(x * x for x in w), "lr": 0.1, "tensors": {
+                "%s/w" % role: {"shape": [2], "data": list(w)} for role in ("param", "grad")}}
+            if step == 6:
+                body.update(more)
+            found[step] = self.ok(self.daemon.push_json(run, body))["metrics"]["update_identity"]
+            if step != 5:
+                velocity = [0.9 * v + x for v, x in zip(velocity, w)]
+                w = [x - 0.1 * v for x, v in zip(w, velocity)]
+        return found
+
+    def test_it_is_no_mismatch(self):
+        said, silent = self.omegas("said", updates=0), self.omegas("silent")
+        self.assertGreater(silent[7]["value"], 0.05)
+        self.assertEqual(said[6]["reason"], "step-gap")
+        known = [m["value"] for m in said.values() if m["value"] is not None]
+        self.assertGreaterEqual(len(known), 8)
+        self.assertLess(max(known), 1e-9)
+
+
 class Hostile(DaemonCase):
     """A refused body says why, and leaves nothing behind."""
 

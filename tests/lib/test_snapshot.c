@@ -36,6 +36,7 @@ START_TEST(every_key_is_read)
         { "loss", "NaN" },
         { "lr", "0.1, 0.01,0" },
         { "optimizer_step", "5" },
+        { "updates", "0" },
         { "probe_loss", "0.5" },
         { "same_batch_loss", "-Infinity" },
         { "half_diff_sq", "2.5" },
@@ -70,6 +71,7 @@ START_TEST(every_key_is_read)
     ck_assert_uint_eq(snapshot.lr_count, 3);
     ck_assert(snapshot.lr[0] == 0.1 && snapshot.lr[1] == 0.01 && snapshot.lr[2] == 0);
     ck_assert_int_eq(snapshot.optimizer_step, 5);
+    ck_assert_int_eq(snapshot.updates, 0);
     ck_assert(snapshot.same_batch_loss == -INFINITY && snapshot.half_diff_sq == 2.5);
     ck_assert_int_eq(snapshot.attempt, 3);
     ck_assert_uint_eq(snapshot.rank, 1);

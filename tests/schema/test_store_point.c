@@ -62,6 +62,7 @@ static void random_point(struct test_rng *rng, int64_t step, struct lyap_point *
     ret_point->verdict = (enum lyap_verdict)(test_rng_u64(rng) % LYAP_VERDICT_COUNT);
     ret_point->action.kind = (enum lyap_action_kind)(test_rng_u64(rng) % LYAP_ACTION_COUNT);
     ret_point->action.lr = odd_values[test_rng_u64(rng) % 4 + 5];
+    ret_point->action.step = step / 2;
     if (step % 2)
         (void)snprintf(ret_point->action.reason, sizeof ret_point->action.reason, "2 / %d", 7);
     ret_point->labels_json = step % 3 ? NULL : (char *)(uintptr_t) "{\"x-a\": \"b\"}";
@@ -89,6 +90,8 @@ static void assert_same_point(const struct lyap_point *a, const struct lyap_poin
     ck_assert_int_eq(a->action.kind, b->action.kind);
     ck_assert(test_same_bits(a->action.lr, b->action.lr));
     ck_assert_str_eq(a->action.reason, b->action.reason);
+    if (a->action.kind == LYAP_ACTION_SKIP || a->action.kind == LYAP_ACTION_ROLLBACK)
+        ck_assert_int_eq(a->action.step, b->action.step);
     ck_assert_pstr_eq(a->labels_json, b->labels_json);
     assert_same_metrics(a, b);
 }
@@ -245,7 +248,7 @@ START_TEST(columns_are_the_metric_tables)
     sqlite3_close(db);
     /* And no others: 15 columns of a point that are no metrics, 9 of a roll-up, 4 of a tensor. */
     ck_assert_int_eq(test_sql_int(test.path, "SELECT count(*) FROM pragma_table_info('points')"),
-                     15 + 2 * LYAP_METRIC_COUNT);
+                     16 + 2 * LYAP_METRIC_COUNT);
     ck_assert_int_eq(test_sql_int(test.path, "SELECT count(*) FROM pragma_table_info('rollups')"),
                      9 + 6 * LYAP_METRIC_COUNT);
     ck_assert_int_eq(

@@ -31,7 +31,8 @@ START_TEST(a_run_comes_back_and_its_name_is_unique)
         .last_step = 77,
         .declaration_json = "{\"data\":\"full-batch\"}",
         .labels_json = "{\"team\":\"vision\",\"n\":\"1\"}",
-        .action = { LYAP_ACTION_REDUCE_LR, 0.25, "2 / 8" },
+        .action = { LYAP_ACTION_ROLLBACK, 0.25, "2 / 8", 40 },
+        .rollbacks = 2,
         .verdict = LYAP_VERDICT_EDGE,
     };
     struct lyap_store *store = test.store;
@@ -48,7 +49,7 @@ START_TEST(a_run_comes_back_and_its_name_is_unique)
 
     run.last_step = 78;
     run.state = LYAP_STATE_HEALTHY;
-    run.action = (struct lyap_action){ LYAP_ACTION_CONTINUE, NAN, "" };
+    run.action = (struct lyap_action){ LYAP_ACTION_CONTINUE, NAN, "", 0 };
     test_begin(store);
     STORE_OK(store, store->ops->put_run(store, &run));
     test_commit(store);
@@ -72,6 +73,7 @@ START_TEST(a_run_comes_back_and_its_name_is_unique)
     ck_assert_int_eq(got->action.kind, LYAP_ACTION_CONTINUE);
     ck_assert_double_nan(got->action.lr);
     ck_assert_str_eq(got->action.reason, "");
+    ck_assert_uint_eq(got->rollbacks, 2);
     ck_assert_int_eq(got->verdict, LYAP_VERDICT_EDGE);
     cursor->close(cursor);
 }

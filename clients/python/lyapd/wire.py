@@ -13,12 +13,13 @@ ROLES = ("param", "grad", "delta", "exp_avg", "exp_avg_sq", "probe_grad", "same_
          "pair_s", "pair_y", "act", "act_perturbed", "gate", "anchor")
 # What a partial push carries instead: reduce/<field> and sketch/<role>, computed by the client.
 PARTIAL = ("reduce", "sketch")
-METADATA = ("step", "loss", "lr", "optimizer_step", "probe_loss", "same_batch_loss",
+METADATA = ("step", "loss", "lr", "optimizer_step", "updates", "probe_loss", "same_batch_loss",
             "half_diff_sq", "attempt", "rank", "world", "time", "skipped", "twin_log",
             "twin_name", "batch_id", "clip_norm", "grad_norm", "clip_factor", "loss_scale",
             "shard", "param_norm", "update_norm", "delta_unit", "grad_unit", "state_exact",
             "act_input_sq", "act_input_diff_sq")
 FLAGS = ("skipped", "state_exact")
+INTEGERS = ("step", "optimizer_step", "updates", "attempt", "rank", "world")
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _FORMATS = {"d": "F64", "f": "F32", "e": "F16"}
 _NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -164,7 +165,7 @@ def _scalar_text(key, value):
         return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     if key == "time":
         return _time_text(value)
-    if key in ("step", "optimizer_step", "attempt", "rank", "world"):
+    if key in INTEGERS:
         if int(value) != value:
             raise TypeError("%s must be an integer, not %r" % (key, value))
         return str(int(value))
@@ -244,7 +245,7 @@ def scalars(values: Mapping[str, Any]) -> Dict[str, Any]:
             result[key] = raw == "true"
         elif key == "shard":
             result[key] = json.loads(raw)
-        elif key in ("step", "optimizer_step", "attempt", "rank", "world"):
+        elif key in INTEGERS:
             result[key] = int(raw)
         elif key == "lr" and "," in raw:
             result[key] = [_json_number(part) for part in raw.split(",")]

@@ -46,8 +46,9 @@ enum lyap_action_kind {
 
 struct lyap_action {
     enum lyap_action_kind kind;
-    double lr;        /* reduce_lr: advised learning rate; else NaN */
+    double lr;        /* reduce_lr, rollback: advised learning rate; else NaN */
     char reason[160]; /* for people: the formula and the numbers in it */
+    int64_t step;     /* skip: whose batch; rollback: go back to it or before. Else no meaning */
 };
 
 struct lyap_point {

@@ -26,6 +26,7 @@ struct lyap_run_record {
     const char *declaration_json; /* canonical JSON of the PUT body's fields */
     const char *labels_json;      /* object of strings */
     struct lyap_action action;    /* current advice */
+    uint32_t rollbacks;           /* advised and followed by a new attempt; see daemon/actions.c */
     enum lyap_verdict verdict;
 };
 

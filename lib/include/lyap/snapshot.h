@@ -16,6 +16,7 @@
     X(LOSS, "loss", 'd')                                                                           \
     X(LR, "lr", 'l')                                                                               \
     X(OPTIMIZER_STEP, "optimizer_step", 'i')                                                       \
+    X(UPDATES, "updates", 'i')                                                                     \
     X(PROBE_LOSS, "probe_loss", 'd')                                                               \
     X(SAME_BATCH_LOSS, "same_batch_loss", 'd')                                                     \
     X(HALF_DIFF_SQ, "half_diff_sq", 'd')                                                           \
@@ -69,6 +70,7 @@ struct lyap_snapshot {
     double *lr; /* owned, lr_count values: of the coming update, one per group or one for all */
     uint32_t lr_count; /* 0: not given */
     int64_t optimizer_step;
+    int64_t updates; /* since the snapshot before; without it one a step */
     int64_t attempt;
     uint32_t rank, world; /* default 0 of 1 */
     int64_t time_ns;      /* UTC; the daemon fills it in when not given */
