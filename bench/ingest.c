@@ -1,11 +1,14 @@
 /* bench_ingest - full-grade ingest over one connection against a bare TCP sink that reads the same
  * bytes from the same sender, alternating in one run.
- *   bench_ingest [--mib N] [--rounds N] [--lyapd FILE] [--folder DIR] */
+ *   bench_ingest [--mib N] [--rounds N] [--gram-every N] [--lyapd FILE] [--folder DIR]
+ * The worker's Gram bounds (spectral_every) are off by default: their processor time is not the
+ * upload's. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +21,7 @@
 
 enum {
     TENSORS = 16,
+    COLUMNS = 1024,              /* matrices, so that their norms are measured */
     ROLES = 2,                   /* param, grad */
     SINK_BUFFER_BYTES = 1 << 20, /* more does not make the sink faster */
     SHIFT_ELEMENTS = 4096,       /* between the windows of two steps on the pool */
@@ -101,10 +105,15 @@ static void fill_pool(struct bench *bench)
     }
 }
 
-/* Header and windows of one step. */
-static int make_snapshot(const struct bench *bench, uint64_t step, char *header,
+/* Header and windows of one step: matrices, or the same elements as vectors. */
+static int make_snapshot(const struct bench *bench, uint64_t step, bool is_flat, char *header,
                          struct iovec *pieces)
 {
+    char shape[64];
+    if (is_flat)
+        snprintf(shape, sizeof shape, "%" PRIu64, bench->tensor_count);
+    else
+        snprintf(shape, sizeof shape, "%" PRIu64 ",%d", bench->tensor_count / COLUMNS, COLUMNS);
     static const char *const roles[ROLES] = { "param", "grad" };
     const uint64_t bytes = bench->tensor_count * sizeof(float);
     uint64_t offset = 0;
@@ -116,11 +125,10 @@ static int make_snapshot(const struct bench *bench, uint64_t step, char *header,
                                step);
     for (uint64_t t = 0; t < TENSORS; t++)
         for (uint64_t r = 0; r < ROLES; r++) {
-            length +=
-                (size_t)snprintf(header + length, HEADER_BYTES - length,
-                                 ",\"%s/t%02" PRIu64 "\":{\"dtype\":\"F32\",\"shape\":[%" PRIu64
-                                 "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
-                                 roles[r], t, bench->tensor_count, offset, offset + bytes);
+            length += (size_t)snprintf(header + length, HEADER_BYTES - length,
+                                       ",\"%s/t%02" PRIu64 "\":{\"dtype\":\"F32\",\"shape\":[%s],"
+                                       "\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+                                       roles[r], t, shape, offset, offset + bytes);
             offset += bytes;
             pieces[count++] =
                 (struct iovec){ .iov_base = bench->pool + (2 * step + r + t) * SHIFT_ELEMENTS,
@@ -138,6 +146,7 @@ static int make_snapshot(const struct bench *bench, uint64_t step, char *header,
 /* One of the things that are measured: pushes to `path`, received by process `pid`. */
 struct target {
     const char *name, *path;
+    bool is_flat;
     pid_t pid;
     struct bench_connection *connection;
     double seconds[ROUNDS_MAX], cpu_seconds[ROUNDS_MAX], minor_faults[ROUNDS_MAX];
@@ -177,6 +186,14 @@ static void print_row(const struct bench *bench, struct target *target, const st
            ratios[bench->rounds - 1]);
 }
 
+/* Processor time of matrices above that of vectors, in per cent. */
+static double norms_cost(const struct bench *bench, struct target *matrices, struct target *vectors)
+{
+    return 100 * (bench_median(matrices->cpu_seconds, bench->rounds) /
+                      bench_median(vectors->cpu_seconds, bench->rounds) -
+                  1);
+}
+
 static void declare(struct bench_connection *connection, const char *run, const char *retention)
 {
     char path[64], text[256];
@@ -197,6 +214,14 @@ static void measure(const struct bench *bench, const struct bench_daemon *daemon
         { .name = "bare TCP sink", .path = "/sink", .connection = &to_sink },
         { .name = "lyapd, exact", .path = "/v1/runs/exact/snapshots", .connection = &to_lyapd },
         { .name = "lyapd, sketch", .path = "/v1/runs/sketch/snapshots", .connection = &to_lyapd },
+        { .name = "exact, vectors",
+          .path = "/v1/runs/exact-flat/snapshots",
+          .is_flat = true,
+          .connection = &to_lyapd },
+        { .name = "sketch, vectors",
+          .path = "/v1/runs/sketch-flat/snapshots",
+          .is_flat = true,
+          .connection = &to_lyapd },
     };
     enum { TARGETS = sizeof targets / sizeof *targets };
     static char header[HEADER_BYTES];
@@ -207,10 +232,13 @@ static void measure(const struct bench *bench, const struct bench_daemon *daemon
     bench_connect(&to_sink, sink_port);
     declare(&to_lyapd, "exact", "exact");
     declare(&to_lyapd, "sketch", "sketch");
+    declare(&to_lyapd, "exact-flat", "exact");
+    declare(&to_lyapd, "sketch-flat", "sketch");
     for (uint64_t step = 0; step < bench->rounds + WARM_ROUNDS; step++) {
-        const int count = make_snapshot(bench, step, header, pieces);
-        for (int i = 0; i < TARGETS; i++)
+        for (int i = 0; i < TARGETS; i++) {
+            const int count = make_snapshot(bench, step, targets[i].is_flat, header, pieces);
             push(&targets[i], pieces, count, (int64_t)step - WARM_ROUNDS);
+        }
     }
     printf("%" PRIu64 " MiB a push (%d tensors, param and grad, F32), %" PRIu64 " rounds\n",
            bench->mib, TENSORS, bench->rounds);
@@ -218,6 +246,9 @@ static void measure(const struct bench *bench, const struct bench_daemon *daemon
            "ratio", "min", "max");
     for (int i = 0; i < TARGETS; i++)
         print_row(bench, &targets[i], &targets[0]);
+    printf("norms of weights, processor time: %+.1f %% exact, %+.1f %% sketch\n",
+           norms_cost(bench, &targets[1], &targets[3]),
+           norms_cost(bench, &targets[2], &targets[4]));
     printf("resident after: %.0f MiB\n", (double)bench_daemon_rss(daemon) / (1 << 20));
     bench_close(&to_lyapd);
     bench_close(&to_sink);
@@ -227,12 +258,15 @@ int main(int argc, char **argv)
 {
     struct bench bench = { .mib = 256, .rounds = 7, .lyapd = "build/bin/lyapd", .folder = "build" };
     struct bench_daemon daemon;
+    const char *gram_every = "0";
     uint16_t sink_port;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--mib") == 0)
             bench.mib = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--rounds") == 0)
             bench.rounds = strtoull(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--gram-every") == 0)
+            gram_every = argv[i + 1];
         else if (strcmp(argv[i], "--lyapd") == 0)
             bench.lyapd = argv[i + 1];
         else if (strcmp(argv[i], "--folder") == 0)
@@ -241,8 +275,10 @@ int main(int argc, char **argv)
             bench_die("unknown option %s", argv[i]);
     }
     if (argc % 2 == 0 || bench.mib < 1 || bench.rounds < 1 || bench.rounds > ROUNDS_MAX)
-        bench_die("bench_ingest [--mib N] [--rounds 1..%d] [--lyapd FILE] [--folder DIR]",
+        bench_die("bench_ingest [--mib N] [--rounds 1..%d] [--gram-every N] [--lyapd FILE] "
+                  "[--folder DIR]",
                   ROUNDS_MAX);
+    setenv("LYAPD_SPECTRAL_EVERY", gram_every, 1);
     fill_pool(&bench);
     const pid_t sink = sink_start(&sink_port);
     bench_daemon_start(&daemon, bench.lyapd, bench.folder);
