@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lyap/alloc.h"
+#include "lyap/sketch.h"
 #include "banned.h"
 
 enum {
@@ -132,8 +133,8 @@ static void tensor_init(struct lyap_spectral_tensor *tensor, const struct lyap_t
             lyap_spectral_block(tensor->rows, tensor->cols, LYAP_SPECTRAL_BLOCK_MAX);
 }
 
-/* Start vectors, the same for the same tensor of every run. */
-static enum lyap_status begin(struct lyap_spectral_tensor *tensor, uint32_t index)
+/* Start vectors, the same for a tensor of this name in every run and order. */
+static enum lyap_status begin(struct lyap_spectral_tensor *tensor, const char *name)
 {
     if (!tensor->rows) { /* a vector, or its rows are too long for the run's memory */
         view_reset(&tensor->view, LYAP_REASON_NOT_APPLICABLE);
@@ -143,7 +144,8 @@ static enum lyap_status begin(struct lyap_spectral_tensor *tensor, uint32_t inde
     double *v = lyap_alloc_array((size_t)tensor->block_max * tensor->cols, sizeof *v);
     if (!v)
         return LYAP_E_NOMEM;
-    if (lyap_spectral_start(index, tensor->cols, tensor->block, v) != LYAP_OK) {
+    if (lyap_spectral_start(lyap_sketch_seed(0, name, strlen(name)), tensor->cols, tensor->block,
+                            v) != LYAP_OK) {
         lyap_free(v);
         return LYAP_E_INTERNAL;
     }
@@ -173,7 +175,7 @@ enum lyap_status lyap_spectral_state_reserve(struct lyap_spectral_state *state,
         return LYAP_OK;
     enum lyap_status status = measure(&fresh, set);
     for (uint32_t i = 0; i < fresh.count && status == LYAP_OK; i++) {
-        status = begin(&fresh.tensors[i], i);
+        status = begin(&fresh.tensors[i], set->tensors[i].name);
         fresh.elements += (double)fresh.tensors[i].rows * fresh.tensors[i].cols;
     }
     struct lyap_spectral_state *dropped = status == LYAP_OK ? state : &fresh;

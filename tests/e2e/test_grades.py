@@ -17,7 +17,9 @@ STEPS = 40
 SKETCHED = {"update_cosine": 0.15, "sharpness": 0.03, "sharpness_residual": None,
             "visited_curvature": 0.03, "stability_ratio": 0.03, "transition_rate": None,
             "dissipation_residual": 0.1, "dissipation_window": 0.1, "smoothness_residual": 0.1,
-            "energy_bound": 0.1}
+            "energy_bound": 0.1,
+            # One client's estimate from below and bound from above, as the daemon has its own.
+            "spectral_norm": 0.02, "spectral_residual": None, "spectral_norm_upper": None}
 
 
 def mix64(z):
@@ -113,6 +115,11 @@ class Grades(unittest.TestCase):
         reduce = dict(moments("param", theta), **moments("grad", g))
         reduce.update(grad_param=dots(g, theta), step_sq=dots(p, p), grad_step=dots(g, p),
                       step_p=dots(p, p), gain_sq=LR * LR * dots(g, g))
+        norms = {name: numpy.linalg.norm(w, 2) if w.ndim == 2 else math.nan
+                 for name, w in theta.items()}
+        reduce["spectral_norm"] = numpy.array([norms[name] for name in theta])
+        reduce["spectral_residual"] = numpy.array([0 * norms[name] for name in theta])
+        reduce["spectral_upper"] = numpy.array([1.001 * norms[name] for name in theta])
         sketch = {"param": sketch_of(theta, seed), "grad": sketch_of(g, seed)}
         for role in ("probe_grad", "pair_s", "pair_y"):
             if role in now:

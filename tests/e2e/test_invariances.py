@@ -212,15 +212,19 @@ class Ranks(InvarianceCase):
                 for kind in ("flat", "box"):
                     order = orders[s["step"] % len(orders)]
                     parts = self.push_ranks(name + kind, s, job, kind, order)["metrics"]
-                    self.same(whole, parts, 1e-12, but=SKETCHED, where=(name, kind, s["step"]))
+                    # Weights kept whole by one rank are iterated at once (tests/http/test_spectral.py).
+                    skipped = SKETCHED | {n for n in whole if n.startswith("spectral_")}
+                    self.same(whole, parts, 1e-12, but=skipped, where=(name, kind, s["step"]))
                     if "pair" in s:  # the first: its quotient is exact, no sketch enters
                         self.assertIsNotNone(whole["visited_curvature"]["value"])
                         self.same(whole, parts, 1e-10,
-                                  SKETCHED - {"visited_curvature", "sharpness_residual"}, name)
+                                  skipped - {"visited_curvature", "sharpness_residual"}, name)
             for kind in ("flat", "box"):
                 whole, parts = self.rows(name + "whole"), self.rows(name + kind)
                 for tensor, row in whole.items():
                     for metric, value in row.items():
+                        if metric.startswith("spectral_"):
+                            continue
                         if value is None:
                             self.assertIsNone(parts[tensor][metric], (kind, tensor, metric))
                         else:

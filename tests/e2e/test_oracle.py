@@ -53,10 +53,25 @@ class OracleCase(DaemonCase):
         self.assertLess(difference(name, value, want, has_state), tolerance,
                         (where, name, value, want))
 
-    def compare(self, got, expected, where, has_state=False):
+    def compare_spectral(self, name, metric, sigma, where):
+        """Bounds of the largest singular value, which is the reference's."""
+        value = metric["value"]
+        if value is None:
+            self.assertTrue(metric["reason"], (where, name))
+        elif name == "spectral_norm":
+            self.assertLessEqual(value, sigma * (1 + 1e-9), where)
+            self.assertGreaterEqual(value, 0.9 * sigma, where)
+        elif name == "spectral_norm_upper":
+            self.assertGreaterEqual(value, sigma * (1 - 1e-9), where)
+        else:
+            self.assertGreaterEqual(value, 0, where)
+
+    def compare(self, got, expected, where, has_state=False, sigma=None):
         for name, metric in got.items():
             value, want = metric["value"], expected.get(name)
-            if isinstance(want, str):
+            if name.startswith("spectral_"):
+                self.compare_spectral(name, metric, sigma, where)
+            elif isinstance(want, str):
                 self.assertEqual((value, metric.get("reason")), (None, want), (where, name))
             elif want is None:
                 self.assertIsNone(value, (where, name, value, "the reference has none"))
@@ -111,7 +126,9 @@ class OracleCase(DaemonCase):
                 self.truths.append((s["step"], answer["metrics"]["sharpness"],
                                     top_curvature(job.model, s, weight)))
             has_state = ref.rule.v_hat is not None
-            self.compare(answer["metrics"], point, (run, s["step"]), has_state)
+            sigma = max([np.linalg.norm(s["theta"][job.slices[n]].reshape(shape[0], -1), 2)
+                         for n, shape in job.model.shapes.items() if len(shape) > 1], default=None)
+            self.compare(answer["metrics"], point, (run, s["step"]), has_state, sigma)
             if s["step"] % 5 in (1, 4):
                 self.compare_rows(run, rows, (run, s["step"]), has_state)
             if s["step"] + 1 >= steps:

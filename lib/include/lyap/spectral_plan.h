@@ -56,7 +56,7 @@ struct lyap_spectral_plan {
     uint32_t count;
     struct lyap_spectral_item *items; /* owned; ascending by tensor */
 };
-/* Of a run of which nothing is known: start vectors by the number of the tensor; `gram_every` as
+/* Of a run of which nothing is known: start vectors by the tensor's name; `gram_every` as
  * below. E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_spectral_plan_first(const struct lyap_tensor_set *set, uint32_t gram_every,
