@@ -284,6 +284,21 @@ class Instability(OracleCase):
         self.assertGreater(max(p["instability_rules"]["value"] or 0 for p in points), 1)
 
 
+class Drift(OracleCase):
+    def test_of_the_probe_over_many_batch_means(self):
+        """Past the burn-in of 32 batch means, into a higher rate: mini-batches with a probe."""
+        job = Job(Network(), trainings.Optimizer("sgd", 103), lambda t: 0.05 if t < 560 else 0.4,
+                  batch=4, probe=True, extras=("same_batch",))
+        points = self.train("drift", job, {"type": "sgd"}, 640)
+        levels = [p["energy_drift"]["value"] for p in points]
+        self.assertIsNone(levels[510])
+        self.assertEqual(points[510]["energy_drift"]["reason"], "warming-up")
+        self.assertIsNotNone(levels[512])
+        self.assertGreater(points[-1]["energy_drift"]["error"], 0)
+        self.assertIsNotNone(points[-1]["drift_evidence"]["value"])
+        self.assertIsNotNone(points[-1]["mean_square_gain"]["value"])
+
+
 def print_table():
     print("sharpness / exact: %.3f .. %.3f of %d" % (min(ratios), max(ratios), len(ratios)),
           file=sys.stderr)

@@ -88,6 +88,25 @@ def level():
     table("golden_edetector", rows, "residual, log e-process, log M; scale .7")
 
 
+def drift():
+    rng = oracle.SplitMix64(61)
+    losses, walk, rows = [], 0.0, []
+    for t in range(1400):
+        walk = 0.8 * walk + 0.05 * rng.normal()
+        losses.append(2 * math.exp(-t / 500) + walk + (0.004 * (t - 900) if t > 900 else 0))
+    means = [(losses[i + 16] - losses[i]) / 16 for i in range(0, len(losses) - 16, 16)]
+    burn = np.array(means[:32])
+    scale = 1.4826 * np.median(np.abs(burn - np.median(burn)))
+    d, newest = oracle.EDetector(1.0), math.nan
+    for n in range(33, len(means) + 1):
+        newest = d.push(means[n - 1] / scale)[1]
+        if newest >= math.log(1e4):
+            d = oracle.EDetector(1.0)
+        kept = np.array(means[max(0, n - 64):n])
+        rows.append([16 * n, kept.mean() / scale, oracle.newey_west_se(kept) / scale, newest])
+    table("golden_drift", rows, "pushes after the first; level, its error, log M (SplitMix64 61, see golden_values.py)")
+
+
 def detector():
     rng = oracle.SplitMix64(51)
     d, rows = Detector(), []
@@ -157,7 +176,7 @@ def network():
 def main():
     print("/* golden_values.h - what tests/oracle/oracle.py answers; made by tests/oracle/golden_values.py. */")
     print("#ifndef LYAP_GOLDEN_VALUES_H\n#define LYAP_GOLDEN_VALUES_H\n\n#include <math.h>\n")
-    for part in (transitions, ritz, level, detector, energies, network):
+    for part in (transitions, ritz, level, drift, detector, energies, network):
         part()
     print("#endif")
 
