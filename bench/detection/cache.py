@@ -30,6 +30,8 @@ VARIANTS = {
     for retention in ("exact", "sketch")
     for state in ("state", "none")
 }
+# What the client does: the update after every k-th one is pushed as well.
+VARIANTS.update({"k%d-pairs-state" % k: ["--every", str(k), "--pairs"] for k in (5, 20)})
 SHARED = "data models mechanisms optim tasks training truth".split()
 
 

@@ -5,8 +5,9 @@
                                                            between <!-- TABLE --> and <!-- end TABLE -->
 """
 import argparse
+import functools
 import math
-import subprocess
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -20,8 +21,8 @@ from families import FAMILIES, TEST_SEED, group_of
 from spikes import DETECTORS
 
 SEEDS_MAX = 100000
-# What the daemon alarms on; the score of the step just made and that of the update about to be made.
-SCORE = ("instability_score", "instability_score_next")
+# What the daemon's rules look at: the score, and that of the coming update alone.
+SCORE, NEXT = "instability_score", "instability_score_next"
 BUDGETS = (1.0, 5.0)
 PARTS = ("original", "added", "both", "unseen")
 
@@ -43,18 +44,19 @@ class Set:
         """Scores of a detector of spikes.DETECTORS, a list of arrays."""
         return [scored(function, s) for s in self.signals()]
 
-    def points(self, variant, columns):
-        """The largest of the columns a step, NaN where all are absent; and which runs have the variant."""
-        scores, judged = [], []
-        for q, (_, _, truth, path) in zip(self.judged, self.runs):
-            if not (path / (variant + ".npz")).exists():
-                continue
-            got = cache.held(path, variant, columns, truth["steps"])
-            best = got[columns[0]]
-            for c in columns[1:]:
-                best = np.fmax(best, got[c])
-            scores.append(best)
-            judged.append(q)
+    def points(self, variant, column=SCORE):
+        """(judged, score a step) of the runs that have the variant; +inf where a push held a non-finite value.
+
+        The daemon has a rule of its own for these; a push that says its update is skipped is none of them.
+        """
+        judged, scores = [], []
+        for q, signals, (_, _, truth, path) in zip(self.judged, self.signals(), self.runs):
+            if (path / (variant + ".npz")).exists():
+                got = cache.held(path, variant, ("step", column), truth["steps"])
+                pushed = np.nan_to_num(got["step"]).astype(int)
+                bad = (signals["nonfinite"] > 0) & (signals["skipped"] == 0)
+                scores.append(np.where(bad[pushed] & ~np.isnan(got["step"]), np.inf, got[column]))
+                judged.append(q)
         return judged, scores
 
 
@@ -71,6 +73,11 @@ def scored(function, signals):
 def judge(judged, scores, threshold):
     with np.errstate(invalid="ignore"):
         return [q.judge(v > threshold) for q, v in zip(judged, scores)]
+
+
+def just_below(limit):
+    """For rules that fire at the limit, not only above it."""
+    return math.nextafter(limit, -math.inf)
 
 
 def part(records, kind):
@@ -101,10 +108,10 @@ HEAD = (
 )
 
 
-def thresholds(replay):
-    """{sensitivity: threshold} as the score's table has them."""
-    output = subprocess.run([replay, "--thresholds"], capture_output=True, text=True, check=True).stdout
-    return {name: float(value) for name, value in (line.split() for line in output.splitlines())}
+def thresholds(header=cache.ROOT / "lib/include/lyap/score.h"):
+    """{sensitivity: threshold} as liblyap has them."""
+    found = re.findall(r"#define LYAP_SCORE_(EARLY|DEFAULT|PAGER)\s+([0-9.]+)", header.read_text())
+    return {name.lower(): float(value) for name, value in found}
 
 
 def corpus_table(test):
@@ -129,18 +136,20 @@ def corpus_table(test):
 
 def score_table(test, limits):
     lines = [HEAD.format("score, sensitivity and part")]
-    judged, scores = test.points("k1-exact-state", SCORE)
-    for name, limit in limits.items():
-        records = judge(judged, scores, limit)
+    judged, scores = test.points("k1-exact-state")
+    rows = [(name, scores, limit) for name, limit in limits.items()]
+    rows.append(("coming update alone, default", test.points("k1-exact-state", NEXT)[1], limits["default"]))
+    for name, values, limit in rows:
+        records = judge(judged, values, just_below(limit))
         for kind in PARTS:
             lines.append(row("%s, %s" % (name, kind), protocol.summary(part(records, kind))))
     return "\n".join(lines)
 
 
 def family_table(test, limits):
-    judged, scores = test.points("k1-exact-state", SCORE)
+    judged, scores = test.points("k1-exact-state")
     names = list(limits)
-    by = {n: protocol.families(judge(judged, scores, limits[n])) for n in names}
+    by = {n: protocol.families(judge(judged, scores, just_below(limits[n]))) for n in names}
     lines = ["| family | runs | events | " + " | ".join("recall, " + n for n in names) + " | early | lead |"]
     lines.append("|---" * (5 + len(names)) + "|")
     for f in by[names[0]]:
@@ -200,9 +209,9 @@ def baseline_table(test, design):
 def variant_table(test, limits):
     lines = [HEAD.format("snapshots every, retention, optimizer state")]
     for variant in cache.VARIANTS:
-        judged, scores = test.points(variant, SCORE)
+        judged, scores = test.points(variant)
         if judged:
-            records = judge(judged, scores, limits["default"])
+            records = judge(judged, scores, just_below(limits["default"]))
             lines.append(row(variant.replace("-", ", "), protocol.summary(part(records, "both"))))
     return "\n".join(lines)
 
@@ -227,16 +236,13 @@ def replace(document, name, table):
 
 
 class Inputs:
-    def __init__(self, folder, replay, first):
+    def __init__(self, folder, first):
         self.test = Set(folder, range(first, SEEDS_MAX))
         self.design = Set(folder, range(TEST_SEED))
-        self._replay, self._limits = replay, None
 
-    @property
+    @functools.cached_property
     def limits(self):
-        if self._limits is None:
-            self._limits = thresholds(self._replay)
-        return self._limits
+        return thresholds()
 
 
 def main(arguments):
@@ -245,9 +251,8 @@ def main(arguments):
     p.add_argument("--document", type=Path)
     p.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="TABLE")
     p.add_argument("--first", type=int, default=TEST_SEED, help="first seed of the test runs (default %(default)s)")
-    p.add_argument("--replay", default=str(cache.ROOT / "build/bin/bench_replay"))
     a = p.parse_args(arguments)
-    inputs = Inputs(a.folder, a.replay, a.first)
+    inputs = Inputs(a.folder, a.first)
     if not inputs.test.judged:
         print("no runs from seed %d on in %s" % (a.first, a.folder), file=sys.stderr)
         return 1
