@@ -6,6 +6,7 @@
 """
 import argparse
 import functools
+import json
 import math
 import re
 import sys
@@ -216,11 +217,26 @@ def variant_table(test, limits):
     return "\n".join(lines)
 
 
+def left_out_table(folder):
+    """Each family judged by a score that was fitted without it: DIR/lofo.json, {family: records of Judged.judge}."""
+    by = json.loads(Path(folder, "lofo.json").read_text())
+    lines = ["| left out | events | recall | early | median lead |", "|---|---|---|---|---|"]
+    every = [q for records in by.values() for q in records]
+    groups = [(f, by[f], 0) for f in by] + [("all", every, protocol.RESAMPLES)]
+    for name, records, resamples in groups:
+        s = protocol.summary(records, resamples)
+        lines.append("| %s | %d | %s | %s | %s |" % (
+            name, s["counts"]["events"], number(s["recall"]), number(s["early"]), number(s["lead"], 1)
+        ))
+    return "\n".join(lines)
+
+
 TABLES = {
     "corpus": lambda a: corpus_table(a.test),
     "score": lambda a: score_table(a.test, a.limits),
     "families": lambda a: family_table(a.test, a.limits),
     "variants": lambda a: variant_table(a.test, a.limits),
+    "leave-one-out": lambda a: left_out_table(a.folder),
     "baselines": lambda a: baseline_table(a.test, a.design),
 }
 
@@ -237,6 +253,7 @@ def replace(document, name, table):
 
 class Inputs:
     def __init__(self, folder, first):
+        self.folder = folder
         self.test = Set(folder, range(first, SEEDS_MAX))
         self.design = Set(folder, range(TEST_SEED))
 
