@@ -109,6 +109,17 @@ class Silences(LifeCase):
         self.restart()
         self.told_becomes(["firing"])
 
+    def test_of_a_silent_run_too(self):
+        """Nothing else would bring a silent run back into memory after a restart."""
+        self.ok(self.daemon.put("/v1/rules/silent-run", {"metric": "silent_seconds", "comparison": ">", "threshold": 1}))
+        self.silence(rule="silent-run", duration_s=6)
+        self.push("r", 0, 1)
+        self.eventually(lambda: self.ok(self.daemon.get("/v1/runs/r"))["state"] == "silent", 5)
+        self.assertEqual(self.alert("rule=silent-run")["held"], "silenced")
+        self.restart()
+        self.assertEqual(self.told(), [])
+        self.told_becomes(["firing"])
+
     def test_an_alert_that_fires_already_is_silenced(self):
         self.rule()
         self.push("r", 0, 6)
