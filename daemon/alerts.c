@@ -42,17 +42,17 @@ static struct lyap_value nonfinite_of(const struct lyap_point *point, bool is_sk
 
 struct lyap_value lyap_alerts_value(const struct lyap_alerts *alerts,
                                     const struct lyap_rule_entry *entry,
-                                    const struct lyap_alert_input *input, uint32_t tensor)
+                                    const struct lyap_alert_input *input,
+                                    const struct lyap_alert_tensor *tensor)
 {
     if (entry->kind == LYAP_RULE_NONFINITE)
         return nonfinite_of(input->point, input->is_skipped);
-    const bool is_tensor = entry->kind == LYAP_RULE_TENSOR_METRIC;
-    const struct lyap_expr_input operands = {
-        .point = input->point,
-        .lookback = &alerts->lookback,
-        .row = is_tensor ? &input->rows[tensor] : NULL,
-        .elements = is_tensor ? (double)input->set->tensors[tensor].count : NAN,
-    };
+    struct lyap_expr_input operands = { .point = input->point, .lookback = &alerts->lookback };
+    if (entry->kind == LYAP_RULE_TENSOR_METRIC) {
+        operands.row = &input->rows[tensor->index];
+        operands.elements = (double)input->set->tensors[tensor->index].count;
+        operands.windows = tensor->windows;
+    }
     return lyap_expr_value(&entry->expr, &operands, NULL);
 }
 
@@ -155,15 +155,20 @@ static enum lyap_status evaluate_tensors(struct lyap_alerts *alerts,
                                          const struct lyap_alert_sink *sink)
 {
     enum lyap_status status = LYAP_OK;
-    for (uint32_t i = 0; input->rows && status == LYAP_OK && i < input->set->count; i++) {
+    struct lyap_value windows[LYAP_EXPR_NODES_MAX];
+    if (!input->rows)
+        return LYAP_OK;
+    lyap_expr_windows(&entry->expr, &alerts->lookback, windows);
+    for (uint32_t i = 0; status == LYAP_OK && i < input->set->count; i++) {
         const char *name = input->set->tensors[i].name;
         if (!lyap_glob_match(entry->rule.tensor_pattern, name))
             continue;
+        const struct lyap_alert_tensor tensor = { .index = i, .windows = windows };
         const struct lyap_alert_cause cause = {
             .entry = entry,
             .input = input,
             .tensor = name,
-            .value = lyap_alerts_value(alerts, entry, input, i),
+            .value = lyap_alerts_value(alerts, entry, input, &tensor),
         };
         status = evaluate(alerts, &cause, sink);
     }
@@ -217,7 +222,7 @@ enum lyap_status lyap_alerts_step(struct lyap_alerts *alerts, const struct lyap_
         const struct lyap_alert_cause cause = {
             .entry = entry,
             .input = input,
-            .value = lyap_alerts_value(alerts, entry, input, 0),
+            .value = lyap_alerts_value(alerts, entry, input, NULL),
         };
         status = evaluate(alerts, &cause, sink);
     }
@@ -324,12 +329,12 @@ void lyap_alerts_replay(struct lyap_alerts *alerts, const struct lyap_rules *rul
     for (uint32_t i = 0; i < alerts->count; i++) {
         struct lyap_slot *slot = &alerts->slots[i];
         const struct lyap_rule_entry *entry = lyap_rules_find(rules, slot->alert.rule);
-        uint32_t tensor;
+        struct lyap_alert_tensor tensor = { .windows = NULL };
         if (!entry || slot->is_silence || input->point->step < slot->alert.pending_step ||
             (entry->kind == LYAP_RULE_TENSOR_METRIC) != (slot->tensor != NULL) ||
-            !find_tensor(slot, input, &tensor))
+            !find_tensor(slot, input, &tensor.index))
             continue;
-        const struct lyap_value value = lyap_alerts_value(alerts, entry, input, tensor);
+        const struct lyap_value value = lyap_alerts_value(alerts, entry, input, &tensor);
         slot_replay(slot, &entry->rule, input->point->step, &value);
     }
     lyap_lookback_push(&alerts->lookback, input->point);

@@ -67,11 +67,16 @@ LYAP_MUST_CHECK enum lyap_status lyap_alerts_lookback_begin(struct lyap_alerts *
                                                             const struct lyap_rules *rules);
 void lyap_alerts_lookback_push(struct lyap_alerts *alerts, const struct lyap_point *point);
 
-/* What the rule (not of silent_seconds) compares at this point; `tensor`: index of a tensor rule's
- * tensor, whose rows are there. */
+/* What the rule (not of silent_seconds) compares at this point; `tensor`: of a tensor rule, whose
+ * rows are there. */
+struct lyap_alert_tensor {
+    uint32_t index;
+    const struct lyap_value *windows; /* of lyap_expr_windows, or NULL */
+};
 struct lyap_value lyap_alerts_value(const struct lyap_alerts *alerts,
                                     const struct lyap_rule_entry *entry,
-                                    const struct lyap_alert_input *input, uint32_t tensor);
+                                    const struct lyap_alert_input *input,
+                                    const struct lyap_alert_tensor *tensor);
 /* Evaluates every rule but silent_seconds; open alerts whose rule went, or no longer selects the
  * run, resolve. E_NOMEM and the sink's. */
 LYAP_MUST_CHECK enum lyap_status lyap_alerts_step(struct lyap_alerts *alerts,

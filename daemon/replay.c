@@ -101,7 +101,7 @@ static void count_value(struct replay *replay, const struct lyap_alert_input *in
         result->evaluated++;
         return;
     }
-    const struct lyap_value value = lyap_alerts_value(replay->alerts, entry, input, 0);
+    const struct lyap_value value = lyap_alerts_value(replay->alerts, entry, input, NULL);
     if (value.reason == LYAP_REASON_NONE)
         result->evaluated++;
     else

@@ -171,6 +171,24 @@ static void rules_measure(struct lyap_rules *rules)
             lyap_expr_needs(&rules->entries[i].expr, &rules->needs);
 }
 
+/* What the windows of the other rules read and this one's would stays bounded. */
+static enum lyap_status check_cost(const struct lyap_rules *rules,
+                                   const struct lyap_rule_entry *entry, struct lyap_error *reterr)
+{
+    uint64_t values = has_expression(entry) ? lyap_expr_cost(&entry->expr) : 0;
+    for (uint32_t i = 0; values > 0 && i < rules->count; i++)
+        if (has_expression(&rules->entries[i]) &&
+            strcmp(rules->entries[i].rule.name, entry->rule.name) != 0)
+            values += lyap_expr_cost(&rules->entries[i].expr);
+    if (values <= LYAP_RULE_WINDOW_VALUES_MAX)
+        return LYAP_OK;
+    return lyap_error_set(
+        reterr, LYAP_E_LIMIT,
+        "metric: the windows of all rules together would read %llu values at each "
+        "point; at most %d",
+        (unsigned long long)values, LYAP_RULE_WINDOW_VALUES_MAX);
+}
+
 enum lyap_status lyap_rules_put(struct lyap_rules *rules, const struct lyap_rule *rule,
                                 struct lyap_error *reterr)
 {
@@ -179,7 +197,10 @@ enum lyap_status lyap_rules_put(struct lyap_rules *rules, const struct lyap_rule
     if (status != LYAP_OK)
         return status;
     struct lyap_rule_entry *present = lyap_rules_find(rules, rule->name);
-    if (!present && (status = rules_grow(rules, reterr)) != LYAP_OK) {
+    status = check_cost(rules, &entry, reterr);
+    if (status == LYAP_OK && !present)
+        status = rules_grow(rules, reterr);
+    if (status != LYAP_OK) {
         entry_release(&entry);
         return status;
     }

@@ -150,9 +150,26 @@ static struct lyap_value tensor_value(const struct lyap_expr_node *node,
                         : present(value, LYAP_TRUST_E);
 }
 
-static struct lyap_value operand(const struct lyap_expr_node *node,
+void lyap_expr_windows(const struct lyap_expr *expr, const struct lyap_lookback *lookback,
+                       struct lyap_value ret_windows[LYAP_EXPR_NODES_MAX])
+{
+    for (uint32_t i = 0; i < expr->count; i++)
+        if (is_window(&expr->nodes[i]))
+            ret_windows[i] = window_value(&expr->nodes[i], lookback);
+}
+
+uint32_t lyap_expr_cost(const struct lyap_expr *expr)
+{
+    uint32_t values = 0;
+    for (uint32_t i = 0; i < expr->count; i++)
+        values += is_window(&expr->nodes[i]) ? expr->nodes[i].window : 0;
+    return values;
+}
+
+static struct lyap_value operand(const struct lyap_expr *expr, uint32_t index,
                                  const struct lyap_expr_input *input)
 {
+    const struct lyap_expr_node *node = &expr->nodes[index];
     switch (node->op) {
     case LYAP_EXPR_NUMBER:
         return present(node->number, LYAP_TRUST_I);
@@ -163,7 +180,7 @@ static struct lyap_value operand(const struct lyap_expr_node *node,
     case LYAP_EXPR_ELEMENTS:
         return present(input->elements, LYAP_TRUST_I);
     default:
-        return window_value(node, input->lookback);
+        return input->windows ? input->windows[index] : window_value(node, input->lookback);
     }
 }
 
@@ -233,7 +250,7 @@ struct lyap_value lyap_expr_value(const struct lyap_expr *expr, const struct lya
             *a = present(apply(node, a->value, b.value), a->trust > b.trust ? a->trust : b.trust);
             continue;
         }
-        stack[top] = operand(node, input);
+        stack[top] = operand(expr, i, input);
         if (stack[top].reason != LYAP_REASON_NONE) {
             if (ret_absent)
                 *ret_absent = operand_name(node);

@@ -148,6 +148,28 @@ START_TEST(rules_are_put_replaced_and_removed)
 }
 END_TEST
 
+START_TEST(windows_of_all_rules_are_bounded)
+{
+    struct lyap_rules rules = LYAP_RULES_NULL;
+    struct lyap_error error = LYAP_ERROR_NULL;
+    struct lyap_rule rule = good();
+    (void)snprintf(rule.metric, sizeof rule.metric, "mean(loss, 4096) + sd(lr, 4096)");
+    const int fit = LYAP_RULE_WINDOW_VALUES_MAX / 8192;
+    for (int i = 0; i < fit; i++) {
+        (void)snprintf(rule.name, sizeof rule.name, "r%d", i);
+        ck_assert_int_eq(lyap_rules_put(&rules, &rule, NULL), LYAP_OK);
+        ck_assert_int_eq(lyap_rules_put(&rules, &rule, NULL), LYAP_OK); /* itself is not counted */
+    }
+    ck_assert_uint_eq(rules.needs.depth, 4096);
+    (void)snprintf(rule.name, sizeof rule.name, "one-more");
+    ck_assert_int_eq(lyap_rules_put(&rules, &rule, &error), LYAP_E_LIMIT);
+    ck_assert_ptr_nonnull(strstr(error.text, "262144"));
+    (void)snprintf(rule.metric, sizeof rule.metric, "loss");
+    ck_assert_int_eq(lyap_rules_put(&rules, &rule, NULL), LYAP_OK); /* without windows */
+    lyap_rules_release(&rules);
+}
+END_TEST
+
 START_TEST(rules_are_bounded)
 {
     struct lyap_rules rules = LYAP_RULES_NULL;
@@ -180,6 +202,7 @@ int main(void)
                         sizeof expected / sizeof *expected);
     tcase_add_loop_test(tests, a_refusal_names_the_field, 0, 10);
     tcase_add_test(tests, rules_are_put_replaced_and_removed);
+    tcase_add_test(tests, windows_of_all_rules_are_bounded);
     tcase_add_test(tests, rules_are_bounded);
     tcase_add_test(tests, comparisons);
     suite_add_tcase(suite, tests);

@@ -279,6 +279,35 @@ START_TEST(half_of_a_window_is_enough_unless_said_otherwise)
 }
 END_TEST
 
+/* For many tensors of one point the windows are found once. */
+START_TEST(windows_found_before_are_the_same)
+{
+    struct lyap_expr expr;
+    struct lyap_value windows[LYAP_EXPR_NODES_MAX];
+    struct lyap_point point = point_of(3, 8);
+    ck_assert_int_eq(lyap_expr_parse("loss - mean(loss, 4) * lag(grad_norm, 2) + sd(loss, 4)",
+                                     false, &expr, NULL),
+                     LYAP_OK);
+    ck_assert_uint_eq(lyap_expr_cost(&expr), 10);
+    struct lyap_lookback lookback = lookback_for(&expr);
+    for (int i = 0; i < 8; i++) {
+        const struct lyap_expr_input here = { .point = &point, .lookback = &lookback };
+        struct lyap_expr_input before = here;
+        lyap_expr_windows(&expr, &lookback, windows);
+        before.windows = windows;
+        before.lookback = NULL;
+        const struct lyap_value a = lyap_expr_value(&expr, &here, NULL);
+        const struct lyap_value b = lyap_expr_value(&expr, &before, NULL);
+        ck_assert_int_eq(a.reason, b.reason);
+        ck_assert(isnan(a.value) ? isnan(b.value) : a.value >= b.value && a.value <= b.value);
+        ck_assert((a.reason == LYAP_REASON_NONE) == (i >= 2));
+        point = point_of(i * i, i);
+        lyap_lookback_push(&lookback, &point);
+    }
+    lyap_lookback_release(&lookback);
+}
+END_TEST
+
 START_TEST(lags_and_first_values)
 {
     struct lyap_point points[6];
@@ -357,6 +386,7 @@ int main(void)
     tcase_add_test(tests, tensors_have_their_own_names);
     tcase_add_test(tests, windows_agree_with_brute_force);
     tcase_add_test(tests, half_of_a_window_is_enough_unless_said_otherwise);
+    tcase_add_test(tests, windows_found_before_are_the_same);
     tcase_add_test(tests, lags_and_first_values);
     tcase_add_test(tests, events_are_in_no_window_and_counted);
     tcase_add_test(tests, needs_are_the_widest);

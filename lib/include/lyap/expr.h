@@ -68,7 +68,13 @@ struct lyap_expr_input {
                                              before `point` */
     const struct lyap_tensor_row *row;    /* of a tensor's expression */
     double elements;                      /* of the tensor */
+    const struct lyap_value *windows;     /* of lyap_expr_windows, or NULL: found here */
 };
+/* The values of the windows, one entry a node of the expression: for many tensors of one point. */
+LYAP_API void lyap_expr_windows(const struct lyap_expr *expr, const struct lyap_lookback *lookback,
+                                struct lyap_value ret_windows[LYAP_EXPR_NODES_MAX]);
+/* Values that its windows read at each point. */
+LYAP_API uint32_t lyap_expr_cost(const struct lyap_expr *expr);
 /* Absent (with the reason, and its name in *ret_absent) when an operand is; a window with too few
  * values is `warming-up`. Division by zero is infinite; what is not a number is NaN. Trust is the
  * weakest operand's. `ret_absent` (a static string, NULL: nothing is absent) may be NULL. */

@@ -48,12 +48,13 @@ enum {
     LYAP_EXPR_NODES_MAX = 32,         /* operands and operators of it: a window costs the most */
     LYAP_EXPR_DEPTH_MAX = 16,         /* its brackets: the parser's recursion */
     LYAP_EXPR_WINDOW_MAX = 4096,      /* points one looks back at; all metrics of one run: 2 MB */
-    LYAP_SILENCE_COUNT_MAX = 1000,    /* in force: each is matched against each alert that fires */
-    LYAP_SILENCES_KEPT_MAX = 10000,   /* those that ended included */
-    LYAP_COMMENT_BYTES_MAX = 512,     /* of a silence or an acknowledgement */
-    LYAP_AUTHOR_BYTES_MAX = 64,       /* who said so */
-    LYAP_REPLAY_POINTS_MAX = 100000,  /* of one replay: seconds of one thread */
-    LYAP_REPLAY_ALERTS_MAX = 1000,    /* listed in its answer; the rest is counted */
+    LYAP_RULE_WINDOW_VALUES_MAX = 1 << 18, /* of the windows of all rules: 1 to 3 ms a point */
+    LYAP_SILENCE_COUNT_MAX = 1000,   /* in force: each is matched against each alert that fires */
+    LYAP_SILENCES_KEPT_MAX = 10000,  /* those that ended included */
+    LYAP_COMMENT_BYTES_MAX = 512,    /* of a silence or an acknowledgement */
+    LYAP_AUTHOR_BYTES_MAX = 64,      /* who said so */
+    LYAP_REPLAY_POINTS_MAX = 100000, /* of one replay: seconds of one thread */
+    LYAP_REPLAY_ALERTS_MAX = 1000,   /* listed in its answer; the rest is counted */
     LYAP_LIST_LIMIT_DEFAULT = 100,
     LYAP_LIST_LIMIT_MAX = 1000,     /* rows of one page */
     LYAP_SERIES_METRICS_MAX = 256,  /* metric= parameters of one profile request */
