@@ -100,6 +100,19 @@ static bool is_waiting(const struct lyap_slot *slot)
     return slot->alert.state == LYAP_ALERT_FIRING && !slot->alert.notified_ns;
 }
 
+/* What held this alert back is over: its silence, its hour, the acknowledgement by who knew of it.
+ */
+static bool is_free(const struct lyap_alerts *alerts, const struct lyap_slot *slot, int64_t now_ns)
+{
+    const struct lyap_alert *alert = &slot->alert;
+    const struct lyap_fired *fired = lyap_fired_find(alerts, alert->rule);
+    if (!is_waiting(slot) || alert->held == LYAP_HELD_NO || is_silenced(alert, now_ns) ||
+        lyap_alert_is_acked(alert, now_ns))
+        return false;
+    return alert->held != LYAP_HELD_RATE_LIMITED || !fired ||
+           now_ns >= fired->hour_ns + LYAP_NOTICE_HOUR_NS;
+}
+
 bool lyap_alerts_is_look_due(const struct lyap_alerts *alerts, const struct lyap_silences *silences,
                              int64_t now_ns)
 {
@@ -109,11 +122,8 @@ bool lyap_alerts_is_look_due(const struct lyap_alerts *alerts, const struct lyap
         return true;
     for (uint32_t i = 0; i < alerts->count; i++) {
         const struct lyap_alert *alert = &alerts->slots[i].alert;
-        const struct lyap_fired *fired = lyap_fired_find(alerts, alert->rule);
-        if (alert->silence_id && alert->silenced_until_ns <= now_ns)
-            return true;
-        if (is_waiting(&alerts->slots[i]) && alert->held == LYAP_HELD_RATE_LIMITED && fired &&
-            now_ns >= fired->hour_ns + LYAP_NOTICE_HOUR_NS)
+        if ((alert->silence_id && alert->silenced_until_ns <= now_ns) ||
+            is_free(alerts, &alerts->slots[i], now_ns))
             return true;
     }
     return false;
@@ -139,7 +149,9 @@ static enum lyap_status look(struct lyap_alerts *alerts, struct lyap_slot *slot,
         lyap_silences_match(watch->silences, alert, watch->labels, watch->now_ns);
     const bool is_changed = silence_set(alert, silence);
     enum lyap_status status = LYAP_OK;
-    if (is_waiting(slot) && entry)
+    if (is_waiting(slot) && !entry)
+        alert->held = LYAP_HELD_NO; /* its rule went; the next point resolves it */
+    if (is_waiting(slot) && entry && !lyap_alert_is_acked(alert, watch->now_ns))
         status = lyap_notice_fire(alerts, slot, &entry->rule, watch->now_ns);
     if (status == LYAP_OK && (is_changed || alert->held != held || alert->notice))
         status = lyap_slot_put(slot, sink);

@@ -249,8 +249,9 @@ static const char introduction[] =
     "and told when the hour is over\n  and it still fires.\n"
     "- **Silence**: the alert lives on, says `silenced_until`, and tells nobody; when the silence "
     "ends while it fires, it is\n  told then.\n"
-    "- **Acknowledged**: no reminders, until the acknowledgement ends; the resolution is still "
-    "told.\n";
+    "- **Acknowledged**: until the acknowledgement ends nobody is told again, also not when a "
+    "silence or an hour is over; the\n  resolution is still told. (An Alertmanager that has the "
+    "alert goes on by its own intervals.)\n";
 
 void lyap_rules_markdown(struct lyap_buffer *text)
 {

@@ -250,6 +250,26 @@ START_TEST(silence_holds_until_it_ends)
 }
 END_TEST
 
+START_TEST(who_acknowledged_in_silence_is_not_told_until_that_ends)
+{
+    struct bench bench;
+    setup(&bench);
+    add_rule(&bench, "a", "", 1, LYAP_SEVERITY_WARNING, 0);
+    silence(&bench, (struct lyap_silence){ .rule = "a", .severity = -1 }, 60);
+    feed(&bench, 5);
+    struct lyap_alert *open = lyap_alerts_find(bench.alerts, 1);
+    open->acked_ns = bench.now_ns;
+    open->ack_until_ns = bench.now_ns + 100 * second_ns;
+    pass(&bench, 61);
+    ck_assert_str_eq(bench.store.log, "");
+    pass(&bench, 38);
+    ck_assert_str_eq(bench.store.log, "");
+    pass(&bench, 1);
+    ck_assert_str_eq(bench.store.log, "af");
+    teardown(&bench);
+}
+END_TEST
+
 START_TEST(what_resolves_in_silence_is_not_told)
 {
     struct bench bench;
@@ -388,6 +408,7 @@ int main(void)
     tcase_add_test(tests, members_say_their_group_and_why_they_were_held);
     tcase_add_test(tests, rates_are_by_the_hour_and_survive_a_restart);
     tcase_add_test(tests, silence_holds_until_it_ends);
+    tcase_add_test(tests, who_acknowledged_in_silence_is_not_told_until_that_ends);
     tcase_add_test(tests, what_resolves_in_silence_is_not_told);
     tcase_add_loop_test(tests, silences_match, 0, sizeof matches / sizeof *matches);
     tcase_add_test(tests, silences_are_checked_and_bounded);
