@@ -390,27 +390,34 @@ static void inverse(const double *restrict v, size_t count, const double factors
     }
 }
 
+/* Parameters, because `restrict` of locals does not let the compiler vectorise so many arrays. */
+static void gain_loop(const double *restrict grad, const double *restrict effective,
+                      const double *restrict first, const double *restrict second, size_t count,
+                      const struct lyap_gain c, double *restrict exact, double *restrict moved,
+                      double *restrict frozen)
+{
+    const double direct = (1 - c.beta1) * c.inverse1, slope = (1 - c.beta2) * c.inverse2;
+    for (size_t i = 0; i < count; i++) {
+        const double g = effective[i], pushed = grad[i];
+        const double m = (c.beta1 * first[i] + (1 - c.beta1) * g) * c.inverse1;
+        const double s = sqrt((c.beta2 * second[i] + (1 - c.beta2) * g * g) * c.inverse2);
+        const double inverse = 1 / (s + c.eps);
+        const double ratio = slope * g / s;
+        const double bend = s > 0 ? ratio : 0;
+        const double held = c.rate * direct * inverse;
+        const double value = c.rate * inverse * (m * bend * inverse) - held;
+        const double moved_by = pushed * value, held_by = pushed * held;
+        exact[i] = value;
+        moved[i] = pushed == 0 ? 0 : moved_by;
+        frozen[i] = pushed == 0 ? 0 : held_by;
+    }
+}
+
 static void gain(const double *const arrays[4], size_t count, const struct lyap_gain *constants,
                  double *const rets[3])
 {
-    double *restrict exact = rets[0], *restrict moved = rets[1], *restrict frozen = rets[2];
-    const double *restrict grad = arrays[0], *restrict effective = arrays[1];
-    const double *restrict first = arrays[2], *restrict second = arrays[3];
-    const struct lyap_gain c = *constants;
-    const double direct = (1 - c.beta1) * c.inverse1, slope = (1 - c.beta2) * c.inverse2;
-    for (size_t i = 0; i < count; i++) {
-        const double g = effective[i];
-        const double m = (c.beta1 * first[i] + (1 - c.beta1) * g) * c.inverse1;
-        const double s = sqrt((c.beta2 * second[i] + (1 - c.beta2) * g * g) * c.inverse2);
-        const double p = s + c.eps;
-        const double ratio = slope * g / s;
-        const double bend = s > 0 ? ratio : 0;
-        const double value = c.rate * (m * bend / p - direct) / p;
-        const double held = c.rate * direct / p;
-        exact[i] = value;
-        moved[i] = grad[i] == 0 ? 0 : grad[i] * value;
-        frozen[i] = grad[i] == 0 ? 0 : grad[i] * held;
-    }
+    gain_loop(arrays[0], arrays[1], arrays[2], arrays[3], count, *constants, rets[0], rets[1],
+              rets[2]);
 }
 
 /* The exponent of a double is the bin; equal bins in turn wait for each other, so two tables. */
