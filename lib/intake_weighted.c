@@ -1,6 +1,7 @@
 /* Products weighted by P, block by block. */
 #include "intake_chunk.h"
 
+#include <assert.h>
 #include <math.h>
 
 #include "banned.h"
@@ -76,6 +77,7 @@ static void add_path(struct lyap_chunk *chunk, const double *weight)
     const double *delta = chunk->at[LYAP_ARRAY_DELTA];
     double *s = lyap_chunk_scratch(chunk, LYAP_ARRAY_SCRATCH);
     double *y = lyap_chunk_scratch(chunk, LYAP_ARRAY_SCRATCH_2);
+    assert(s && y);
     if (!intake->has_sketch[LYAP_SKETCH_PATH_S])
         return;
     for (size_t i = 0; i < chunk->padded; i++) {

@@ -44,6 +44,8 @@ static double total_factor(const struct lyap_optimizer_params *params)
 static struct lyap_value weighted_gain(const struct lyap_step *step, enum lyap_reduce row,
                                        bool is_total)
 {
+    if (!step->partial)
+        return lyap_value_absent(step->sums);
     const struct lyap_declaration *declaration = &step->profile->declaration;
     const struct lyap_value gain = lyap_step_total(step, row);
     const struct lyap_value square = lyap_step_total(step, LYAP_REDUCE_GRAD_SQ);

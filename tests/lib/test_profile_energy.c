@@ -486,6 +486,80 @@ START_TEST(test_gains)
 }
 END_TEST
 
+static void absent(const struct problem *p, const struct lyap_point *point, enum lyap_metric which,
+                   enum lyap_reason reason)
+{
+    const enum lyap_reason found = (enum lyap_reason)point->metrics[which].reason;
+    ck_assert_msg(found == reason, "%s, step %d: %s: %s, expected %s", p->kind->name, p->t,
+                  lyap_metric_info(which)->name, lyap_reason_name(found), lyap_reason_name(reason));
+}
+
+/* What a sign method, an unknown optimizer and a late joiner cannot have, and why. */
+START_TEST(test_reasons)
+{
+    static const struct kind sign = { "signsgd", LYAP_OPTIMIZER_SIGNSGD, 0, 0, false, 0, 0, 0.1 };
+    static const struct kind other = { "other", LYAP_OPTIMIZER_OTHER, 0, 0, false, 0, 0, 0.1 };
+    struct test_rng rng = { 6 };
+    struct problem p;
+    problem_init(&p, &sign, &rng);
+    struct lyap_point point = push(&p);
+    absent(&p, &point, LYAP_METRIC_UPDATE_GAIN, LYAP_REASON_NOT_APPLICABLE);
+    absent(&p, &point, LYAP_METRIC_UPDATE_GAIN_P99, LYAP_REASON_NOT_APPLICABLE);
+    absent(&p, &point, LYAP_METRIC_FLIP_FRACTION, LYAP_REASON_NO_PREVIOUS);
+    absent(&p, &point, LYAP_METRIC_ENERGY_DRIFT, LYAP_REASON_INSUFFICIENT);
+    absent(&p, &point, LYAP_METRIC_MEAN_SQUARE_GAIN, LYAP_REASON_NOT_APPLICABLE);
+    absent(&p, &point, LYAP_METRIC_ANCHOR_ENERGY_CHANGE, LYAP_REASON_NO_PREVIOUS);
+    for (int i = 0; i < SIZE; i++) {
+        p.last[i] = p.x[i];
+        p.x[i] -= p.lr * sign_of(p.g[i]);
+    }
+    p.x[3] = 2 * p.centre[3] - p.last[3]; /* behind the minimum: its sign turns */
+    p.t = 1;
+    point = push(&p);
+    ck_assert(value_of(&p, &point, LYAP_METRIC_FLIP_FRACTION) >= 0.1);
+    const double flips = SIZE * value_of(&p, &point, LYAP_METRIC_FLIP_FRACTION);
+    test_close(value_of(&p, &point, LYAP_METRIC_FLIP_BOUND), 2 * p.lr * sqrt(flips), 1e-12);
+    problem_free(&p);
+
+    problem_init(&p, &other, &rng);
+    point = push(&p);
+    absent(&p, &point, LYAP_METRIC_UPDATE_GAIN, LYAP_REASON_NO_OPTIMIZER);
+    absent(&p, &point, LYAP_METRIC_FLIP_BOUND, LYAP_REASON_NO_OPTIMIZER);
+    absent(&p, &point, LYAP_METRIC_RATE_AT_LAMBDA_MIN, LYAP_REASON_NO_LINEAR_LIMIT);
+    problem_free(&p);
+
+    problem_init(&p, &kinds[3], &rng);
+    p.t = 7; /* the first push of a run that began elsewhere */
+    for (int i = 0; i < SIZE; i++)
+        p.v[i] = 1;
+    point = push(&p);
+    absent(&p, &point, LYAP_METRIC_UPDATE_GAIN, LYAP_REASON_NEEDS_STATE);
+    absent(&p, &point, LYAP_METRIC_UPDATE_GAIN_FROZEN, LYAP_REASON_NEEDS_STATE);
+    absent(&p, &point, LYAP_METRIC_UPDATE_GAIN_P50, LYAP_REASON_NEEDS_STATE);
+    absent(&p, &point, LYAP_METRIC_DECAY_CURVATURE, LYAP_REASON_NOT_APPLICABLE);
+    problem_free(&p);
+}
+END_TEST
+
+/* Least and top curvature of one window, and growth along a negative one: 1 + eta |lambda|. */
+START_TEST(test_negative_curvature)
+{
+    struct test_rng rng = { 8 };
+    struct problem p;
+    problem_init(&p, &kinds[0], &rng);
+    for (int i = 0; i < SIZE; i++)
+        p.h[i] = -0.5 - 0.1 * i; /* a hill: the pair is along its least steep direction */
+    (void)push(&p);
+    update(&p);
+    const struct lyap_point point = push(&p);
+    absent(&p, &point, LYAP_METRIC_SHARPNESS, LYAP_REASON_NO_ACCEPTED_CURVATURE);
+    test_close(value_of(&p, &point, LYAP_METRIC_CURVATURE_MIN), -0.5, 1e-9);
+    test_close(value_of(&p, &point, LYAP_METRIC_RATE_AT_LAMBDA_MIN),
+               log(1 - p.lr * (p.kind->weight_decay - 0.5)), 1e-9);
+    problem_free(&p);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("profile_energy");
@@ -495,6 +569,8 @@ int main(void)
     tcase_add_loop_test(tests, test_sketch_retention, 0, KINDS);
     tcase_add_test(tests, test_ball);
     tcase_add_test(tests, test_gains);
+    tcase_add_test(tests, test_reasons);
+    tcase_add_test(tests, test_negative_curvature);
     suite_add_tcase(suite, tests);
     return test_main(suite);
 }
