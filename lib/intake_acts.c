@@ -306,7 +306,8 @@ static void close_readers(struct lyap_intake *intake, const struct lyap_intake_a
             continue;
         if (reader->is_attention) {
             sums->token_norm = sqrt(reader->largest_sq);
-            sums->token_count = (double)(reader->length / array->width);
+            const uint64_t tokens = reader->length / array->width;
+            sums->token_count = (double)tokens;
         } else if (isfinite(reader->least)) {
             sums->token_spread = reader->least;
         }

@@ -173,7 +173,7 @@ enum lyap_status lyap_layer_conv_upper(const struct lyap_layer *layer,
                                        uint8_t *ret_method, double *ret_upper)
 {
     struct lyap_conv conv;
-    uint32_t sides[2];
+    uint32_t sides[2] = { 0, 0 };
     double upper = NAN, padding = 1;
     if (!conv_of(layer, weight, kernel, &conv))
         return LYAP_E_LIMIT;
@@ -196,7 +196,7 @@ enum lyap_status lyap_layer_conv_upper(const struct lyap_layer *layer,
 double lyap_layer_conv_flops(const struct lyap_layer *layer, const struct lyap_tensor *weight)
 {
     struct lyap_conv conv;
-    uint32_t sides[2];
+    uint32_t sides[2] = { 0, 0 };
     double padding;
     if (!conv_of(layer, weight, NULL, &conv))
         return 0;

@@ -140,7 +140,7 @@ enum lyap_status lyap_profile_layer_job(struct lyap_profile *profile, uint32_t e
         flops += lyap_layer_flops(&declaration->network, &declaration->set, i);
         forward->layers[i].age = 0;
     }
-    forward->cursor = (forward->cursor + seen) % forward->count;
+    forward->cursor = forward->count > 0 ? (forward->cursor + seen) % forward->count : 0;
     memcpy(forward->marked, forward->distance, forward->tensors * sizeof *forward->marked);
     forward->marked_step = job->step;
     *ret_job = job;

@@ -1,6 +1,7 @@
 /* profile_internal.h - the inside of a profile, shared by the profile_*.c files.
  *
- *   step_begin -> products -> basic -> spectral -> detect -> curvature -> energy -> verdict -> rows
+ *   step_begin -> products -> basic -> spectral -> forward -> detect -> curvature -> energy ->
+ * verdict -> rows
  *     -> live
  *
  * Each part computes metrics from the step and the history, then lets the history absorb the

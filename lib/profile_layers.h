@@ -11,7 +11,7 @@
 void lyap_layers_fill(const struct lyap_step *step, struct lyap_layer_row *ret_rows);
 /* The kept bound of a layer as it holds at this step, all NaN without one; *ret_step: of the
  * snapshot whose values gave it, -1. */
-struct lyap_layer_bound lyap_forward_bound(const struct lyap_step *step, uint32_t layer,
+struct lyap_layer_bound lyap_forward_bound(const struct lyap_step *step, uint32_t index,
                                            int64_t *ret_step);
 
 #endif
