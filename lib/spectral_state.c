@@ -11,12 +11,13 @@
 
 enum {
     BLOCK_START = 4, /* 5 % at worst where singular values cross, two vectors reach 11 % (E1) */
-    BLOCK_LEAST = 2,
-    BLOCK_UP = 2,   /* vectors more where the residual is large */
-    CALM_VISITS = 8 /* before one is given up */
+    BLOCK_LEAST = 4,
+    BLOCK_TIGHT = 2, /* where memory is short */
+    BLOCK_UP = 2,    /* vectors more where the residual is large */
+    CALM_VISITS = 8  /* before one is given up */
 };
 /* Shares of sigma: beyond RESIDUAL_LARGE the block grows, below RESIDUAL_SMALL it shrinks. */
-static const double RESIDUAL_LARGE = 0.05, RESIDUAL_SMALL = 0.01;
+static const double RESIDUAL_LARGE = 0.03, RESIDUAL_SMALL = 0.01;
 static const double COLD_CHANGE = 0.1;   /* of |W|_F: the vectors say little about this matrix */
 static const double DRIFT_SLACK = 1e-12; /* rounding of sums of increments */
 
@@ -105,7 +106,7 @@ static void fit_blocks(struct lyap_spectral_state *state)
     for (uint32_t most = LYAP_SPECTRAL_BLOCK_MAX;
          lyap_spectral_vector_bytes(state) > LYAP_SPECTRAL_BYTES_MAX;) {
         uint32_t longest = 0;
-        most = most > BLOCK_LEAST ? most / 2 : 0;
+        most = most > BLOCK_TIGHT ? most / 2 : 0;
         for (uint32_t i = 0; i < state->count; i++) {
             struct lyap_spectral_tensor *tensor = &state->tensors[i];
             if (most)
@@ -285,8 +286,11 @@ static const struct lyap_spectral_sum *sum_of(const struct lyap_partial *partial
 }
 
 static enum lyap_reason reason_of(const struct lyap_spectral_tensor *tensor,
+                                  const struct lyap_partial *partial,
                                   const struct lyap_spectral_sum *sum)
 {
+    if (!partial->spectral)
+        return LYAP_REASON_NOT_PUSHED; /* a client's sums without these rows */
     if (sum && sum->is_cut)
         return LYAP_REASON_SHARD_LAYOUT;
     const bool is_warming = sum ? !sum->item->is_warm : tensor->visits < LYAP_SPECTRAL_WARM_VISITS;
@@ -315,7 +319,7 @@ static void step_tensor(struct lyap_spectral_tensor *tensor, const struct lyap_p
     struct lyap_spectral_view *view = &tensor->view;
     view->lower = row_at(partial, LYAP_REDUCE_SPECTRAL_NORM, index);
     view->residual = row_at(partial, LYAP_REDUCE_SPECTRAL_RESIDUAL, index);
-    view->reason = isnan(view->lower) ? reason_of(tensor, sum) : LYAP_REASON_NONE;
+    view->reason = isnan(view->lower) ? reason_of(tensor, partial, sum) : LYAP_REASON_NONE;
     if (!isnan(view->lower))
         tensor->newest = (struct lyap_spectral_estimate){ view->lower, view->residual };
     offer_now(&tensor->upper, frobenius, tensor->drift);

@@ -1,4 +1,5 @@
 /* Whose turn it is: what the next uploads measure. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -56,6 +57,7 @@ static enum lyap_status item_fill(const struct lyap_spectral_tensor *tensor, uin
     double *v = lyap_alloc_array(size, sizeof *v);
     if (!v)
         return LYAP_E_NOMEM;
+    assert(tensor->v);
     memcpy(v, tensor->v, size * sizeof *v);
     *item = (struct lyap_spectral_item){
         .tensor = index,
