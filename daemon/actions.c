@@ -34,16 +34,28 @@ static void hold(const struct lyap_action *standing, struct lyap_point *point)
         standing->lr);
 }
 
-void lyap_action_decide(const struct lyap_run *run, const struct lyap_rules *rules,
-                        const struct lyap_optimizer *optimizer, struct lyap_point *point)
+void lyap_action_decide(struct lyap_run *run, const struct lyap_rules *rules,
+                        uint32_t rollbacks_max, struct lyap_point *point)
 {
-    const enum lyap_action_kind wanted = lyap_alerts_action(run->alert_state, rules);
+    const uint32_t used = run->record.rollbacks;
+    const struct lyap_advice_question question = {
+        .wanted = lyap_alerts_action(run->alert_state, rules),
+        .optimizer = run->profile_declaration
+                         ? &run->profile_declaration->declaration.optimizer
+                         : NULL,
+        .point = point,
+        .rollbacks_left = used < rollbacks_max ? rollbacks_max - used : 0,
+    };
     point->state = state_of(run, point->state);
     const bool is_standing =
-        wanted == LYAP_ACTION_REDUCE_LR && run->has_last && !isnan(run->last.action.lr) &&
+        question.wanted == LYAP_ACTION_REDUCE_LR && run->has_last &&
+        !isnan(run->last.action.lr) && run->last.action.kind != LYAP_ACTION_ROLLBACK &&
         !lyap_alerts_advice_is_due(run->alert_state, rules, run->last.step, point->step);
     if (is_standing)
         hold(&run->last.action, point);
     else
-        lyap_action_advise(wanted, optimizer, point, &point->action);
+        lyap_advice_give(&run->advice, &question, &point->action);
+    lyap_advice_absorb(&run->advice, point);
+    if (run->advice.quiet >= LYAP_ADVICE_REFILL)
+        run->record.rollbacks = 0;
 }

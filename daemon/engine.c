@@ -40,6 +40,7 @@ static struct lyap_limits limits_of(const struct lyap_settings *settings)
         .batch_ms = (uint32_t)settings->batch_ms,
         .rank_deadline_s = (uint32_t)settings->rank_deadline_s,
         .idle_evict_s = (uint32_t)settings->idle_evict_s,
+        .rollbacks_max = (uint32_t)settings->rollbacks_max,
         .window_save_s = (uint32_t)settings->window_save_s,
         .prune_days = (uint32_t)settings->prune_days,
         .metrics_runs_max = (uint32_t)settings->metrics_runs_max,

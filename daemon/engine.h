@@ -23,7 +23,7 @@
 /* Settings that SIGHUP may change, read by the engine and at admission. */
 struct lyap_limits {
     uint32_t batch_rows, batch_ms;
-    uint32_t rank_deadline_s, idle_evict_s, window_save_s;
+    uint32_t rank_deadline_s, idle_evict_s, window_save_s, rollbacks_max;
     uint32_t prune_days, metrics_runs_max;
     uint32_t spectral_every;
     uint64_t prune_bytes, disk_reserve_bytes;
@@ -234,8 +234,8 @@ LYAP_MUST_CHECK enum lyap_status lyap_engine_tick(struct lyap_engine *engine, in
 void lyap_disk_check(struct lyap_engine *engine);
 
 /* actions.c. State, verdict and advice of a point under the alerts that fire. */
-void lyap_action_decide(const struct lyap_run *run, const struct lyap_rules *rules,
-                        const struct lyap_optimizer *optimizer, struct lyap_point *point);
+void lyap_action_decide(struct lyap_run *run, const struct lyap_rules *rules,
+                        uint32_t rollbacks_max, struct lyap_point *point);
 
 /* commands.c: the callbacks of the ports that write. */
 struct lyap_put_run_args {

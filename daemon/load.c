@@ -373,6 +373,7 @@ static enum lyap_status on_point(void *arg, const struct lyap_point *point,
     };
     lyap_profile_replay(run->profile, point);
     lyap_alerts_replay(run->alert_state, &replay->engine->rules, &input);
+    lyap_advice_absorb(&run->advice, point);
     run->points++;
     return LYAP_OK;
 }
@@ -449,6 +450,7 @@ static enum lyap_status profile_begin(struct lyap_engine *engine, struct lyap_ru
     run->points = 0;
     run->is_mismatch_marked = false;
     run->replay_after = -1;
+    lyap_advice_init(&run->advice);
     enum lyap_status status = lyap_alerts_replay_begin(run->alert_state, &engine->rules);
     if (status == LYAP_OK)
         status = lyap_profile_new(&run->profile_declaration->declaration, run->inherited_loss,

@@ -27,7 +27,7 @@
     }
 
 static const struct lyap_rule defaults[] = {
-    R("nonfinite", "nonfinite", GT, 0, NAN, 1, 5, false, 1, CRITICAL, STOP, "nonfinite",
+    R("nonfinite", "nonfinite", GT, 0, NAN, 1, 5, false, 1, CRITICAL, ROLLBACK, "nonfinite",
       "SPEC 6.4: any non-finite parameter, gradient or loss of a step that was not skipped"),
     R("instability", "instability_rules", GE, 1, 0.7, 1, 10, false, 1, CRITICAL, REDUCE_LR,
       "instability",

@@ -7,6 +7,7 @@
 #define LYAP_REGISTRY_H
 
 #include "alerts.h"
+#include "lyap/advice.h"
 #include "api.h"
 #include "shared.h"
 
@@ -88,6 +89,7 @@ struct lyap_run {
     int64_t replay_after;
     struct lyap_shared_declaration *profile_declaration;
     struct lyap_alerts *alert_state;
+    struct lyap_advice advice; /* of the attempt */
     uint32_t points; /* of the attempt */
     struct lyap_open_step *open;
     uint32_t open_count;

@@ -60,6 +60,9 @@ enum { LYAP_SETTING_TEXT_BYTES_MAX = 4096 }; /* PATH_MAX */
       "How long a step waits for the parts of all ranks before it is closed without them.")        \
     X(idle_evict_s, NUMBER, "seconds", 1, 864000, "3600", true,                                    \
       "A run without a push for this long leaves the memory; its next push reads it back.")        \
+    X(rollbacks_max, NUMBER, "rollbacks", 0, 1000, "3", true,                                      \
+      "How often a run is advised to roll back before it is advised to stop; 1000 quiet points "   \
+      "give them all back.")                                                                       \
     X(window_save_s, NUMBER, "seconds", 1, 3600, "60", true,                                       \
       "How often the sketch windows of changed runs are saved.")                                   \
     X(spectral_every, NUMBER, "snapshots", 0, 1000000, "50", true,                                 \

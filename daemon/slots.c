@@ -349,7 +349,12 @@ enum lyap_action_kind lyap_alerts_action(const struct lyap_alerts *alerts,
     for (uint32_t i = 0; i < alerts->count; i++) {
         const struct lyap_alert *alert = &alerts->slots[i].alert;
         const struct lyap_rule_entry *entry = lyap_rules_find(rules, alert->rule);
-        if (alert->state == LYAP_ALERT_FIRING && entry && entry->rule.action > strongest)
+        if (alert->state != LYAP_ALERT_FIRING || !entry || entry->rule.action <= strongest)
+            continue;
+        /* A batch or a state that is bad now; a lower rate, or a stop, is wanted until the end. */
+        const bool is_momentary =
+            entry->rule.action == LYAP_ACTION_SKIP || entry->rule.action == LYAP_ACTION_ROLLBACK;
+        if (!is_momentary || alerts->slots[i].clear_count == 0)
             strongest = entry->rule.action; /* the enum is in order of strength */
     }
     return strongest;

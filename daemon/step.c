@@ -289,8 +289,7 @@ static enum lyap_status finish_point(struct lyap_engine *engine, const struct ly
         status = run_alerts(engine, step, point);
     if (status != LYAP_OK)
         return status;
-    lyap_action_decide(run, &engine->rules, &run->profile_declaration->declaration.optimizer,
-                       point);
+    lyap_action_decide(run, &engine->rules, lyap_engine_limits(engine).rollbacks_max, point);
     status = engine->store->ops->put_point(engine->store, run->record.id, point, engine->rows,
                                            rows_to_keep(step, point, had_tensor_alert));
     return status == LYAP_OK ? advance(engine, run, point) : status;

@@ -194,7 +194,7 @@ static struct lyap_action decide(struct bench *bench, struct lyap_run *run, doub
         (struct lyap_value){ .value = lr, .error = NAN, .reason = LYAP_REASON_NONE };
     ck_assert_int_eq(bench_step(bench, &point), LYAP_OK);
     run->alert_state = bench->alerts;
-    lyap_action_decide(run, &bench->rules, NULL, &point);
+    lyap_action_decide(run, &bench->rules, 3, &point);
     run->last = point;
     run->has_last = true;
     bench->step++;
@@ -207,6 +207,7 @@ START_TEST(advice_stands_and_is_not_compounded)
     const struct lyap_rule rule = rule_of(1, 5, false);
     bench_init(&bench, &rule);
     struct lyap_run run = { 0 };
+    lyap_advice_init(&run.advice);
     ck_assert_int_eq(decide(&bench, &run, 1, 1).kind, LYAP_ACTION_CONTINUE);
     struct lyap_action action = decide(&bench, &run, 11, 1);
     ck_assert_int_eq(action.kind, LYAP_ACTION_REDUCE_LR);
@@ -315,7 +316,7 @@ START_TEST(nonfinite_names_the_first_tensor)
                      "3 non-finite values at step 0, first in block.1.weight (grad)");
     ck_assert_ptr_nonnull(
         strstr(bench.record.evidence, "{\"name\":\"block.1.weight\",\"param\":0,\"grad\":3}"));
-    ck_assert_int_eq(lyap_alerts_action(bench.alerts, &bench.rules), LYAP_ACTION_STOP);
+    ck_assert_int_eq(lyap_alerts_action(bench.alerts, &bench.rules), LYAP_ACTION_ROLLBACK);
     bench.rows[1].values[LYAP_TENSOR_METRIC_NONFINITE_GRAD] = 0;
     for (int i = 0; i < 5; i++) {
         ck_assert_uint_eq(lyap_alerts_count(bench.alerts), 1);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lyap/advice.h"
 #include "lyap/level.h"
 #include "lyap/ritz.h"
 #include "profile_trainer.h"
@@ -154,7 +155,13 @@ START_TEST(test_limit_crossing)
     test_close(trainer_value(&p, LYAP_METRIC_LIMIT_CROSSING), ratio, 0);
     ck_assert_int_eq(p.verdict, LYAP_VERDICT_EDGE);
     struct lyap_action action;
-    lyap_action_advise(LYAP_ACTION_REDUCE_LR, &t.fixture.declaration.optimizer, &p, &action);
+    struct lyap_advice advice;
+    lyap_advice_init(&advice);
+    lyap_advice_give(&advice,
+                     &(struct lyap_advice_question){ .wanted = LYAP_ACTION_REDUCE_LR,
+                                                     .optimizer = &t.fixture.declaration.optimizer,
+                                                     .point = &p },
+                     &action);
     test_close(action.lr, .8 / ratio, 1e-12);
     ck_assert_ptr_nonnull(strstr(action.reason, "2/lr - wd"));
     trainer_free(&t);

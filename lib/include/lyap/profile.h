@@ -97,12 +97,4 @@ LYAP_API void
 lyap_profile_instability(const struct lyap_profile *profile,
                          struct lyap_instability_part ret_parts[LYAP_INSTABILITY_RULE_COUNT]);
 
-/* The advice that goes with an alert (SPEC 2.6). For `wanted` reduce_lr: the largest stable
- * learning rate at the accepted curvature of `point`, with the formula and numbers in `reason`;
- * without accepted curvature (or when that is above the present lr) half the present lr, said so.
- * Other kinds are passed on. */
-LYAP_API void lyap_action_advise(enum lyap_action_kind wanted,
-                                 const struct lyap_optimizer *optimizer,
-                                 const struct lyap_point *point, struct lyap_action *ret_action);
-
 #endif

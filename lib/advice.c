@@ -1,0 +1,177 @@
+/* The advice that goes with an alert, and the ladder it climbs. */
+#include "lyap/advice.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "lyap/transition.h"
+
+static const double RISE_SHARE = 0.1;     /* of what is at stake: where an eye sees the curve turn */
+static const double SAME_RATE = 1 - 1e-3; /* up to the digits a client may have rounded away */
+
+static double column(const struct lyap_point *point, enum lyap_metric metric)
+{
+    const struct lyap_value *v = &point->metrics[metric];
+    return v->reason == LYAP_REASON_NONE ? v->value : (double)NAN;
+}
+
+/* ---- the ladder ---- */
+
+void lyap_advice_init(struct lyap_advice *advice)
+{
+    *advice = (struct lyap_advice){ .calm_step = -1, .lr = NAN };
+}
+
+static bool is_quiet(const struct lyap_point *point)
+{
+    return point->action.kind == LYAP_ACTION_CONTINUE && point->state != LYAP_STATE_UNSTABLE;
+}
+
+static bool is_calm(const struct lyap_point *point)
+{
+    const double excess = column(point, LYAP_METRIC_LOSS_EXCESS);
+    const double spread = column(point, LYAP_METRIC_LOSS_SPREAD);
+    const bool has_risen = excess > RISE_SHARE + (isnan(spread) ? 0 : spread);
+    return is_quiet(point) && !point->is_event_only && !has_risen;
+}
+
+void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *point)
+{
+    const struct lyap_action *action = &point->action;
+    if (is_calm(point))
+        advice->calm_step = point->step;
+    advice->quiet = is_quiet(point) ? advice->quiet + 1 : 0;
+    if (action->kind == LYAP_ACTION_SKIP)
+        advice->skips++;
+    if (action->kind == LYAP_ACTION_REDUCE_LR &&
+        (isnan(advice->lr) || action->lr < advice->lr * SAME_RATE)) {
+        advice->cuts++;
+        advice->lr = action->lr;
+    }
+    if (advice->quiet >= LYAP_ADVICE_SKIP_REST)
+        advice->skips = 0;
+    if (advice->quiet >= LYAP_ADVICE_CALM) {
+        advice->cuts = 0;
+        advice->lr = NAN;
+    }
+}
+
+/* ---- reduce_lr ---- */
+
+/* The accepted curvature of the point, or the one its stability ratio was made with. */
+static double curvature_of(const struct lyap_point *point)
+{
+    const double own = column(point, LYAP_METRIC_SHARPNESS);
+    if (!isnan(own))
+        return own;
+    return column(point, LYAP_METRIC_STABILITY_RATIO) * column(point, LYAP_METRIC_STABILITY_LIMIT);
+}
+
+static void halve(double lr, double curvature, double lr_max, struct lyap_action *ret_action)
+{
+    ret_action->lr = 0.5 * lr;
+    if (isnan(lr_max))
+        (void)snprintf(ret_action->reason, sizeof ret_action->reason,
+                       "half the present learning rate %.4g: no accepted curvature to compute the "
+                       "stability limit from",
+                       lr);
+    else
+        (void)snprintf(ret_action->reason, sizeof ret_action->reason,
+                       "half the present learning rate %.4g: the linear limit at curvature %.4g "
+                       "allows up to %.4g, so it is not the cause",
+                       lr, curvature, lr_max);
+}
+
+static void reduce(const struct lyap_advice_question *question, struct lyap_action *ret_action)
+{
+    const double lr = column(question->point, LYAP_METRIC_LR);
+    const double curvature = curvature_of(question->point);
+    if (!(lr > 0)) {
+        (void)snprintf(ret_action->reason, sizeof ret_action->reason,
+                       "reduce the learning rate; it was neither pushed nor declared");
+        return;
+    }
+    struct lyap_transition t = { .method = LYAP_METHOD_NONE, .lr = lr, .gain = 1 };
+    if (question->optimizer)
+        t = lyap_transition_strictest(question->optimizer, NULL, lr);
+    const double lr_max = curvature > 0 ? lyap_transition_lr_max(&t, curvature) : (double)NAN;
+    if (!(lr_max < lr)) {
+        halve(lr, curvature, lr_max, ret_action);
+        return;
+    }
+    ret_action->lr = lr_max;
+    (void)snprintf(ret_action->reason, sizeof ret_action->reason,
+                   "curvature %.4g reaches the limit %s at lr %.4g: the largest stable rate, the "
+                   "limit itself; now %.4g",
+                   curvature, lyap_transition_formula(t.method), lr_max, lr);
+}
+
+/* ---- skip, rollback, stop ---- */
+
+/* Non-finite in what the coming update is made of, and the parameters still clean. */
+static bool is_only_coming(const struct lyap_point *point)
+{
+    const double params = column(point, LYAP_METRIC_NONFINITE_PARAM);
+    const double grads = column(point, LYAP_METRIC_NONFINITE_GRAD);
+    const double loss = column(point, LYAP_METRIC_LOSS);
+    const bool has_loss = point->metrics[LYAP_METRIC_LOSS].reason == LYAP_REASON_NONE;
+    return params <= 0 && (grads > 0 || (has_loss && !isfinite(loss)));
+}
+
+static void skip(const struct lyap_point *point, const char *why, struct lyap_action *ret_action)
+{
+    ret_action->kind = LYAP_ACTION_SKIP;
+    ret_action->step = point->step;
+    (void)snprintf(ret_action->reason, sizeof ret_action->reason,
+                   "leave out the update of step %lld: %s", (long long)point->step, why);
+}
+
+static void go_back(const struct lyap_advice *advice, const struct lyap_advice_question *question,
+                    struct lyap_action *ret_action)
+{
+    const double lr = column(question->point, LYAP_METRIC_LR);
+    ret_action->kind = LYAP_ACTION_ROLLBACK;
+    ret_action->step = advice->calm_step;
+    ret_action->lr = 0.5 * lr;
+    (void)snprintf(ret_action->reason, sizeof ret_action->reason,
+                   "step %lld was the last before the loss rose; go on from there or before at half "
+                   "the rate, with other batches; rollbacks left: %u",
+                   (long long)advice->calm_step, question->rollbacks_left);
+}
+
+static void stop(const char *why, struct lyap_action *ret_action)
+{
+    ret_action->kind = LYAP_ACTION_STOP;
+    (void)snprintf(ret_action->reason, sizeof ret_action->reason, "%s", why);
+}
+
+void lyap_advice_give(const struct lyap_advice *advice, const struct lyap_advice_question *question,
+                      struct lyap_action *ret_action)
+{
+    enum lyap_action_kind kind = question->wanted;
+    *ret_action = (struct lyap_action){ .kind = kind, .lr = NAN };
+    if (kind == LYAP_ACTION_ROLLBACK && is_only_coming(question->point)) {
+        skip(question->point, "its gradient or loss is not finite, the parameters are", ret_action);
+        return;
+    }
+    if (kind == LYAP_ACTION_SKIP && advice->skips < LYAP_ADVICE_SKIPS) {
+        skip(question->point, "it would do harm", ret_action);
+        return;
+    }
+    if (kind == LYAP_ACTION_SKIP)
+        ret_action->kind = kind = LYAP_ACTION_REDUCE_LR; /* so many batches are not the exception */
+    if (kind == LYAP_ACTION_REDUCE_LR && advice->cuts < LYAP_ADVICE_CUTS) {
+        reduce(question, ret_action);
+        return;
+    }
+    if (kind == LYAP_ACTION_REDUCE_LR)
+        kind = LYAP_ACTION_ROLLBACK;
+    if (kind != LYAP_ACTION_ROLLBACK)
+        return;
+    if (advice->calm_step < 0)
+        stop("no step of this attempt is known to be sound", ret_action);
+    else if (question->rollbacks_left == 0)
+        stop("the rollbacks of this run are spent", ret_action);
+    else
+        go_back(advice, question, ret_action);
+}

@@ -1,0 +1,50 @@
+/* advice.h - what a job is advised to do, from mild to strong, and when the mild did not help:
+ *
+ *   skip --LYAP_ADVICE_SKIPS in a row--> reduce_lr --LYAP_ADVICE_CUTS times--> rollback
+ *        --no step to go back to, or no rollback left--> stop
+ *
+ * Where an attempt stands on this ladder is a function of its stored points (absorb), so that it
+ * goes on after a restart. Embedded by value. THREADS: one owner at a time. */
+#ifndef LYAP_ADVICE_H
+#define LYAP_ADVICE_H
+
+#include "lyap/optimizer.h"
+#include "lyap/point.h"
+
+enum {
+    LYAP_ADVICE_SKIPS = 3,     /* batches left out in a row: then it is not the batch */
+    LYAP_ADVICE_SKIP_REST = 10, /* quiet points after which skips count from 0 again */
+    LYAP_ADVICE_CUTS = 3,      /* lower rates without effect: an eighth of the rate at least */
+    LYAP_ADVICE_CALM = 50,     /* quiet points after which cuts count from 0 again */
+    LYAP_ADVICE_REFILL = 1000  /* quiet points after which rollbacks count from 0 again */
+};
+
+struct lyap_advice {
+    int64_t calm_step; /* last step at which nothing was wrong and the loss had not begun to rise:
+                          x <= 0.1 + sigma (docs/detection.md); -1: none in this attempt */
+    uint32_t skips, cuts;
+    uint32_t quiet; /* points in a row without advice or instability */
+    double lr;      /* that was advised last; NaN: none since the last calm */
+};
+
+/* What is asked at a point, after the alerts were evaluated. */
+struct lyap_advice_question {
+    enum lyap_action_kind wanted; /* the strongest action of the firing alerts */
+    const struct lyap_optimizer *optimizer; /* or NULL */
+    const struct lyap_point *point;         /* state and metrics are final */
+    uint32_t rollbacks_left;
+};
+
+LYAP_API void lyap_advice_init(struct lyap_advice *advice);
+/* Takes a point with its final state and action, in step order. */
+LYAP_API void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *point);
+/* reduce_lr: the largest stable learning rate at the accepted curvature of the point (SPEC 2.6),
+ * with the formula and numbers in `reason`; without accepted curvature, or when that is above the
+ * present rate, half of it, said so. rollback: to calm_step, with half the present rate. A
+ * rollback that only a gradient or a loss asks for, while the parameters are finite, becomes skip:
+ * nothing has entered the weights yet. */
+LYAP_API void lyap_advice_give(const struct lyap_advice *advice,
+                               const struct lyap_advice_question *question,
+                               struct lyap_action *ret_action);
+
+#endif
