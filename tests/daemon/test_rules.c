@@ -31,7 +31,7 @@ static const struct {
     enum lyap_severity severity;
     enum lyap_action_kind action;
 } expected[] = {
-    { "nonfinite", "nonfinite", 0, LYAP_SEVERITY_CRITICAL, LYAP_ACTION_STOP },
+    { "nonfinite", "nonfinite", 0, LYAP_SEVERITY_CRITICAL, LYAP_ACTION_ROLLBACK },
     { "instability", "instability_rules", 1, LYAP_SEVERITY_CRITICAL, LYAP_ACTION_REDUCE_LR },
     { "edge", "stability_ratio", .95, LYAP_SEVERITY_INFO, LYAP_ACTION_CONTINUE },
     { "limit-crossed", "limit_crossing", 1.2, LYAP_SEVERITY_WARNING, LYAP_ACTION_REDUCE_LR },
