@@ -40,16 +40,15 @@ void lyap_action_decide(struct lyap_run *run, const struct lyap_rules *rules,
     const uint32_t used = run->record.rollbacks;
     const struct lyap_advice_question question = {
         .wanted = lyap_alerts_action(run->alert_state, rules),
-        .optimizer = run->profile_declaration
-                         ? &run->profile_declaration->declaration.optimizer
-                         : NULL,
+        .optimizer =
+            run->profile_declaration ? &run->profile_declaration->declaration.optimizer : NULL,
         .point = point,
         .rollbacks_left = used < rollbacks_max ? rollbacks_max - used : 0,
     };
     point->state = state_of(run, point->state);
     const bool is_standing =
-        question.wanted == LYAP_ACTION_REDUCE_LR && run->has_last &&
-        !isnan(run->last.action.lr) && run->last.action.kind != LYAP_ACTION_ROLLBACK &&
+        question.wanted == LYAP_ACTION_REDUCE_LR && run->has_last && !isnan(run->last.action.lr) &&
+        run->last.action.kind != LYAP_ACTION_ROLLBACK &&
         !lyap_alerts_advice_is_due(run->alert_state, rules, run->last.step, point->step);
     if (is_standing)
         hold(&run->last.action, point);

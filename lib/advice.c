@@ -6,7 +6,7 @@
 
 #include "lyap/transition.h"
 
-static const double RISE_SHARE = 0.1;     /* of what is at stake: where an eye sees the curve turn */
+static const double RISE_SHARE = 0.1;     /* of what is at stake: an eye sees the curve turn */
 static const double SAME_RATE = 1 - 1e-3; /* up to the digits a client may have rounded away */
 
 static double column(const struct lyap_point *point, enum lyap_metric metric)
@@ -134,8 +134,8 @@ static void go_back(const struct lyap_advice *advice, const struct lyap_advice_q
     ret_action->step = advice->calm_step;
     ret_action->lr = 0.5 * lr;
     (void)snprintf(ret_action->reason, sizeof ret_action->reason,
-                   "step %lld was the last before the loss rose; go on from there or before at half "
-                   "the rate, with other batches; rollbacks left: %u",
+                   "step %lld was the last before the loss rose; go on from there or before "
+                   "at half the rate, with other batches; rollbacks left: %u",
                    (long long)advice->calm_step, question->rollbacks_left);
 }
 

@@ -127,7 +127,7 @@ START_TEST(only_clean_parameters_are_worth_a_skip)
 }
 END_TEST
 
-/* The loss that has begun to rise ends what may be gone back to; noise within its spread does not. */
+/* A loss that has begun to rise ends what may be gone back to; noise within its spread does not. */
 START_TEST(the_step_to_go_back_to)
 {
     struct lyap_advice advice;

@@ -12,11 +12,11 @@
 #include "lyap/point.h"
 
 enum {
-    LYAP_ADVICE_SKIPS = 3,     /* batches left out in a row: then it is not the batch */
+    LYAP_ADVICE_SKIPS = 3,      /* batches left out in a row: then it is not the batch */
     LYAP_ADVICE_SKIP_REST = 10, /* quiet points after which skips count from 0 again */
-    LYAP_ADVICE_CUTS = 3,      /* lower rates without effect: an eighth of the rate at least */
-    LYAP_ADVICE_CALM = 50,     /* quiet points after which cuts count from 0 again */
-    LYAP_ADVICE_REFILL = 1000  /* quiet points after which rollbacks count from 0 again */
+    LYAP_ADVICE_CUTS = 3,       /* lower rates without effect: an eighth of the rate at least */
+    LYAP_ADVICE_CALM = 50,      /* quiet points after which cuts count from 0 again */
+    LYAP_ADVICE_REFILL = 1000   /* quiet points after which rollbacks count from 0 again */
 };
 
 struct lyap_advice {
@@ -29,7 +29,7 @@ struct lyap_advice {
 
 /* What is asked at a point, after the alerts were evaluated. */
 struct lyap_advice_question {
-    enum lyap_action_kind wanted; /* the strongest action of the firing alerts */
+    enum lyap_action_kind wanted;           /* the strongest action of the firing alerts */
     const struct lyap_optimizer *optimizer; /* or NULL */
     const struct lyap_point *point;         /* state and metrics are final */
     uint32_t rollbacks_left;
