@@ -90,7 +90,7 @@ struct lyap_run {
     struct lyap_shared_declaration *profile_declaration;
     struct lyap_alerts *alert_state;
     struct lyap_advice advice; /* of the attempt */
-    uint32_t points; /* of the attempt */
+    uint32_t points;           /* of the attempt */
     struct lyap_open_step *open;
     uint32_t open_count;
     struct lyap_point last; /* newest of the open batch; labels owned */
