@@ -109,7 +109,7 @@ HEAD = (
 )
 
 
-def thresholds(header=cache.ROOT / "lib/include/lyap/score.h"):
+def thresholds(header=cache.ROOT / "lib/include/lyap/sensitivity.h"):
     """{sensitivity: threshold} as liblyap has them."""
     found = re.findall(r"#define LYAP_SCORE_(EARLY|DEFAULT|PAGER)\s+([0-9.]+)", header.read_text())
     return {name.lower(): float(value) for name, value in found}
