@@ -27,8 +27,9 @@ struct lyap_transition {
 
 /* The transition of a group's constants at a learning rate. The coupled decay of the methods that
  * precondition (adam, rmsprop) adds wd P^-1 to P^-1 H, which no single number describes: it is left
- * out of the limit. Rmsprop is GD or heavy ball for P^-1 H; proxgd and projgd are GD for the smooth
- * part (a prox is nonexpansive). */
+ * out here, and the profile adds its Rayleigh quotient along the measured direction to the
+ * curvature (decay_curvature). Rmsprop is GD or heavy ball for P^-1 H; proxgd and projgd are GD for
+ * the smooth part (a prox is nonexpansive). */
 LYAP_API struct lyap_transition lyap_transition_of(enum lyap_optimizer_type type,
                                                    const struct lyap_optimizer_params *params,
                                                    double lr);
@@ -51,7 +52,9 @@ LYAP_API double lyap_transition_lr_max(const struct lyap_transition *t, double l
 /* "2(1+beta)/lr - wd" and the like, for evidence. */
 LYAP_API const char *lyap_transition_formula(enum lyap_method method);
 
-/* One step of scalar Adam(W) with v, state (theta, m, v) before the step, bias correction absorbed:
+/* No metric stands on the following: beyond one coordinate it needs a diagonal H, which no push
+ * shows; at g = 0 it is block triangular, beta2 beside the 2 x 2 above, so the limit is the same.
+ * One step of scalar Adam(W) with v, state (theta, m, v) before the step, bias correction absorbed:
  * the exact Jacobian, row-major 3 x 3 (SPEC 2.6, oracle A_adam3). */
 struct lyap_adam_scalar {
     double lr, beta1, beta2, eps, decay;
