@@ -112,7 +112,9 @@ static struct lyap_value quantile(const struct lyap_step *step, double share)
     double value;
     for (size_t i = 0; counts && i < (size_t)step->partial->tensor_count * LYAP_GAIN_BINS; i++)
         sums.counts[i % LYAP_GAIN_BINS] += counts[i];
-    if (!counts || lyap_update_gain_quantile(&sums, share, &value) != LYAP_OK)
+    if (!counts && step->partial->tensor_count <= LYAP_GAIN_TENSORS_MAX)
+        return lyap_value_absent(LYAP_REASON_NOT_PUSHED);
+    if (lyap_update_gain_quantile(&sums, share, &value) != LYAP_OK)
         return lyap_value_absent(LYAP_REASON_INSUFFICIENT);
     const double low = exp2(floor(log2(value)));
     return lyap_value_estimate(value, fmax(value - low, 2 * low - value));

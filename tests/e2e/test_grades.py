@@ -17,7 +17,8 @@ STEPS = 40
 SKETCHED = {"update_cosine": 0.15, "sharpness": 0.03, "sharpness_residual": None,
             "visited_curvature": 0.03, "stability_ratio": 0.03, "transition_rate": None,
             "dissipation_residual": 0.1, "dissipation_window": 0.1, "smoothness_residual": 0.1,
-            "energy_bound": 0.1,
+            "energy_bound": 0.1, "ritz_asymmetry": None, "curvature_min": None,
+            "rate_at_lambda_min": None, "mode_energy_gain": None, "mode_energy_rate": None,
             # One client's estimate from below and bound from above, as the daemon has its own.
             "spectral_norm": 0.02, "spectral_residual": None, "spectral_norm_upper": None}
 
@@ -115,6 +116,9 @@ class Grades(unittest.TestCase):
         reduce = dict(moments("param", theta), **moments("grad", g))
         reduce.update(grad_param=dots(g, theta), step_sq=dots(p, p), grad_step=dots(g, p),
                       step_p=dots(p, p), gain_sq=LR * LR * dots(g, g))
+        counts = numpy.zeros((len(g), 64))  # every |dp/dg| is the rate
+        counts[:, math.floor(math.log2(LR)) + 32] = [x.size for x in g.values()]
+        reduce["gain_log2"] = counts
         norms = {name: numpy.linalg.norm(w, 2) if w.ndim == 2 else math.nan
                  for name, w in theta.items()}
         reduce["spectral_norm"] = numpy.array([norms[name] for name in theta])
