@@ -167,10 +167,7 @@ static json_t *body_of(const struct lyap_message *message, const json_t *payload
 enum lyap_status lyap_message_text(const struct lyap_message *message, char **ret_text)
 {
     struct lyap_message_facts facts;
-    json_error_t error;
-    json_t *payload = json_loads(message->delivery->payload_json, 0, &error);
-    if (!payload)
-        return json_error_code(&error) == json_error_out_of_memory ? LYAP_E_NOMEM : LYAP_E_FORMAT;
+    json_t *payload = json_loads(message->delivery->payload_json, 0, NULL);
     if (!facts_of(payload, message->delivery, &facts)) {
         json_decref(payload);
         return LYAP_E_FORMAT;

@@ -26,7 +26,7 @@ struct lyap_message {
     uint32_t repeat_s; /* a firing alert is told to an Alertmanager this often */
 };
 /* The text that is sent: a JSON body, or a mail with its headers; free(). E_FORMAT: the payload is
- * none of ours; E_NOMEM. */
+ * none of ours, or memory was short while it was read (jansson does not always tell); E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status lyap_message_text(const struct lyap_message *message,
                                                    char **ret_text);
 /* The same for every attempt of one delivery, and for no other one. */
