@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "api.h"
+#include "buffer.h"
 
 /* ---- payload ---- */
 
@@ -23,37 +24,29 @@ void lyap_message_time(int64_t time_ns, char ret_text[LYAP_MESSAGE_TIME_BYTES])
                    (int)(time_ns % 1000000000 / 1000000));
 }
 
-static json_t *action_of(const struct lyap_action *action)
-{
-    json_t *object = json_pack("{s:s}", "kind", lyap_action_name(action->kind));
-    if (object && isfinite(action->lr) && action->kind == LYAP_ACTION_REDUCE_LR &&
-        json_object_set_new(object, "lr", json_real(action->lr)) != 0) {
-        json_decref(object);
-        return NULL;
-    }
-    return object;
-}
-
+/* Its parts are JSON already: nothing is parsed, so that want of memory cannot change a byte. */
 char *lyap_message_payload(const struct lyap_alert *alert, const char *labels_json,
                            const struct lyap_action *action, int64_t now_ns)
 {
+    struct lyap_buffer text = LYAP_BUFFER_NULL;
     char since[LYAP_MESSAGE_TIME_BYTES];
-    char *text = api_alert_text(alert), *payload = NULL;
-    json_t *shown = text ? json_loads(text, 0, NULL) : NULL;
-    json_t *labels = json_loads(labels_json ? labels_json : "{}", 0, NULL);
+    char *shown = api_alert_text(alert);
+    if (!shown)
+        return NULL;
     lyap_message_time(now_ns, since);
-    /* json_pack takes the references in any case. */
-    json_t *object = json_pack("{s:o, s:o, s:o, s:s}", "alert", shown, "labels", labels, "action",
-                               action_of(action), "since", since);
-    if (object)
-        payload = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    free(text);
-    if (payload && strlen(payload) > LYAP_PAYLOAD_BYTES_MAX) {
-        free(payload);
+    lyap_buffer_add(&text, "{\"alert\":%s,\"labels\":%s,\"action\":{\"kind\":\"%s\"", shown,
+                    labels_json ? labels_json : "{}", lyap_action_name(action->kind));
+    free(shown);
+    if (isfinite(action->lr)) {
+        lyap_buffer_add(&text, ",\"lr\":");
+        lyap_buffer_json_number(&text, action->lr);
+    }
+    lyap_buffer_add(&text, "},\"since\":\"%s\"}", since);
+    if (text.length > LYAP_PAYLOAD_BYTES_MAX) {
+        lyap_buffer_release(&text);
         return NULL;
     }
-    return payload;
+    return lyap_buffer_detach(&text);
 }
 
 char *lyap_message_test_payload(int64_t now_ns)
