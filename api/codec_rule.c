@@ -259,6 +259,9 @@ static const struct api_json_field fields[] = {
 static enum lyap_status check_metric(const struct lyap_rule *rule, struct lyap_error *reterr)
 {
     struct lyap_expr expr;
+    enum lyap_condition condition;
+    if (lyap_condition_parse(rule->metric, &condition))
+        return LYAP_OK;
     for (size_t i = 0; i < sizeof conditions / sizeof *conditions; i++)
         if (strcmp(rule->metric, conditions[i]) == 0)
             return LYAP_OK;

@@ -40,6 +40,17 @@ static struct lyap_value nonfinite_of(const struct lyap_point *point, bool is_sk
     return value;
 }
 
+/* Not stored with the point: absent when it is read back. */
+static struct lyap_value condition_of(enum lyap_condition condition,
+                                      const struct lyap_alert_input *input)
+{
+    const double value = input->conditions ? input->conditions[condition] : NAN;
+    struct lyap_value known = { .value = value, .error = NAN, .trust = LYAP_TRUST_I };
+    if (isnan(value))
+        known.reason = LYAP_REASON_NOT_PUSHED;
+    return known;
+}
+
 struct lyap_value lyap_alerts_value(const struct lyap_alerts *alerts,
                                     const struct lyap_rule_entry *entry,
                                     const struct lyap_alert_input *input,
@@ -47,6 +58,8 @@ struct lyap_value lyap_alerts_value(const struct lyap_alerts *alerts,
 {
     if (entry->kind == LYAP_RULE_NONFINITE)
         return nonfinite_of(input->point, input->is_skipped);
+    if (entry->kind == LYAP_RULE_CONDITION || entry->kind == LYAP_RULE_OWN)
+        return condition_of(entry->condition, input);
     struct lyap_expr_input operands = { .point = input->point, .lookback = &alerts->lookback };
     if (entry->kind == LYAP_RULE_TENSOR_METRIC) {
         operands.row = &input->rows[tensor->index];
@@ -74,7 +87,7 @@ static enum lyap_status slot_resolve(struct lyap_alerts *alerts, struct lyap_slo
     slot->alert.resolved_ns = slot->alert.updated_ns = now_ns;
     lyap_notice_resolve(alerts, slot, now_ns);
     enum lyap_status status = lyap_slot_put(slot, sink);
-    if (status == LYAP_OK && slot->alert.firing_step >= 0)
+    if (status == LYAP_OK && slot->alert.firing_ns != 0)
         status = lyap_rest_note(alerts, &slot->alert);
     if (status == LYAP_OK)
         lyap_slot_remove(alerts, slot);
@@ -187,6 +200,8 @@ static bool is_orphan(const struct lyap_slot *slot, const struct lyap_rules *rul
                       const struct lyap_labels *labels)
 {
     const struct lyap_rule_entry *entry = lyap_rules_find(rules, slot->alert.rule);
+    if (entry && (entry->kind == LYAP_RULE_OWN) != (slot->alert.run[0] == '\0'))
+        return true;
     if (!entry || !entry->rule.is_enabled || !lyap_rule_selects(entry, slot->alert.run, labels))
         return true;
     if (entry->kind != LYAP_RULE_TENSOR_METRIC || !slot->tensor)
@@ -213,7 +228,8 @@ enum lyap_status lyap_alerts_step(struct lyap_alerts *alerts, const struct lyap_
     enum lyap_status status = resolve_orphans(alerts, rules, input, sink);
     for (uint32_t i = 0; status == LYAP_OK && i < rules->count; i++) {
         const struct lyap_rule_entry *entry = &rules->entries[i];
-        if (!is_due(entry, input) || entry->kind == LYAP_RULE_SILENT_SECONDS)
+        if (!is_due(entry, input) || entry->kind == LYAP_RULE_SILENT_SECONDS ||
+            entry->kind == LYAP_RULE_OWN)
             continue;
         if (entry->kind == LYAP_RULE_TENSOR_METRIC) {
             status = evaluate_tensors(alerts, entry, input, sink);
@@ -227,6 +243,25 @@ enum lyap_status lyap_alerts_step(struct lyap_alerts *alerts, const struct lyap_
         status = evaluate(alerts, &cause, sink);
     }
     lyap_lookback_push(&alerts->lookback, input->point);
+    return status;
+}
+
+enum lyap_status lyap_alerts_own(struct lyap_alerts *alerts, const struct lyap_rules *rules,
+                                 const struct lyap_alert_input *input,
+                                 const struct lyap_alert_sink *sink)
+{
+    enum lyap_status status = resolve_orphans(alerts, rules, input, sink);
+    for (uint32_t i = 0; status == LYAP_OK && i < rules->count; i++) {
+        const struct lyap_rule_entry *entry = &rules->entries[i];
+        if (!is_due(entry, input) || entry->kind != LYAP_RULE_OWN)
+            continue;
+        const struct lyap_alert_cause cause = {
+            .entry = entry,
+            .input = input,
+            .value = condition_of(entry->condition, input),
+        };
+        status = evaluate(alerts, &cause, sink);
+    }
     return status;
 }
 

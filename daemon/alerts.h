@@ -37,6 +37,7 @@ struct lyap_alert_input {
     bool is_skipped;                      /* the optimizer skipped the step */
     const struct lyap_silences *silences; /* or NULL: none */
     int64_t now_ns;                       /* of silences and rates */
+    const double *conditions; /* by enum lyap_condition; NaN: absent. NULL: none is known */
 };
 /* The optimizer skipped the step of a stored point. */
 bool lyap_point_is_skipped(const struct lyap_point *point);
@@ -77,8 +78,8 @@ struct lyap_value lyap_alerts_value(const struct lyap_alerts *alerts,
                                     const struct lyap_rule_entry *entry,
                                     const struct lyap_alert_input *input,
                                     const struct lyap_alert_tensor *tensor);
-/* Evaluates every rule but silent_seconds; open alerts whose rule went, or no longer selects the
- * run, resolve. E_NOMEM and the sink's. */
+/* Evaluates every rule but silent_seconds and those of the daemon itself; open alerts whose rule
+ * went, or no longer selects the run, resolve. E_NOMEM and the sink's. */
 LYAP_MUST_CHECK enum lyap_status lyap_alerts_step(struct lyap_alerts *alerts,
                                                   const struct lyap_rules *rules,
                                                   const struct lyap_alert_input *input,
@@ -89,6 +90,12 @@ LYAP_MUST_CHECK enum lyap_status lyap_alerts_silent(struct lyap_alerts *alerts,
                                                     const struct lyap_alert_input *input,
                                                     double seconds,
                                                     const struct lyap_alert_sink *sink);
+/* Evaluates the rules of the daemon itself: `input` has no run, a point without step, and the
+ * conditions. Open alerts of a rule that went resolve. */
+LYAP_MUST_CHECK enum lyap_status lyap_alerts_own(struct lyap_alerts *alerts,
+                                                 const struct lyap_rules *rules,
+                                                 const struct lyap_alert_input *input,
+                                                 const struct lyap_alert_sink *sink);
 /* Whether a silent_seconds rule that watches this run would be met after so long (INFINITY: ever).
  */
 bool lyap_alerts_silence_meets(const struct lyap_rules *rules, const struct lyap_alert_input *input,

@@ -155,6 +155,7 @@ static void publish(struct lyap_engine *engine, struct lyap_run *run)
     run->attempt = run->record.attempt;
     run->last_step = run->record.last_step;
     run->is_ended = run->record.state == LYAP_STATE_ENDED;
+    run->state = run->record.state;
     if (run->is_new_point || !run->has_last) {
         lyap_point_release(&run->point);
         run->has_point = has_copy;
@@ -362,6 +363,7 @@ void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
     if (status != LYAP_OK)
         batch_rollback(engine, status);
     lyap_outbox_settle(engine, status == LYAP_OK);
+    lyap_own_settle(engine, status == LYAP_OK);
     untouch_all(engine, status == LYAP_OK);
     batch_answer(engine, &batch, status);
     lyap_ranks_settle(&engine->finished, status == LYAP_OK);
@@ -388,6 +390,7 @@ void lyap_batch_tick(struct lyap_engine *engine)
     if (status != LYAP_OK)
         batch_rollback(engine, status);
     lyap_outbox_settle(engine, status == LYAP_OK);
+    lyap_own_settle(engine, status == LYAP_OK);
     untouch_all(engine, status == LYAP_OK);
     lyap_ranks_settle(&engine->finished, status == LYAP_OK);
 }
@@ -408,6 +411,7 @@ void lyap_batch_save(struct lyap_engine *engine)
     if (status != LYAP_OK)
         batch_rollback(engine, status);
     lyap_outbox_settle(engine, status == LYAP_OK);
+    lyap_own_settle(engine, status == LYAP_OK);
     untouch_all(engine, status == LYAP_OK);
     lyap_ranks_settle(&engine->finished, true);
 }

@@ -56,10 +56,11 @@ enum lyap_status lyap_command_alert_ack(struct lyap_engine *engine, void *ack,
     if (status == LYAP_OK)
         status = run ? lyap_engine_touch(engine, run) : lyap_engine_begin(engine);
     /* An open alert may have changed in this very batch: the one in memory is stored. */
-    struct lyap_alert *open =
-        status == LYAP_OK && run ? lyap_alerts_find(run->alert_state, alert_id) : NULL;
+    struct lyap_alert *open = status != LYAP_OK ? NULL
+                              : run             ? lyap_alerts_find(run->alert_state, alert_id)
+                                                : lyap_own_find(engine, alert_id);
     /* Stored as open, gone from memory: this batch resolves it, and would be overwritten. */
-    if (status == LYAP_OK && run && !open && was_batch_open && alert.state != LYAP_ALERT_RESOLVED)
+    if (status == LYAP_OK && !open && was_batch_open && alert.state != LYAP_ALERT_RESOLVED)
         status = lyap_error_set(reterr, LYAP_E_BUSY, "alert %lld is being resolved",
                                 (long long)alert_id);
     struct lyap_alert *acked = open ? open : &alert;

@@ -196,6 +196,8 @@ enum lyap_status lyap_engine_new(const struct lyap_settings *settings, struct ly
     if (status == LYAP_OK)
         status = lyap_silences_load(engine);
     if (status == LYAP_OK)
+        status = lyap_own_load(engine);
+    if (status == LYAP_OK)
         status = lyap_runs_load_watched(engine);
     if (status == LYAP_OK)
         status = lyap_batch_commit(engine);
@@ -247,6 +249,7 @@ void lyap_engine_free(struct lyap_engine *engine)
     lyap_rules_release(&engine->rules);
     lyap_receivers_release(&engine->receivers);
     lyap_silences_release(&engine->silences);
+    lyap_own_free(engine->own);
     lyap_free(engine->rows);
     pthread_cond_destroy(&engine->call_done);
     pthread_mutex_destroy(&engine->mutex);

@@ -92,6 +92,7 @@ struct lyap_engine {
     struct lyap_outbox_state outbox_state;
     struct lyap_deliverer *deliverer; /* or NULL; outlives the engine's thread */
     bool is_disk_low;
+    double disk_headroom; /* free bytes / disk_reserve; NaN: not known */
 
     /* The engine thread's own. */
     struct lyap_rules rules;
@@ -99,6 +100,7 @@ struct lyap_engine {
     struct lyap_silences silences;
     /* in the open batch */
     bool are_rules_changed, are_receivers_changed, are_silences_changed;
+    struct lyap_own *own;   /* selfwatch_own.c */
     uint32_t outbox_added;  /* rows, in the open batch */
     bool is_outbox_changed; /* since it was counted */
     bool is_batch_open;
@@ -154,6 +156,7 @@ struct lyap_step {
     struct lyap_shared_declaration *declaration;
     const struct lyap_partial *partial; /* or NULL: no tensors */
     enum lyap_reason missing;           /* NONE or RANK_MISSING */
+    uint32_t missing_ranks;
 };
 LYAP_MUST_CHECK enum lyap_status lyap_step_complete(struct lyap_engine *engine,
                                                     const struct lyap_step *step);
@@ -232,6 +235,15 @@ LYAP_MUST_CHECK enum lyap_status lyap_attempt_open(struct lyap_engine *engine, s
  * Status of a failed write. */
 LYAP_MUST_CHECK enum lyap_status lyap_engine_tick(struct lyap_engine *engine, int64_t now_ns);
 void lyap_disk_check(struct lyap_engine *engine);
+
+/* selfwatch_own.c. Alerts of the daemon itself: as stored; one look at its conditions and silences;
+ * after a batch, which may have failed. */
+LYAP_MUST_CHECK enum lyap_status lyap_own_load(struct lyap_engine *engine);
+LYAP_MUST_CHECK enum lyap_status lyap_own_look(struct lyap_engine *engine, int64_t now_ns);
+void lyap_own_settle(struct lyap_engine *engine, bool is_committed);
+/* The open one of this id, or NULL. */
+struct lyap_alert *lyap_own_find(struct lyap_engine *engine, int64_t id);
+void lyap_own_free(struct lyap_own *own); /* NULL: nothing */
 
 /* actions.c. State, verdict and advice of a point under the alerts that fire. */
 void lyap_action_decide(struct lyap_run *run, const struct lyap_rules *rules,

@@ -243,6 +243,11 @@ char *lyap_evidence_summary(const struct lyap_alert_cause *cause)
     case LYAP_RULE_SILENT_SECONDS:
         lyap_buffer_add(&text, "no push for %.0f s, last step %lld", cause->value.value, step);
         break;
+    case LYAP_RULE_OWN:
+        lyap_buffer_add(&text, "%s = %.4g %s %.4g", rule->metric, cause->value.value,
+                        lyap_comparison_name(rule->comparison), rule->threshold);
+        break;
+    case LYAP_RULE_CONDITION:
     case LYAP_RULE_METRIC:
     case LYAP_RULE_TENSOR_METRIC:
         lyap_buffer_add(&text, "%s%s%s = %.4g %s %.4g at step %lld", rule->metric,

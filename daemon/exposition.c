@@ -16,6 +16,7 @@ struct shown {
     bool has_value[LYAP_METRIC_COUNT];
     int64_t step;
     uint32_t firing;
+    enum lyap_run_state state;
 };
 
 static int by_activity(const void *a, const void *b)
@@ -36,7 +37,8 @@ static void show_run(const struct lyap_run *run, struct shown *shown)
 {
     *shown = (struct shown){ .active_ns = run->active_ns,
                              .step = run->point.step,
-                             .firing = firing_count(run) };
+                             .firing = firing_count(run),
+                             .state = run->state };
     memcpy(shown->name, run->name, sizeof shown->name);
     for (unsigned m = 0; m < LYAP_METRIC_COUNT; m++) {
         shown->has_value[m] = run->point.metrics[m].reason == LYAP_REASON_NONE;
@@ -105,6 +107,13 @@ static void add_runs(struct lyap_buffer *text, const struct shown *shown, uint32
     for (uint32_t i = 0; i < count; i++)
         lyap_buffer_add(text, "lyapd_run_step{run=\"%s\"} %" PRId64 "\n", shown[i].name,
                         shown[i].step);
+    lyap_buffer_add(text, "# HELP lyapd_run_state State of the run: 1 for the one it is in.\n"
+                          "# TYPE lyapd_run_state gauge\n");
+    for (uint32_t i = 0; i < count; i++)
+        for (int s = 0; s < LYAP_STATE_COUNT; s++)
+            lyap_buffer_add(text, "lyapd_run_state{run=\"%s\",state=\"%s\"} %d\n", shown[i].name,
+                            lyap_run_state_name((enum lyap_run_state)s),
+                            shown[i].state == (enum lyap_run_state)s);
     lyap_buffer_add(text, "# HELP lyapd_run_alerts_firing Alerts of the run that fire.\n"
                           "# TYPE lyapd_run_alerts_firing gauge\n");
     for (uint32_t i = 0; i < count; i++)

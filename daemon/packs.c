@@ -58,6 +58,25 @@ static const struct lyap_rule defaults[] = {
       "optimizer-mismatch", "SPEC 0.1, 9: the update is not the declared optimizer's"),
     R("silent-run", "silent_seconds", GT, 600, NAN, 1, 1, false, 0, WARNING, CONTINUE, "silent-run",
       "field practice: no telemetry for ten minutes (Marin, DLRover)"),
+    R("late-rank", "missing_ranks", GT, 0, NAN, 1, 5, false, 0, WARNING, CONTINUE, "late-rank",
+      "a step was closed without a rank: its point lacks every sum"),
+    R("dropped-pushes", "dropped_pushes", GT, 0, NAN, 1, 20, false, 0, WARNING, CONTINUE,
+      "dropped-pushes",
+      "the client cannot send as fast as it was asked to, or the daemon was away"),
+    R("clock-skew", "clock_skew_seconds", GT, 30, NAN, 3, 3, false, 0, WARNING, CONTINUE,
+      "clock-skew",
+      "a pushed time lies ahead of the daemon's clock, which lateness cannot explain; TLS and "
+      "tokens tolerate about as much"),
+    R("refused-pushes", "refused_pushes", GT, 0, NAN, 1, 120, false, 0, WARNING, CONTINUE,
+      "refused-pushes",
+      "a push was refused for want of queue, memory or disk; clears after a "
+      "minute without one"),
+    R("queue-full", "queue_fill", GT, 0.9, 0.5, 4, 20, false, 0, WARNING, CONTINUE,
+      "refused-pushes", "the engine has been behind for two seconds; full, pushes are refused"),
+    R("disk-low", "disk_headroom", LT, 2, 2.5, 1, 10, false, 0, CRITICAL, CONTINUE, "disk-low",
+      "below 1 pushes are refused (disk_reserve): the warning comes at twice that"),
+    R("delivery-failing", "delivery_delay_seconds", GT, 300, 60, 1, 10, false, 0, WARNING, CONTINUE,
+      "delivery-failing", "as long as the longest wait between two attempts"),
 };
 
 /* Amazon SageMaker Debugger's built-in tensor rules under their names, with its defaults of
@@ -209,7 +228,7 @@ static const char introduction[] =
     "Written by `lyapd --docs rules` from the tables in `daemon/packs.c`.\n\n"
     "A rule compares an expression over the metrics of each point (docs/metrics.md), of each "
     "tensor "
-    "its pattern matches,\nor a condition of the daemon (`nonfinite`, `silent_seconds`) with a "
+    "its pattern matches,\nor a condition (`nonfinite`, `silent_seconds`, and those below) with a "
     "threshold. An alert is pending from the first\npoint that meets the comparison, firing after "
     "`for` such points in a row, resolved after `clear_for` points in a row\non the good side of "
     "`clear`. A point without the value changes nothing: absent is neither good nor bad. NaN is "
@@ -253,9 +272,29 @@ static const char introduction[] =
     "silence or an hour is over; the\n  resolution is still told. (An Alertmanager that has the "
     "alert goes on by its own intervals.)\n";
 
+static void conditions_markdown(struct lyap_buffer *text)
+{
+    lyap_buffer_add(text, "\n## Conditions\n\n"
+                          "| condition | what | looked at |\n|---|---|---|\n"
+                          "| `nonfinite` | non-finite elements and losses | at each point |\n"
+                          "| `silent_seconds` | time since the last push of a run that has not "
+                          "ended | twice a second |\n");
+    for (int i = 0; i < LYAP_CONDITION_COUNT; i++) {
+        const enum lyap_condition condition = (enum lyap_condition)i;
+        lyap_buffer_add(text, "| `%s` | %s | %s |\n", lyap_condition_name(condition),
+                        lyap_condition_formula(condition),
+                        lyap_condition_is_own(condition) ? "twice a second, of the daemon itself"
+                                                         : "at each point");
+    }
+    lyap_buffer_add(text, "\nAlerts of the daemon itself have `run`, `attempt` and steps null; "
+                          "`for` and `clear_for` count looks. Conditions are\nnot stored with the "
+                          "points: a replay finds them absent.\n");
+}
+
 void lyap_rules_markdown(struct lyap_buffer *text)
 {
     lyap_buffer_add(text, "%s", introduction);
+    conditions_markdown(text);
     const struct lyap_pack *pack;
     for (uint32_t i = 0; (pack = lyap_packs_get(i)); i++) {
         lyap_buffer_add(text,

@@ -72,6 +72,7 @@ struct lyap_run {
     uint32_t alert_count;
     int64_t active_ns; /* CLOCK_MONOTONIC of the last admission */
     bool is_ended;
+    enum lyap_run_state state; /* as stored */
 
     /* The engine's. */
     struct lyap_run_record record; /* as stored, once the open batch is; id 0: not stored yet */

@@ -40,12 +40,20 @@ static enum lyap_status rule_resolve(const struct lyap_rule *rule, struct lyap_r
         entry->kind = LYAP_RULE_SILENT_SECONDS;
     else if (strcmp(rule->metric, "nonfinite") == 0)
         entry->kind = LYAP_RULE_NONFINITE;
+    else if (lyap_condition_parse(rule->metric, &entry->condition))
+        entry->kind = lyap_condition_is_own(entry->condition) ? LYAP_RULE_OWN : LYAP_RULE_CONDITION;
     else
         return lyap_expr_parse(rule->metric, entry->kind == LYAP_RULE_TENSOR_METRIC, &entry->expr,
                                reterr);
     if (rule->tensor_pattern[0])
         return lyap_error_set(reterr, LYAP_E_INVALID,
                               "tensor: metric %s is of the whole run and takes no pattern",
+                              rule->metric);
+    if (entry->kind == LYAP_RULE_OWN &&
+        (rule->run_pattern[0] || rule->runs_json || rule->cooldown_steps || rule->action))
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "metric %s is of the daemon itself, which has no run, labels, steps "
+                              "or advice: run, runs, cooldown and action have no meaning",
                               rule->metric);
     return LYAP_OK;
 }
@@ -289,6 +297,8 @@ void lyap_rule_formula(const struct lyap_rule_entry *entry, struct lyap_buffer *
         lyap_buffer_add(text, "seconds since the last push");
     if (entry->kind == LYAP_RULE_NONFINITE)
         lyap_buffer_add(text, "non-finite elements of theta_t and g_t, and non-finite losses");
+    if (entry->kind == LYAP_RULE_CONDITION || entry->kind == LYAP_RULE_OWN)
+        lyap_buffer_add(text, "%s", lyap_condition_formula(entry->condition));
     if (!has_expression(entry))
         return;
     const bool is_alone = entry->expr.count == 1;

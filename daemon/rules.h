@@ -11,18 +11,22 @@
 
 /* What a rule compares. METRIC: an expression over points. TENSOR_METRIC: one over the metrics of
  * each tensor that the pattern matches. SILENT_SECONDS: time since the last push of a run that has
- * not ended. NONFINITE: non-finite elements and losses of a point, skipped steps excepted. */
+ * not ended. NONFINITE: non-finite elements and losses of a point, skipped steps excepted.
+ * CONDITION: one of the table of record.h, of a point; OWN: one of the daemon itself. */
 enum lyap_rule_kind {
     LYAP_RULE_METRIC,
     LYAP_RULE_TENSOR_METRIC,
     LYAP_RULE_SILENT_SECONDS,
-    LYAP_RULE_NONFINITE
+    LYAP_RULE_NONFINITE,
+    LYAP_RULE_CONDITION,
+    LYAP_RULE_OWN
 };
 
 struct lyap_rule_entry {
     struct lyap_rule rule; /* runs_json and source are owned */
     enum lyap_rule_kind kind;
-    struct lyap_expr expr; /* METRIC, TENSOR_METRIC */
+    struct lyap_expr expr;         /* METRIC, TENSOR_METRIC */
+    enum lyap_condition condition; /* CONDITION, OWN */
     struct lyap_labels selector;
 };
 

@@ -36,6 +36,8 @@ void lyap_disk_check(struct lyap_engine *engine)
     const uint64_t reserve = engine->limits.disk_reserve_bytes;
     const bool was_low = engine->is_disk_low;
     engine->is_disk_low = free < reserve;
+    engine->disk_headroom =
+        free == UINT64_MAX || reserve == 0 ? NAN : (double)free / (double)reserve;
     const bool is_low = engine->is_disk_low;
     pthread_mutex_unlock(&engine->mutex);
     if (is_low != was_low)
@@ -229,5 +231,7 @@ enum lyap_status lyap_engine_tick(struct lyap_engine *engine, int64_t now_ns)
     const bool is_prune_due = now_ns >= engine->next_prune_ns;
     if (status == LYAP_OK)
         status = prune(engine, &limits, now_ns);
-    return status == LYAP_OK ? lyap_outbox_tick(engine, is_prune_due) : status;
+    if (status == LYAP_OK)
+        status = lyap_outbox_tick(engine, is_prune_due);
+    return status == LYAP_OK ? lyap_own_look(engine, now_ns) : status;
 }

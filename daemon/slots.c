@@ -268,7 +268,7 @@ static enum lyap_status restore_fired(struct lyap_alerts *alerts, const struct l
 
 enum lyap_status lyap_alerts_restore(struct lyap_alerts *alerts, const struct lyap_alert *stored)
 {
-    enum lyap_status status = stored->firing_step >= 0 ? restore_fired(alerts, stored) : LYAP_OK;
+    enum lyap_status status = stored->firing_ns != 0 ? restore_fired(alerts, stored) : LYAP_OK;
     if (status != LYAP_OK || stored->state == LYAP_ALERT_RESOLVED)
         return status;
     if (alerts->count == LYAP_ALERTS_OPEN_MAX)

@@ -165,10 +165,31 @@ static enum lyap_status mark_events(struct lyap_engine *engine, const struct lya
 
 /* ---- the step ---- */
 
+/* What the client left out before this snapshot; it says nothing when that is nothing. */
+static double dropped_by_client(const struct lyap_snapshot *snapshot)
+{
+    for (uint32_t i = 0; i < snapshot->label_count; i++) {
+        char *end = NULL;
+        if (strcmp(snapshot->labels[i].key, "x-dropped") != 0)
+            continue;
+        const double count = strtod(snapshot->labels[i].value, &end);
+        return *end == '\0' && count >= 0 ? count : NAN;
+    }
+    return 0;
+}
+
 static enum lyap_status run_alerts(struct lyap_engine *engine, const struct lyap_step *step,
                                    const struct lyap_point *point)
 {
     struct lyap_run *run = step->run;
+    const int64_t now_ns = lyap_clock_utc_ns();
+    const bool has_time = lyap_snapshot_has(step->snapshot, LYAP_META_TIME);
+    const double conditions[LYAP_CONDITION_COUNT] = {
+        [LYAP_CONDITION_MISSING_RANKS] = step->missing_ranks,
+        [LYAP_CONDITION_DROPPED_PUSHES] = dropped_by_client(step->snapshot),
+        [LYAP_CONDITION_CLOCK_SKEW] =
+            has_time ? (double)(step->snapshot->time_ns - now_ns) / 1e9 : NAN,
+    };
     const struct lyap_alert_input input = {
         .run = run->name,
         .run_id = run->record.id,
@@ -181,7 +202,8 @@ static enum lyap_status run_alerts(struct lyap_engine *engine, const struct lyap
         .points = run->points,
         .is_skipped = step->snapshot->is_skipped,
         .silences = &engine->silences,
-        .now_ns = lyap_clock_utc_ns(),
+        .now_ns = now_ns,
+        .conditions = conditions,
     };
     const struct lyap_alert_sink sink = lyap_engine_sink(engine);
     const uint32_t dropped = lyap_alerts_dropped(run->alert_state);
@@ -343,7 +365,8 @@ enum lyap_status lyap_step_close_missing(struct lyap_engine *engine, struct lyap
     const struct lyap_step step = { .run = run,
                                     .snapshot = &first->snapshot,
                                     .declaration = first->declaration,
-                                    .missing = LYAP_REASON_RANK_MISSING };
+                                    .missing = LYAP_REASON_RANK_MISSING,
+                                    .missing_ranks = open->world - open->arrived };
     enum lyap_status status = ranks ? lyap_step_complete(engine, &step) : LYAP_E_NOMEM;
     if (status == LYAP_OK)
         status = lyap_engine_event(engine, run, LYAP_EVENT_RANK_MISSING, open->step,

@@ -24,6 +24,40 @@ static const char *const receiver_formats[] = { LYAP_RECEIVER_FORMAT_TABLE(ROW) 
 static const char *const delivery_states[] = { LYAP_DELIVERY_STATE_TABLE(ROW) };
 #undef ROW
 
+#define ROW(name, wire, is_own, formula) wire,
+static const char *const conditions[] = { LYAP_CONDITION_TABLE(ROW) };
+#undef ROW
+#define ROW(name, wire, is_own, formula) formula,
+static const char *const condition_formulas[] = { LYAP_CONDITION_TABLE(ROW) };
+#undef ROW
+#define ROW(name, wire, is_own, formula) is_own,
+static const bool condition_is_own[] = { LYAP_CONDITION_TABLE(ROW) };
+#undef ROW
+
+const char *lyap_condition_name(enum lyap_condition condition)
+{
+    return conditions[condition];
+}
+
+const char *lyap_condition_formula(enum lyap_condition condition)
+{
+    return condition_formulas[condition];
+}
+
+bool lyap_condition_is_own(enum lyap_condition condition)
+{
+    return condition_is_own[condition];
+}
+
+bool lyap_condition_parse(const char *name, enum lyap_condition *ret_condition)
+{
+    const int i = LYAP_NAMES_FIND(conditions, name);
+    if (i < 0)
+        return false;
+    *ret_condition = (enum lyap_condition)i;
+    return true;
+}
+
 const char *lyap_event_name(enum lyap_event_kind kind)
 {
     return events[kind];

@@ -292,8 +292,10 @@ static const char *const texts[LYAP_SQL_COUNT] = {
     [LYAP_SQL_RESOLVE_DELIVERIES] =
         "INSERT INTO deliveries(" DELIVERY_COLUMNS ")"
         " SELECT alert_id, receiver, 'resolved', 0, 'waiting', 0, ?3, ?3, NULL, NULL,"
-        " json_set(?2, '$.labels', json_extract(payload, '$.labels'), '$.since',"
-        " json_extract(payload, '$.since')) FROM deliveries WHERE id IN"
+        " CASE alert_id WHEN json_extract(?2, '$.alert.id') THEN json_set(?2, '$.labels',"
+        " json_extract(payload, '$.labels'), '$.since', json_extract(payload, '$.since'))"
+        " ELSE json_set(payload, '$.alert.state', 'resolved', '$.alert.updated',"
+        " json_extract(?2, '$.alert.updated')) END FROM deliveries WHERE id IN"
         " (SELECT min(id) FROM deliveries WHERE alert_id IN (" OF_GROUP ") AND kind = 'firing'"
         " GROUP BY alert_id, receiver) ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
     [LYAP_SQL_UPDATE_DELIVERY] =

@@ -45,6 +45,14 @@ static const struct {
     { "delta-precision", "delta_precision", .1, LYAP_SEVERITY_INFO, LYAP_ACTION_CONTINUE },
     { "optimizer-mismatch", "update_identity", .05, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "silent-run", "silent_seconds", 600, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
+    { "late-rank", "missing_ranks", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
+    { "dropped-pushes", "dropped_pushes", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
+    { "clock-skew", "clock_skew_seconds", 30, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
+    { "refused-pushes", "refused_pushes", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
+    { "queue-full", "queue_fill", .9, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
+    { "disk-low", "disk_headroom", 2, LYAP_SEVERITY_CRITICAL, LYAP_ACTION_CONTINUE },
+    { "delivery-failing", "delivery_delay_seconds", 300, LYAP_SEVERITY_WARNING,
+      LYAP_ACTION_CONTINUE },
 };
 
 START_TEST(defaults_are_those_of_the_specification)

@@ -21,6 +21,13 @@ class Rules(DaemonCase):
                 "delta-precision",
                 "optimizer-mismatch",
                 "silent-run",
+                "late-rank",
+                "dropped-pushes",
+                "clock-skew",
+                "refused-pushes",
+                "queue-full",
+                "disk-low",
+                "delivery-failing",
             },
         )
         for rule in rules.values():

@@ -64,6 +64,33 @@ struct lyap_event_record {
     const char *detail_json; /* object; never NULL */
 };
 
+/* What a rule may compare besides expressions over metrics. X(enum, wire name, of the daemon
+ * itself: looked at twice a second, else of a point, formula) */
+#define LYAP_CONDITION_TABLE(X)                                                                    \
+    X(MISSING_RANKS, "missing_ranks", false,                                                       \
+      "ranks whose part was not there when the step was closed")                                   \
+    X(DROPPED_PUSHES, "dropped_pushes", false,                                                     \
+      "snapshots that the client left out before this one: its label x-dropped")                   \
+    X(CLOCK_SKEW, "clock_skew_seconds", false,                                                     \
+      "pushed time minus the daemon's clock; behind may also mean late")                           \
+    X(REFUSED_PUSHES, "refused_pushes", true,                                                      \
+      "pushes of the last minute refused for want of queue, memory or disk")                       \
+    X(QUEUE_FILL, "queue_fill", true, "pushes between admission and answer / queue_length")        \
+    X(DISK_HEADROOM, "disk_headroom", true,                                                        \
+      "free bytes of the database's file system / disk_reserve")                                   \
+    X(DELIVERY_DELAY, "delivery_delay_seconds", true,                                              \
+      "age of the oldest notification that waits to be sent; 0 without one")
+enum lyap_condition {
+#define LYAP_CONDITION_ENUM(name, wire, is_own, formula) LYAP_CONDITION_##name,
+    LYAP_CONDITION_TABLE(LYAP_CONDITION_ENUM)
+#undef LYAP_CONDITION_ENUM
+        LYAP_CONDITION_COUNT
+};
+LYAP_API const char *lyap_condition_name(enum lyap_condition condition);
+LYAP_API const char *lyap_condition_formula(enum lyap_condition condition);
+LYAP_API bool lyap_condition_is_own(enum lyap_condition condition);
+LYAP_API bool lyap_condition_parse(const char *name, enum lyap_condition *ret_condition);
+
 enum lyap_comparison { LYAP_CMP_GT, LYAP_CMP_GE, LYAP_CMP_LT, LYAP_CMP_LE };
 enum lyap_severity { LYAP_SEVERITY_INFO, LYAP_SEVERITY_WARNING, LYAP_SEVERITY_CRITICAL };
 struct lyap_rule {
