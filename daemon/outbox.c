@@ -164,13 +164,25 @@ enum lyap_status lyap_outbox_tick(struct lyap_engine *engine, bool is_prune_due)
     return LYAP_OK;
 }
 
+static const char receiver_gone[] = "the receiver was deleted";
+
+static void give_up(struct lyap_delivery *delivery)
+{
+    delivery->state = delivery->delivered_ns ? LYAP_DELIVERY_DELIVERED : LYAP_DELIVERY_FAILED;
+    delivery->next_ns = 0;
+    memcpy(delivery->error, receiver_gone, sizeof receiver_gone);
+}
+
 enum lyap_status lyap_command_delivered(struct lyap_engine *engine, void *attempts,
                                         struct lyap_error *reterr)
 {
     (void)reterr;
     enum lyap_status status = lyap_engine_begin(engine);
     for (const struct lyap_attempt *a = attempts; status == LYAP_OK && a; a = a->next) {
-        status = engine->store->ops->update_delivery(engine->store, &a->delivery);
+        struct lyap_delivery delivery = a->delivery;
+        if (delivery.next_ns && !lyap_receivers_find(&engine->receivers, delivery.receiver))
+            give_up(&delivery); /* its receiver was deleted meanwhile */
+        status = engine->store->ops->update_delivery(engine->store, &delivery);
         if (status == LYAP_E_NOT_FOUND) /* its run was deleted meanwhile */
             status = LYAP_OK;
     }
@@ -249,7 +261,7 @@ static enum lyap_status remove_receiver(struct lyap_engine *engine, const char *
     if (status == LYAP_OK)
         status = ops->delete_receiver(engine->store, name);
     if (status == LYAP_OK)
-        status = ops->fail_deliveries(engine->store, name, "the receiver was deleted");
+        status = ops->fail_deliveries(engine->store, name, receiver_gone);
     if (status != LYAP_OK)
         return status;
     engine->are_receivers_changed = true;

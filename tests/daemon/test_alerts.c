@@ -410,9 +410,12 @@ START_TEST(once_survives_a_restart)
     struct bench bench;
     const struct lyap_rule rule = rule_of(1, 1, true);
     bench_init(&bench, &rule);
-    const struct lyap_alert stored = {
-        .id = 4, .rule = "big", .state = LYAP_ALERT_RESOLVED, .firing_step = 7, .resolved_step = 9
-    };
+    const struct lyap_alert stored = { .id = 4,
+                                       .rule = "big",
+                                       .state = LYAP_ALERT_RESOLVED,
+                                       .firing_step = 7,
+                                       .firing_ns = 7,
+                                       .resolved_step = 9 };
     ck_assert_int_eq(lyap_alerts_restore(bench.alerts, &stored), LYAP_OK);
     feed(&bench, 11, LYAP_TRUST_I);
     ck_assert_str_eq(bench.record.log, "");

@@ -181,6 +181,18 @@ class Webhooks(DeliveryCase):
         row = self.settled(alert)[0]
         self.assertEqual(row["state"], "failed")
 
+    def test_the_end_of_an_attempt_to_a_deleted_receiver(self):
+        listener = self.listener(default="hang")
+        self.hook("ops", listener)
+        self.ok(self.rule(), 201)
+        alert = self.fire()
+        self.eventually(lambda: listener.requests)  # under way
+        self.assertEqual(self.daemon.request("DELETE", "/v1/receivers/ops").status, 204)
+        time.sleep(2.5)  # until its time is up
+        row = self.settled(alert)[0]
+        self.assertEqual((row["state"], row["next"]), ("failed", None))
+        self.assertIn("deleted", row["error"])
+
     def test_secrets_are_in_no_answer_and_no_log(self):
         listener = self.listener(default=500)
         self.receiver("ops", type="webhook", url=listener.url + "/tops3cret", format="slack", secret="tops3cret")
