@@ -203,11 +203,17 @@ class Taking(unittest.TestCase):
     def test_batch_norm_gives_its_scale(self):
         torch.manual_seed(6)
         model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5))
-        model[1].weight.data.uniform_(0.5, 2)
         model[1].running_var.uniform_(0.5, 2)
         found = self.measure(model, torch.randn(9, 3))
-        want = model[1].weight.detach() * (model[1].running_var + 1e-5).rsqrt()
-        self.assertTrue(torch.allclose(found.gate["1"], want))
+        want = (model[1].running_var + 1e-5).rsqrt()
+        self.assertTrue(torch.allclose(found.gate["1"], want[None]))
+
+    def test_what_a_norm_reads_is_taken_at_its_entrance(self):
+        torch.manual_seed(7)
+        model = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True))
+        found = self.measure(model, torch.randn(6, 5, 8))
+        norm = model[0].norm1(found.act["0.attention_block"])
+        self.assertTrue(torch.allclose(norm, found.act["0.norm1"], atol=1e-6))
 
     def test_closure_without_an_input(self):
         model = nn.Linear(2, 2)

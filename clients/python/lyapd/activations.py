@@ -27,6 +27,7 @@ _APPLY: Dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "softsign": F.softsign, "logsigmoid": F.logsigmoid, "selu": F.selu,
     "hardswish": F.hardswish, "identity": lambda x: x}
 INPUT = "input"
+READERS = ("layernorm", "rmsnorm", "groupnorm", "attention")
 
 
 class Capture(NamedTuple):
@@ -48,6 +49,11 @@ class Activations:
         self._layers = {str(layer["name"]): layer for layer in layers
                         if layer["name"] in modules and layer["kind"] not in ("residual", "other")}
         self._modules = {name: modules[name] for name in self._layers}
+        # What norms and attention read gives their local gains; where that is no module's output
+        # (a residual sum), it is taken at their entrance.
+        self._entrances = {name: source for name, source in _sources(layers).items()
+                           if name in self._layers and source not in self._layers
+                           and source != INPUT and self._layers[name]["kind"] in READERS}
         self._direction: Optional[torch.Tensor] = None
 
     def measure(self) -> Optional[Capture]:
@@ -94,6 +100,11 @@ class Activations:
                 if start and name not in outputs and isinstance(value, torch.Tensor):
                     outputs[name] = value.detach()
             return hook
+        def at_entrance(source):
+            def hook(_module, inputs):
+                if start and source not in outputs and isinstance(inputs[0], torch.Tensor):
+                    outputs[source] = inputs[0].detach()
+            return hook
         with contextlib.ExitStack() as stack:
             handles = [self._root.register_forward_pre_hook(at_input)]
             for module in self._root.modules():
@@ -102,6 +113,8 @@ class Activations:
                     break
             handles += [module.register_forward_hook(keep(name))
                         for name, module in self._modules.items()]
+            handles += [self._modules[name].register_forward_pre_hook(at_entrance(source))
+                        for name, source in self._entrances.items()]
             for handle in handles:
                 stack.callback(handle.remove)
             self._closure()
@@ -109,7 +122,7 @@ class Activations:
 
     def _collect(self, plain, moved, start):
         rows = min(self._samples, start.shape[0]) if start.dim() else 1
-        names = [name for name in self._layers if name in plain and name in moved]
+        names = [name for name in plain if name in moved]  # in the order of the computation
         act = {INPUT: start[:rows]}
         act_perturbed = {INPUT: start[:rows] + self._displacement(start)[:rows]}
         gate: Dict[str, torch.Tensor] = {}
@@ -120,7 +133,7 @@ class Activations:
                 rows_here = slice(None)  # not batch first: all of it or nothing
             else:
                 rows_here = slice(rows)
-            kind = self._layers[name].get("activation", "identity")
+            kind = self._layers.get(name, {}).get("activation", "identity")
             apply = _APPLY.get(kind) if isinstance(kind, str) else None
             if apply is None or rows_here == slice(None):
                 continue
@@ -136,19 +149,36 @@ class Activations:
         return Capture(act, act_perturbed, gate, 2) if is_finite else None
 
     def _slope(self, name, kind, apply, before):
-        """The derivative of a layer that acts on each coordinate: its activation's, or that of a
-        batch norm in eval mode."""
-        module = self._modules[name]
+        """The derivative of the layer's activation; of a batch norm in eval mode, what the
+        daemon does not know of its gain: 1 / sqrt(running variance + eps)."""
+        module = self._modules.get(name)
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             if module.running_var is None:
                 return None
-            slope = (module.running_var + module.eps).rsqrt()
-            return slope if module.weight is None else slope * module.weight.detach()
+            return (module.running_var + module.eps).rsqrt()[None]
         if kind == "identity":
             return None
         with torch.enable_grad():
             point = before.clone().requires_grad_(True)
             return torch.autograd.grad(apply(point).sum(), point)[0]
+
+
+def _sources(layers: Sequence[Mapping[str, Any]]) -> Dict[str, str]:
+    """Layer to the layer whose output it reads: the one before in its chain; the first of a
+    block reads what the block reads."""
+    blocks = {str(layer["name"]): layer for layer in layers if layer["kind"] == "residual"}
+    inside = {name for block in blocks.values()
+              for part in ("inner", "shortcut") for name in block.get(part, ())}
+    result: Dict[str, str] = {}
+
+    def follow(names, source):
+        for name in names:
+            result[name] = source
+            for part in ("inner", "shortcut"):
+                follow(blocks.get(name, {}).get(part, ()), source)
+            source = name
+    follow([str(layer["name"]) for layer in layers if layer["name"] not in inside], INPUT)
+    return result
 
 
 def _bytes(tensor: torch.Tensor) -> int:

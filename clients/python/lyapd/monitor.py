@@ -515,7 +515,7 @@ def _is_replica(rank, shards):
 def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str] = None,
           probe: Optional[Callable[[], torch.Tensor]] = None, every: int = 1,
           probe_every: int = 5, probe_follow: bool = True, probe_mode: str = "auto",
-          activations_every: Optional[int] = None, wait: bool = False,
+          activations_every: Optional[int] = 50, wait: bool = False,
           token: Optional[str] = None, include: Optional[Sequence[str]] = None,
           exclude: Optional[Sequence[str]] = None, labels: Optional[Mapping[str, str]] = None,
           spool: Optional[str] = None, budget: Optional[float] = None,
