@@ -58,7 +58,18 @@ static uint32_t largest(const double *row, uint32_t count, uint32_t ret[TENSORS_
     return found;
 }
 
-/* Tensors with the largest share of the overshoot work <g_t, D>. */
+static void add_tensor_metric(struct lyap_buffer *text, const struct lyap_alert_input *input,
+                              uint32_t tensor, enum lyap_tensor_metric metric)
+{
+    const double value = input->rows ? input->rows[tensor].values[metric] : (double)NAN;
+    if (isnan(value))
+        return;
+    lyap_buffer_add(text, ",\"%s\":", lyap_tensor_metric_name(metric));
+    lyap_buffer_json_number(text, value);
+}
+
+/* Tensors with the largest share of the overshoot work <g_t, D>, with how unusual their coming
+ * update and their gradient are. */
 static void add_shares(struct lyap_buffer *text, const struct lyap_alert_input *input)
 {
     const double *row = input->partial ? input->partial->rows[LYAP_REDUCE_GRAD_DELTA] : NULL;
@@ -77,26 +88,43 @@ static void add_shares(struct lyap_buffer *text, const struct lyap_alert_input *
         lyap_buffer_json_number(text, row[tensors[i]]);
         lyap_buffer_add(text, ",\"share\":");
         lyap_buffer_json_number(text, fabs(row[tensors[i]]) / total);
+        add_tensor_metric(text, input, tensors[i], LYAP_TENSOR_METRIC_UPDATE_Z);
+        add_tensor_metric(text, input, tensors[i], LYAP_TENSOR_METRIC_GRAD_Z);
+        add_tensor_metric(text, input, tensors[i], LYAP_TENSOR_METRIC_SECOND_MOMENT_RATIO);
         lyap_buffer_add(text, "}");
     }
     lyap_buffer_add(text, "]");
 }
 
-static void add_parts(struct lyap_buffer *text, const struct lyap_profile *profile)
+/* `per` is the unit in which a conjunction compares the value; NaN: it stands alone. */
+static void add_observable(struct lyap_buffer *text, enum lyap_observable observable, double value,
+                           double per)
 {
-    struct lyap_instability_part parts[LYAP_INSTABILITY_RULE_COUNT];
-    lyap_profile_instability(profile, parts);
-    lyap_buffer_add(text, ",\"parts\":[");
-    for (unsigned i = 0; i < LYAP_INSTABILITY_RULE_COUNT; i++) {
-        const struct lyap_instability_part *part = &parts[i];
-        lyap_buffer_add(text, "%s{\"rule\":\"%s\",\"observables\":[", i ? "," : "", part->rule);
-        for (unsigned j = 0; j < 2 && part->observables[j]; j++) {
-            lyap_buffer_add(text, "%s{\"name\":\"%s\",\"value\":", j ? "," : "",
-                            part->observables[j]);
-            lyap_buffer_json_number(text, part->values[j]);
-            lyap_buffer_add(text, ",\"threshold\":");
-            lyap_buffer_json_number(text, part->thresholds[j]);
-            lyap_buffer_add(text, "}");
+    lyap_buffer_add(text, "{\"name\":\"%s\",\"value\":", lyap_observable_name(observable));
+    lyap_buffer_json_number(text, value);
+    if (!isnan(per)) {
+        lyap_buffer_add(text, ",\"per\":");
+        lyap_buffer_json_number(text, per);
+    }
+    lyap_buffer_add(text, "}");
+}
+
+/* What the score is made of, largest share first. */
+static void add_parts(struct lyap_buffer *text, const struct lyap_profile *profile,
+                      enum lyap_score_kind kind)
+{
+    struct lyap_score_part parts[LYAP_SCORE_PARTS_MAX];
+    const uint32_t count = lyap_profile_instability(profile, kind, parts);
+    lyap_buffer_add(text, ",\"score_version\":%u,\"parts\":[", lyap_score_version());
+    for (uint32_t i = 0; i < count; i++) {
+        const struct lyap_score_part *part = &parts[i];
+        lyap_buffer_add(text, "%s{\"log_odds\":", i ? "," : "");
+        lyap_buffer_json_number(text, part->log_odds);
+        lyap_buffer_add(text, ",\"observables\":[");
+        add_observable(text, part->a, part->value_a, part->per_a);
+        if (part->b != LYAP_OBSERVABLE_COUNT) {
+            lyap_buffer_add(text, ",");
+            add_observable(text, part->b, part->value_b, part->per_b);
         }
         lyap_buffer_add(text, "]}");
     }
@@ -204,10 +232,11 @@ char *lyap_evidence_json(const struct lyap_alert_cause *cause)
     add_inputs(&text, cause->input->point);
     if (cause->entry->kind == LYAP_RULE_NONFINITE)
         add_nonfinite(&text, cause->input);
-    const bool is_instability = lyap_rule_is_of(cause->entry, LYAP_METRIC_INSTABILITY_RULES);
-    if (is_instability && cause->input->profile)
-        add_parts(&text, cause->input->profile);
-    if (is_instability)
+    const bool is_now = lyap_rule_is_of(cause->entry, LYAP_METRIC_INSTABILITY_SCORE);
+    const bool is_next = lyap_rule_is_of(cause->entry, LYAP_METRIC_INSTABILITY_SCORE_NEXT);
+    if ((is_now || is_next) && cause->input->profile)
+        add_parts(&text, cause->input->profile, is_now ? LYAP_SCORE_NOW : LYAP_SCORE_NEXT);
+    if (is_now || is_next)
         add_shares(&text, cause->input);
     lyap_buffer_add(&text, "}");
     return lyap_buffer_detach(&text);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lyap/score.h"
 #include "rules.h"
 
 #define LOG_1E4 9.210340371976182 /* ln 1e4, the level monitor's alarm (SPEC 3.6) */
@@ -29,10 +30,14 @@
 static const struct lyap_rule defaults[] = {
     R("nonfinite", "nonfinite", GT, 0, NAN, 1, 5, false, 1, CRITICAL, ROLLBACK, "nonfinite",
       "SPEC 6.4: any non-finite parameter, gradient or loss of a step that was not skipped"),
-    R("instability", "instability_rules", GE, 1, 0.7, 1, 10, false, 1, CRITICAL, REDUCE_LR,
-      "instability",
-      "docs/detection.md: R2 R3 R4 R7 R8 at default sensitivity; clears below the early one (x "
-      "0.7)"),
+    R("instability", "instability_score", GE, LYAP_SCORE_DEFAULT, LYAP_SCORE_EARLY, 1, 10, false, 1,
+      CRITICAL, REDUCE_LR, "instability",
+      "docs/detection.md: the calibrated score at default sensitivity; clears below the early one"),
+    R("instability-early", "instability_score", GE, LYAP_SCORE_EARLY, NAN, 1, 10, false, 1, INFO,
+      CONTINUE, "instability", "docs/detection.md: the score at early sensitivity"),
+    R("instability-next", "instability_score_next", GE, LYAP_SCORE_DEFAULT, LYAP_SCORE_EARLY, 1, 10,
+      false, 1, INFO, CONTINUE, "instability",
+      "docs/detection.md: the coming update alone, for jobs that wait for the answer"),
     R("edge", "stability_ratio", GT, 0.95, 0.9, 1, 5, false, 1, INFO, CONTINUE, "edge",
       "SPEC 9: full-batch training lives there"),
     R("limit-crossed", "limit_crossing", GT, 1.2, NAN, 1, 5, false, 1, WARNING, REDUCE_LR,

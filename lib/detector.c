@@ -1,4 +1,4 @@
-/* Loss scale, work windows and the rules over them. */
+/* Loss scale and work windows. */
 #include "lyap/detector.h"
 
 #include <assert.h>
@@ -12,33 +12,6 @@ static const double REFERENCE_SHARE = 0.1; /* ... or a tenth of the initial loss
 static const double SCALE_LEAST = 1e-12;
 static const double EDGE_DECAY = 0.8;
 enum { SPREAD_COUNT_LEAST = 6 };
-
-/* Both conditions of a rule, as observable over threshold; `sign` -1: the observable is negated. */
-struct condition {
-    enum lyap_metric metric;
-    const char *name;
-    double sign, threshold;
-};
-static const struct rule {
-    const char *name;
-    struct condition conditions[2];
-} rules[LYAP_INSTABILITY_RULE_COUNT] = {
-    { "R2",
-      { { LYAP_METRIC_LOSS_RATIO, "loss_ratio", 1, 4 },
-        { LYAP_METRIC_NET_WORK_SUM, "net_work_sum", 1, .03 } } },
-    { "R3",
-      { { LYAP_METRIC_LOSS_RATIO, "loss_ratio", 1, 2 },
-        { LYAP_METRIC_OVERSHOOT_WORK, "overshoot_work", 1, .4 } } },
-    { "R4",
-      { { LYAP_METRIC_LOSS_EXCESS, "loss_excess", 1, .35 },
-        { LYAP_METRIC_OVERSHOOT_WORK, "overshoot_work", 1, 1.25 } } },
-    { "R7",
-      { { LYAP_METRIC_NET_WORK, "net_work", 1, .03 },
-        { LYAP_METRIC_UPDATE_COSINE, "update_cosine", -1, .8 } } },
-    { "R8",
-      { { LYAP_METRIC_NET_WORK, "net_work", 1, .2 },
-        { LYAP_METRIC_LOSS_SLOPE_T, "loss_slope_t", 1, .2 } } },
-};
 
 void lyap_detector_init(struct lyap_detector *d, double reference)
 {
@@ -142,28 +115,4 @@ double lyap_detector_curvature(const struct lyap_detector *d)
 double lyap_detector_edge(const struct lyap_detector *d)
 {
     return d->edge_square > 0 ? d->edge_rise / d->edge_square : (double)NAN;
-}
-
-double lyap_detector_rules(const struct lyap_point *point,
-                           struct lyap_instability_part ret_parts[LYAP_INSTABILITY_RULE_COUNT])
-{
-    double largest = NAN;
-    for (unsigned i = 0; i < LYAP_INSTABILITY_RULE_COUNT; i++) {
-        struct lyap_instability_part part = { .rule = rules[i].name };
-        double ratio = INFINITY;
-        for (unsigned j = 0; j < 2; j++) {
-            const struct condition *c = &rules[i].conditions[j];
-            const struct lyap_value *v = &point->metrics[c->metric];
-            const bool is_present = v->reason == LYAP_REASON_NONE && !isnan(v->value);
-            part.observables[j] = c->name;
-            part.thresholds[j] = c->sign * c->threshold;
-            part.values[j] = is_present ? v->value : (double)NAN;
-            ratio = is_present && !isnan(ratio) ? fmin(ratio, c->sign * v->value / c->threshold)
-                                                : (double)NAN;
-        }
-        if (ret_parts)
-            ret_parts[i] = part;
-        largest = fmax(largest, ratio); /* fmax prefers the number */
-    }
-    return isnan(largest) ? largest : fmax(largest, 0);
 }

@@ -25,6 +25,7 @@ enum lyap_status lyap_history_init(struct lyap_history *history, double referenc
         .probe_least = NAN,
     };
     lyap_detector_init(&history->detector, reference_loss);
+    lyap_observer_init(&history->observer);
     lyap_level_init(&history->level);
     lyap_drift_init(&history->drift);
     struct lyap_window *const windows[] = { &history->changes, &history->bounds, &history->scales,
@@ -179,6 +180,11 @@ static void absorb_representation(struct lyap_history *h, const struct lyap_poin
         (void)lyap_window_push(&h->gains, gain);
 }
 
+static void absorb_score(struct lyap_history *h, const struct lyap_point *point)
+{
+    lyap_observer_step(&h->observer, point);
+}
+
 static void absorb_last(struct lyap_history *h, const struct lyap_point *point)
 {
     static const enum lyap_metric functions[] = { LYAP_METRIC_PROBE_LOSS,
@@ -216,6 +222,7 @@ void lyap_history_absorb(struct lyap_history *history, enum lyap_history_part pa
         [LYAP_HISTORY_DRIFT] = absorb_drift,
         [LYAP_HISTORY_ENERGY] = absorb_energy,
         [LYAP_HISTORY_REPRESENTATION] = absorb_representation,
+        [LYAP_HISTORY_SCORE] = absorb_score,
         [LYAP_HISTORY_LAST] = absorb_last,
     };
     assert(!point->is_event_only);

@@ -7,6 +7,7 @@
 #include "lyap/detector.h"
 #include "lyap/drift.h"
 #include "lyap/level.h"
+#include "lyap/observe.h"
 #include "lyap/point.h"
 #include "lyap/window.h"
 
@@ -36,6 +37,7 @@ struct lyap_history {
     struct lyap_detector detector;
     struct lyap_loss_view loss; /* of the newest finite loss */
     double net_work_sum;        /* W5; NaN before the first */
+    struct lyap_observer observer;
 
     struct {
         double value, residual;
@@ -77,6 +79,7 @@ enum lyap_history_part {
     LYAP_HISTORY_DRIFT,          /* probe_loss */
     LYAP_HISTORY_ENERGY,         /* energy_change, energy_bound, energy_scale */
     LYAP_HISTORY_REPRESENTATION, /* empirical_gain */
+    LYAP_HISTORY_SCORE,          /* what lyap/observe.h names */
     LYAP_HISTORY_LAST,           /* step and the columns of struct lyap_columns */
     LYAP_HISTORY_PART_COUNT
 };

@@ -76,9 +76,8 @@ void lyap_profile_free(struct lyap_profile *profile)
     lyap_pairs_release(&profile->passive);
     lyap_spectral_state_release(&profile->spectral);
     lyap_forward_release(&profile->forward);
-    lyap_free(profile->update_z.rings);
-    lyap_free(profile->update_z.counts);
-    lyap_free(profile->update_z.nexts);
+    lyap_tensor_z_release(&profile->update_z);
+    lyap_tensor_z_release(&profile->grad_z);
     lyap_free(profile);
 }
 
@@ -221,8 +220,9 @@ static void step_finite(struct lyap_step *step, struct lyap_tensor_row *ret_rows
     lyap_step_level(step);
     lyap_step_drift(step);
     lyap_step_energy(step);
-    lyap_step_verdict(step);
     lyap_step_rows(step, ret_rows);
+    lyap_step_score(step);
+    lyap_step_verdict(step);
     watch_state(step);
     lyap_live_keep(step);
     lyap_history_absorb(h, LYAP_HISTORY_LAST, step->point);
@@ -250,7 +250,6 @@ enum lyap_status lyap_profile_step(struct lyap_profile *profile,
 void lyap_profile_replay(struct lyap_profile *profile, const struct lyap_point *point)
 {
     lyap_history_replay(&profile->history, point);
-    (void)lyap_detector_rules(point, profile->parts);
     profile->live.step = -1;
     profile->live.has_rows = false;
     profile->live.has_delta = false;
@@ -274,8 +273,8 @@ double lyap_profile_reference_loss(const struct lyap_profile *profile)
     return profile->history.detector.reference;
 }
 
-void lyap_profile_instability(const struct lyap_profile *profile,
-                              struct lyap_instability_part ret_parts[LYAP_INSTABILITY_RULE_COUNT])
+uint32_t lyap_profile_instability(const struct lyap_profile *profile, enum lyap_score_kind kind,
+                                  struct lyap_score_part ret_parts[LYAP_SCORE_PARTS_MAX])
 {
-    memcpy(ret_parts, profile->parts, sizeof profile->parts);
+    return lyap_score_parts(kind, profile->history.observer.seen, ret_parts);
 }

@@ -1,4 +1,4 @@
-/* Loss-scaled works and the instability rules; the level monitor. */
+/* Loss-scaled works, the score over them, the level monitor. */
 #include <math.h>
 
 #include "profile_internal.h"
@@ -154,15 +154,25 @@ void lyap_step_detect(struct lyap_step *step)
     lyap_step_give(step, LYAP_METRIC_NET_WORK_SUM, sum);
     give_edge(step);
     give_predictions(step);
+}
 
-    const double rules = lyap_detector_rules(step->point, step->profile->parts);
-    if (isnan(rules))
-        lyap_step_absent(step, LYAP_METRIC_INSTABILITY_RULES,
-                         lyap_is(&step->point->metrics[LYAP_METRIC_LOSS])
-                             ? (enum lyap_reason)work->reason
-                             : LYAP_REASON_NO_LOSS);
+static void give_score(struct lyap_step *step, enum lyap_score_kind kind, enum lyap_metric metric,
+                       enum lyap_metric needed)
+{
+    const double score = lyap_score(kind, step->profile->history.observer.seen);
+    const enum lyap_reason reason = (enum lyap_reason)step->point->metrics[needed].reason;
+    if (isnan(score))
+        lyap_step_absent(step, metric, reason ? reason : LYAP_REASON_WARMING_UP);
     else
-        lyap_step_give(step, LYAP_METRIC_INSTABILITY_RULES, lyap_value_estimate(rules, NAN));
+        lyap_step_give(step, metric, lyap_value_estimate(score, NAN));
+}
+
+void lyap_step_score(struct lyap_step *step)
+{
+    lyap_history_absorb(&step->profile->history, LYAP_HISTORY_SCORE, step->point);
+    give_score(step, LYAP_SCORE_NOW, LYAP_METRIC_INSTABILITY_SCORE, LYAP_METRIC_LOSS);
+    give_score(step, LYAP_SCORE_NEXT, LYAP_METRIC_INSTABILITY_SCORE_NEXT,
+               LYAP_METRIC_PREDICTED_DECREASE);
 }
 
 void lyap_step_level(struct lyap_step *step)

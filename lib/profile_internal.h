@@ -1,8 +1,7 @@
 /* profile_internal.h - the inside of a profile, shared by the profile_*.c files.
  *
- *   step_begin -> products -> basic -> spectral -> forward -> detect -> curvature -> energy ->
- * verdict -> rows
- *     -> live
+ *   step_begin -> products -> basic -> spectral -> forward -> detect -> curvature -> energy
+ *     -> rows -> score -> verdict -> live
  *
  * Each part computes metrics from the step and the history, then lets the history absorb the
  * columns it just wrote. THREADS: one owner at a time. */
@@ -20,9 +19,9 @@
 enum {
     LYAP_ACTIVE_PAIRS = 4,  /* SPEC 2.3 */
     LYAP_PASSIVE_PAIRS = 8, /* SPEC 2.2 */
-    LYAP_UPDATE_Z_VALUES = 50,
-    LYAP_UPDATE_Z_LEAST = 10,
-    LYAP_UPDATE_Z_TENSORS = 20000 /* tensors with a window: 4 MB */
+    LYAP_TENSOR_Z_VALUES = 50,
+    LYAP_TENSOR_Z_LEAST = 10,
+    LYAP_TENSOR_Z_TENSORS = 20000 /* tensors with a window: 4 MB each of updates and gradients */
 };
 #define LYAP_ROUNDING_RMS        0.42 /* of u |x|, measured: SPEC 6.2 */
 #define LYAP_MISMATCH_MAX        0.05 /* omega, SPEC 0.1 */
@@ -38,11 +37,13 @@ enum lyap_function {
     LYAP_FUNCTION_COUNT
 };
 
-/* Robust baseline of log |p_l| per tensor: rings side by side. */
-struct lyap_update_z {
+/* Robust baseline of the log of a norm per tensor: rings side by side. */
+struct lyap_tensor_z {
     uint32_t tensors; /* 0: none */
-    float *rings;     /* tensors x LYAP_UPDATE_Z_VALUES */
+    float *rings;     /* tensors x LYAP_TENSOR_Z_VALUES */
     uint8_t *counts, *nexts;
+    double *scores; /* of the newest point, those that are known side by side */
+    uint32_t score_count;
 };
 
 /* What belongs to the newest finite snapshot and cannot be read from its point. */
@@ -71,10 +72,9 @@ struct lyap_profile {
     struct lyap_live live;
     struct lyap_pairs active, passive;
     enum lyap_function passive_function;
-    struct lyap_update_z update_z;
+    struct lyap_tensor_z update_z, grad_z;
     struct lyap_spectral_state spectral;
     struct lyap_forward forward;
-    struct lyap_instability_part parts[LYAP_INSTABILITY_RULE_COUNT];
     bool is_state_wanted, is_state_asked;
 };
 
@@ -147,6 +147,8 @@ void lyap_step_level(struct lyap_step *step);
 void lyap_step_energy(struct lyap_step *step);
 void lyap_step_verdict(struct lyap_step *step);
 void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows);
+/* After the rows: observes the point and gives the scores. */
+void lyap_step_score(struct lyap_step *step);
 
 /* ---- live memory ---- */
 void lyap_live_init(struct lyap_live *live);
@@ -157,8 +159,9 @@ LYAP_MUST_CHECK enum lyap_status lyap_profile_reserve(struct lyap_profile *profi
                                                       const struct lyap_partial *partial);
 /* The snapshot becomes the predecessor. */
 void lyap_live_keep(struct lyap_step *step);
-/* Robust z of a tensor's log |p|, NaN without baseline; then remembers it. */
-double lyap_update_z_push(struct lyap_update_z *z, uint32_t tensor, double step_norm);
+/* Robust z of the log of a tensor's norm, NaN without baseline; then remembers it. */
+double lyap_tensor_z_push(struct lyap_tensor_z *z, uint32_t tensor, double norm);
+void lyap_tensor_z_release(struct lyap_tensor_z *z);
 
 /* Transition of the declared optimizer at the step's rate; method NONE without one. */
 struct lyap_transition lyap_profile_transition(const struct lyap_profile *profile, double lr);

@@ -102,22 +102,32 @@ static enum lyap_status reserve_pairs(struct lyap_profile *profile,
     return status;
 }
 
-static enum lyap_status reserve_update_z(struct lyap_update_z *z, uint32_t tensors)
+void lyap_tensor_z_release(struct lyap_tensor_z *z)
 {
-    if (tensors > LYAP_UPDATE_Z_TENSORS || z->tensors == tensors)
-        return LYAP_OK;
-    float *rings = lyap_alloc_array((size_t)tensors * LYAP_UPDATE_Z_VALUES, sizeof *rings);
-    uint8_t *counts = lyap_alloc_array(tensors, 1), *nexts = lyap_alloc_array(tensors, 1);
-    if (!rings || !counts || !nexts) {
-        lyap_free(rings);
-        lyap_free(counts);
-        lyap_free(nexts);
-        return LYAP_E_NOMEM;
-    }
     lyap_free(z->rings);
     lyap_free(z->counts);
     lyap_free(z->nexts);
-    *z = (struct lyap_update_z){ tensors, rings, counts, nexts };
+    lyap_free(z->scores);
+    *z = (struct lyap_tensor_z){ 0 };
+}
+
+static enum lyap_status reserve_tensor_z(struct lyap_tensor_z *z, uint32_t tensors)
+{
+    if (tensors > LYAP_TENSOR_Z_TENSORS || z->tensors == tensors)
+        return LYAP_OK;
+    struct lyap_tensor_z made = {
+        .tensors = tensors,
+        .rings = lyap_alloc_array((size_t)tensors * LYAP_TENSOR_Z_VALUES, sizeof *made.rings),
+        .counts = lyap_alloc_array(tensors, 1),
+        .nexts = lyap_alloc_array(tensors, 1),
+        .scores = lyap_alloc_array(tensors, sizeof *made.scores),
+    };
+    if (!made.rings || !made.counts || !made.nexts || !made.scores) {
+        lyap_tensor_z_release(&made);
+        return LYAP_E_NOMEM;
+    }
+    lyap_tensor_z_release(z);
+    *z = made;
     return LYAP_OK;
 }
 
@@ -133,7 +143,9 @@ enum lyap_status lyap_profile_reserve(struct lyap_profile *profile,
     if (status == LYAP_OK)
         status = reserve_rows(&profile->live, partial->tensor_count);
     if (status == LYAP_OK)
-        status = reserve_update_z(&profile->update_z, partial->tensor_count);
+        status = reserve_tensor_z(&profile->update_z, partial->tensor_count);
+    if (status == LYAP_OK)
+        status = reserve_tensor_z(&profile->grad_z, partial->tensor_count);
     if (status == LYAP_OK && profile->declaration.set.count == partial->tensor_count)
         status = lyap_spectral_state_reserve(&profile->spectral, &profile->declaration.set);
     if (status == LYAP_OK && profile->declaration.set.count == partial->tensor_count)
@@ -197,20 +209,18 @@ void lyap_live_keep(struct lyap_step *step)
 
 /* ---- rows ---- */
 
-double lyap_update_z_push(struct lyap_update_z *z, uint32_t tensor, double step_norm)
+static double tensor_z(struct lyap_tensor_z *z, uint32_t tensor, double norm)
 {
-    if (tensor >= z->tensors || isnan(step_norm))
-        return NAN;
-    const double x = log(step_norm + 1e-30);
+    const double x = log(norm + 1e-30);
     if (x > LOG_HUGE)
         return Z_MAX;
     if (x < LOG_EMPTY)
         return NAN; /* a frozen tensor does not alarm when it thaws */
-    float *ring = z->rings + (size_t)tensor * LYAP_UPDATE_Z_VALUES;
+    float *ring = z->rings + (size_t)tensor * LYAP_TENSOR_Z_VALUES;
     const uint8_t count = z->counts[tensor];
     double score = NAN;
-    if (count >= LYAP_UPDATE_Z_LEAST) {
-        double work[LYAP_UPDATE_Z_VALUES];
+    if (count >= LYAP_TENSOR_Z_LEAST) {
+        double work[LYAP_TENSOR_Z_VALUES];
         for (uint8_t i = 0; i < count; i++)
             work[i] = (double)ring[i];
         const double middle = lyap_stats_median(work, count);
@@ -218,8 +228,18 @@ double lyap_update_z_push(struct lyap_update_z *z, uint32_t tensor, double step_
         score = fmin(fmax((x - middle) / fmax(spread, Z_FLOOR), -Z_MAX), Z_MAX);
     }
     ring[z->nexts[tensor]] = (float)x;
-    z->nexts[tensor] = (uint8_t)((z->nexts[tensor] + 1) % LYAP_UPDATE_Z_VALUES);
-    z->counts[tensor] = (uint8_t)(count + (count < LYAP_UPDATE_Z_VALUES));
+    z->nexts[tensor] = (uint8_t)((z->nexts[tensor] + 1) % LYAP_TENSOR_Z_VALUES);
+    z->counts[tensor] = (uint8_t)(count + (count < LYAP_TENSOR_Z_VALUES));
+    return score;
+}
+
+double lyap_tensor_z_push(struct lyap_tensor_z *z, uint32_t tensor, double norm)
+{
+    if (tensor >= z->tensors || isnan(norm))
+        return NAN;
+    const double score = tensor_z(z, tensor, norm);
+    if (!isnan(score))
+        z->scores[z->score_count++] = score;
     return score;
 }
 
@@ -276,9 +296,29 @@ static void fill_row(struct lyap_step *step, uint32_t i, struct lyap_tensor_row 
     }
     v[LYAP_TENSOR_METRIC_UPDATE_GAIN] =
         finite_or_nan(sqrt(row_at(step, LYAP_REDUCE_GAIN_SQ, i)) / grad);
-    if (!step->point->is_event_only)
-        v[LYAP_TENSOR_METRIC_UPDATE_Z] =
-            lyap_update_z_push(&profile->update_z, i, sqrt(row_at(step, LYAP_REDUCE_STEP_SQ, i)));
+    if (step->point->is_event_only)
+        return;
+    v[LYAP_TENSOR_METRIC_UPDATE_Z] =
+        lyap_tensor_z_push(&profile->update_z, i, sqrt(row_at(step, LYAP_REDUCE_STEP_SQ, i)));
+    v[LYAP_TENSOR_METRIC_GRAD_Z] = lyap_tensor_z_push(&profile->grad_z, i, grad);
+}
+
+/* Largest and median z over the tensors; the tensors' own reasons are those of `source`. */
+static void give_z(struct lyap_step *step, struct lyap_tensor_z *z, enum lyap_metric source,
+                   enum lyap_metric largest, enum lyap_metric median)
+{
+    const enum lyap_reason reason = (enum lyap_reason)step->point->metrics[source].reason;
+    if (z->score_count == 0) {
+        lyap_step_absent(step, largest, reason ? reason : LYAP_REASON_WARMING_UP);
+        lyap_step_absent(step, median, reason ? reason : LYAP_REASON_WARMING_UP);
+        return;
+    }
+    double most = z->scores[0];
+    for (uint32_t i = 1; i < z->score_count; i++)
+        most = fmax(most, z->scores[i]);
+    lyap_step_give(step, largest, lyap_value_estimate(most, NAN));
+    lyap_step_give(step, median,
+                   lyap_value_estimate(lyap_stats_median(z->scores, z->score_count), NAN));
 }
 
 /* A tensor's gain is that of the last declared layer which has it as its own. */
@@ -296,7 +336,9 @@ static void fill_gains(const struct lyap_step *step, struct lyap_tensor_row *row
 void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows)
 {
     const uint32_t count = step->partial ? step->partial->tensor_count : 0;
+    struct lyap_profile *profile = step->profile;
     struct lyap_tensor_row unseen;
+    profile->update_z.score_count = profile->grad_z.score_count = 0;
     for (uint32_t i = 0; i < count; i++) {
         /* The windows advance whether or not the caller wants the rows. */
         struct lyap_tensor_row *row = ret_rows ? &ret_rows[i] : &unseen;
@@ -307,4 +349,10 @@ void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows)
     }
     if (count > 0 && ret_rows)
         fill_gains(step, ret_rows);
+    if (step->point->is_event_only)
+        return;
+    give_z(step, &profile->update_z, LYAP_METRIC_PREDICTED_DECREASE, LYAP_METRIC_UPDATE_Z,
+           LYAP_METRIC_UPDATE_Z_MEDIAN);
+    give_z(step, &profile->grad_z, LYAP_METRIC_GRAD_NORM, LYAP_METRIC_GRAD_Z,
+           LYAP_METRIC_GRAD_Z_MEDIAN);
 }

@@ -20,7 +20,8 @@ static enum lyap_run_state state_of(const struct lyap_step *step)
         return LYAP_STATE_UNSTABLE;
     if (!has_loss && !has_tensors)
         return LYAP_STATE_BLIND;
-    if (lyap_step_metric(step, LYAP_METRIC_INSTABILITY_RULES) >= 1 || lyap_history_is_alarmed(h))
+    if (lyap_step_metric(step, LYAP_METRIC_INSTABILITY_SCORE) >= LYAP_SCORE_DEFAULT ||
+        lyap_history_is_alarmed(h))
         return LYAP_STATE_UNSTABLE;
     const uint64_t count = h->finite_count + !point->is_event_only;
     return count < LYAP_HISTORY_WARM_UP ? LYAP_STATE_WARMING_UP : LYAP_STATE_HEALTHY;

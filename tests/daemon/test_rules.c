@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lyap/score.h"
 #include "rules.h"
 #include "support.h"
 
@@ -32,7 +33,12 @@ static const struct {
     enum lyap_action_kind action;
 } expected[] = {
     { "nonfinite", "nonfinite", 0, LYAP_SEVERITY_CRITICAL, LYAP_ACTION_ROLLBACK },
-    { "instability", "instability_rules", 1, LYAP_SEVERITY_CRITICAL, LYAP_ACTION_REDUCE_LR },
+    { "instability", "instability_score", LYAP_SCORE_DEFAULT, LYAP_SEVERITY_CRITICAL,
+      LYAP_ACTION_REDUCE_LR },
+    { "instability-early", "instability_score", LYAP_SCORE_EARLY, LYAP_SEVERITY_INFO,
+      LYAP_ACTION_CONTINUE },
+    { "instability-next", "instability_score_next", LYAP_SCORE_DEFAULT, LYAP_SEVERITY_INFO,
+      LYAP_ACTION_CONTINUE },
     { "edge", "stability_ratio", .95, LYAP_SEVERITY_INFO, LYAP_ACTION_CONTINUE },
     { "limit-crossed", "limit_crossing", 1.2, LYAP_SEVERITY_WARNING, LYAP_ACTION_REDUCE_LR },
     { "unstable", "unstable_ratio", 1.05, LYAP_SEVERITY_CRITICAL, LYAP_ACTION_REDUCE_LR },

@@ -12,8 +12,10 @@ import numpy as np  # noqa: E402
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "oracle"))
 import oracle  # noqa: E402
+import score  # noqa: E402
 from detector import Detector  # noqa: E402
 
+SCORES = score.Table()
 SKETCH = 4096
 MASK = (1 << 64) - 1
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -214,25 +216,6 @@ class LevelMonitor(oracle.LevelMonitor):
         return LevelMonitor(self.linear)
 
 
-# docs/detection.md: observables and thresholds; a negative threshold is "below"
-RULES = (
-    (("loss_ratio", 4), ("net_work_sum", 0.03)),
-    (("loss_ratio", 2), ("overshoot_work", 0.4)),
-    (("loss_excess", 0.35), ("overshoot_work", 1.25)),
-    (("net_work", 0.03), ("update_cosine", -0.8)),
-    (("net_work", 0.2), ("loss_slope_t", 0.2)),
-)
-
-
-def rules(point):
-    found = []
-    for pair in RULES:
-        values = [point.get(name) for name, _ in pair]
-        if all(isinstance(v, float) for v in values):
-            found.append(min(v / limit for v, (_, limit) in zip(values, pair)))
-    return max(max(found), 0.0) if found else None
-
-
 # ---- the monitor
 class Reference:
     """push(snapshot) -> metrics of the point, {tensor: metrics of the tensor}. A snapshot is a dict
@@ -244,6 +227,8 @@ class Reference:
         self.full_batch, self.unit = full_batch, UNITS.get(unit, 2.0**-53)
         self.detector, self.level = Detector(), LevelMonitor()
         self.z = {n: RobustZ() for n in slices}
+        self.grad_z = {n: RobustZ() for n in slices}
+        self.observer = score.Observer()
         self.before = self.last_delta = None
         self.pairs, self.accepted, self.window, self.best_probe = [], None, [], math.inf
         self.alarm = 0
@@ -269,9 +254,17 @@ class Reference:
             self._energy(s, out)
         self._anchor(s, out)
         self._step(s, out, rows)
-        out["instability_rules"] = rules(out)
+        self._score(out, self.before is not None and s["step"] != self.before["step"] + 1)
         self.before = s
         return out, rows
+
+    def _score(self, out, is_gap):
+        seen = self.observer.push(out, is_gap)
+        self.observer.close()
+        for kind, name in (("now", "instability_score"), ("next", "instability_score_next")):
+            value = SCORES.score(kind, seen)
+            if not math.isnan(value):
+                out[name] = value
 
     def _decay_metric(self, s):
         """wd/2 |theta|^2 in P_t and how much of it is of P_t - P_{t-1}; P without group rates."""
@@ -698,6 +691,11 @@ class Reference:
             out["second_moment_ratio"] = max(rows[n]["second_moment_ratio"] for n in rows)
         for name, cut in self.slices.items():
             rows[name]["update_z"] = self.z[name].push(float(np.linalg.norm(p[cut])))
+            rows[name]["grad_z"] = self.grad_z[name].push(rows[name]["grad_norm"])
+        for metric in ("update_z", "grad_z"):
+            known = [row[metric] for row in rows.values() if row[metric] is not None]
+            out[metric] = max(known) if known else "warming-up"
+            out[metric + "_median"] = float(np.median(known)) if known else "warming-up"
         s["clipped"] = g is not s["g"]
         if self.before is not None:
             lr0 = float(np.max(self.before["lr"])) * (1 - self.rule.c["dampening"])

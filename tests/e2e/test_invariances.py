@@ -20,7 +20,7 @@ SKETCHED = {"update_cosine", "sharpness", "sharpness_residual", "visited_curvatu
             "stability_ratio", "transition_rate", "mode_energy_gain", "mode_energy_rate",
             "limit_crossing", "unstable_ratio", "dissipation_residual", "dissipation_window",
             "smoothness_residual",
-            "energy_bound", "energy_scale", "instability_rules"}
+            "energy_bound", "energy_scale", "instability_score"}
 ADAMW = dict(type="adamw", weight_decay=0.05)
 SGD = dict(type="sgd", momentum=0.9)
 
@@ -113,7 +113,8 @@ class Units(InvarianceCase):
                  "predicted_decrease", "predicted_change",
                  "loss_excess", "loss_spread", "loss_ratio", "loss_slope", "loss_slope_t",
                  "update_ratio", "grad_cosine",
-                 "update_cosine", "delta_precision", "instability_rules", "limit_crossing",
+                 "update_cosine", "delta_precision", "instability_score", "limit_crossing",
+                 "instability_score_next", "update_z", "update_z_median", "grad_z", "grad_z_median",
                  "probe_loss_ratio", "ritz_asymmetry", "mode_energy_gain", "mode_energy_rate",
                  "rate_at_lambda_min", "mean_square_gain", "flip_fraction"}
 
@@ -145,7 +146,7 @@ class Units(InvarianceCase):
                 first = self.whole(name, s, job)["metrics"]
                 for unit, (loss, theta) in list(factors.items())[1:]:
                     other = self.whole(name + unit, self.scaled(s, loss, theta), job)["metrics"]
-                    for metric in self.UNCHANGED - ({"update_cosine", "instability_rules"}):
+                    for metric in self.UNCHANGED - ({"update_cosine", "instability_score"}):
                         x, y = first[metric]["value"], other[metric]["value"]
                         self.assertEqual(x is None, y is None, (name + unit, s["step"], metric,
                                                                 first[metric], other[metric]))

@@ -271,7 +271,7 @@ class Partials(OracleCase):
 
 class Instability(OracleCase):
     def test_a_rate_above_the_limit(self):
-        """The level monitor's alarm, the crossing of the limit, the rules: a quadratic whose rate
+        """The level monitor's alarm, the crossing of the limit, the score: a quadratic whose rate
         is raised past 2/90."""
         model = Bowl()
         job = Job(model, trainings.Optimizer("sgd", model.theta.size), lambda t: 0.015 if t < 70
@@ -281,7 +281,7 @@ class Instability(OracleCase):
         self.assertGreater(max(p["unstable_ratio"]["value"] or 0 for p in points), 1.2)
         self.assertGreater(max(p["limit_crossing"]["value"] or 0 for p in points), 1.2)
         self.assertGreater(max(p["loss_level_evidence"]["value"] or 0 for p in points), 9.21)
-        self.assertGreater(max(p["instability_rules"]["value"] or 0 for p in points), 1)
+        self.assertGreater(max(p["instability_score"]["value"] or 0 for p in points), 0.5)
 
 
 class Drift(OracleCase):

@@ -1,4 +1,4 @@
-/* The loss-scaled detector: reference values, invariances, and each rule at its thresholds. */
+/* The loss-scaled detector: reference values and invariances. */
 #include <math.h>
 #include <string.h>
 
@@ -82,60 +82,6 @@ START_TEST(test_negative_losses)
 }
 END_TEST
 
-static void put(struct lyap_point *p, enum lyap_metric metric, double value)
-{
-    p->metrics[metric] = (struct lyap_value){ .value = value, .error = NAN };
-}
-
-static const struct {
-    const char *name;
-    enum lyap_metric metrics[2];
-    double thresholds[2];
-} rules[LYAP_INSTABILITY_RULE_COUNT] = {
-    { "R2", { LYAP_METRIC_LOSS_RATIO, LYAP_METRIC_NET_WORK_SUM }, { 4, .03 } },
-    { "R3", { LYAP_METRIC_LOSS_RATIO, LYAP_METRIC_OVERSHOOT_WORK }, { 2, .4 } },
-    { "R4", { LYAP_METRIC_LOSS_EXCESS, LYAP_METRIC_OVERSHOOT_WORK }, { .35, 1.25 } },
-    { "R7", { LYAP_METRIC_NET_WORK, LYAP_METRIC_UPDATE_COSINE }, { .03, -.8 } },
-    { "R8", { LYAP_METRIC_NET_WORK, LYAP_METRIC_LOSS_SLOPE_T }, { .2, .2 } },
-};
-
-/* Alone and at twice its thresholds a rule gives 2; with one condition at half of it, a half; with
- * an observable absent it says nothing. */
-START_TEST(test_each_rule)
-{
-    struct lyap_point p;
-    struct lyap_instability_part parts[LYAP_INSTABILITY_RULE_COUNT];
-    lyap_point_init(&p);
-    ck_assert(isnan(lyap_detector_rules(&p, parts)));
-    put(&p, rules[_i].metrics[0], 2 * rules[_i].thresholds[0]);
-    put(&p, rules[_i].metrics[1], 2 * rules[_i].thresholds[1]);
-    test_close(lyap_detector_rules(&p, parts), 2, 1e-15);
-    ck_assert_str_eq(parts[_i].rule, rules[_i].name);
-    for (int j = 0; j < 2; j++) {
-        ck_assert_str_eq(parts[_i].observables[j], lyap_metric_info(rules[_i].metrics[j])->name);
-        test_close(parts[_i].values[j], 2 * rules[_i].thresholds[j], 1e-15);
-        test_close(parts[_i].thresholds[j], rules[_i].thresholds[j], 1e-15);
-    }
-    put(&p, rules[_i].metrics[1], .5 * rules[_i].thresholds[1]);
-    test_close(lyap_detector_rules(&p, NULL), .5, 1e-15);
-    put(&p, rules[_i].metrics[1], -rules[_i].thresholds[1]);
-    test_close(lyap_detector_rules(&p, NULL), 0, 1e-15);
-    put(&p, rules[_i].metrics[1], NAN);
-    ck_assert(isnan(lyap_detector_rules(&p, NULL)));
-}
-END_TEST
-
-START_TEST(test_largest_rule_wins)
-{
-    struct lyap_point p;
-    lyap_point_init(&p);
-    put(&p, LYAP_METRIC_LOSS_RATIO, 3);
-    put(&p, LYAP_METRIC_NET_WORK_SUM, .3);
-    put(&p, LYAP_METRIC_OVERSHOOT_WORK, 4);
-    test_close(lyap_detector_rules(&p, NULL), 1.5, 1e-15); /* R3: min(3/2, 10); R2: 3/4 */
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("detector");
@@ -144,8 +90,6 @@ int main(void)
     tcase_add_test(tests, test_unit_of_the_loss);
     tcase_add_test(tests, test_inherited_reference);
     tcase_add_test(tests, test_negative_losses);
-    tcase_add_loop_test(tests, test_each_rule, 0, LYAP_INSTABILITY_RULE_COUNT);
-    tcase_add_test(tests, test_largest_rule_wins);
     suite_add_tcase(suite, tests);
     return test_main(suite);
 }

@@ -39,9 +39,29 @@ static void same_bits(double a, double b, const char *what, int64_t step)
                   "step %lld %s: %.17g, continued %.17g", (long long)step, what, a, b);
 }
 
+/* Windows of single tensors are not stored: they fill anew after a restart (docs/detection.md), and
+ * the scores see them. */
+static bool is_refilled(enum lyap_metric metric)
+{
+    static const enum lyap_metric refilled[] = {
+        LYAP_METRIC_UPDATE_Z,
+        LYAP_METRIC_UPDATE_Z_MEDIAN,
+        LYAP_METRIC_GRAD_Z,
+        LYAP_METRIC_GRAD_Z_MEDIAN,
+        LYAP_METRIC_INSTABILITY_SCORE,
+        LYAP_METRIC_INSTABILITY_SCORE_NEXT,
+    };
+    for (unsigned i = 0; i < sizeof refilled / sizeof *refilled; i++)
+        if (metric == refilled[i])
+            return true;
+    return false;
+}
+
 static void same_points(const struct lyap_point *a, const struct lyap_point *b)
 {
     for (unsigned i = 0; i < LYAP_METRIC_COUNT; i++) {
+        if (is_refilled((enum lyap_metric)i))
+            continue;
         const char *name = lyap_metric_info((enum lyap_metric)i)->name;
         ck_assert_msg(a->metrics[i].reason == b->metrics[i].reason, "step %lld %s: %s, then %s",
                       (long long)a->step, name,
@@ -299,7 +319,9 @@ START_TEST(test_without_tensors)
     ck_assert_int_eq(p.state, LYAP_STATE_WARMING_UP);
     ck_assert_int_eq(reason_of(&p, LYAP_METRIC_STABILITY_LIMIT), LYAP_REASON_NO_OPTIMIZER);
     ck_assert_int_eq(reason_of(&p, LYAP_METRIC_SHARPNESS), LYAP_REASON_NO_TENSORS);
-    ck_assert_int_eq(reason_of(&p, LYAP_METRIC_INSTABILITY_RULES), LYAP_REASON_NO_TENSORS);
+    ck_assert(p.metrics[LYAP_METRIC_INSTABILITY_SCORE].reason ==
+              LYAP_REASON_NONE); /* of the loss */
+    ck_assert_int_eq(reason_of(&p, LYAP_METRIC_INSTABILITY_SCORE_NEXT), LYAP_REASON_NO_TENSORS);
     scalars_free(&s);
 }
 END_TEST
@@ -329,8 +351,10 @@ START_TEST(test_events_leave_no_trace)
         const struct lyap_point p = PUSH(&a, "step", step, "loss", loss);
         const struct lyap_point q = PUSH(&b, "step", step, "loss", loss);
         for (unsigned m = 0; m < LYAP_METRIC_COUNT; m++)
-            same_bits(p.metrics[m].value, q.metrics[m].value,
-                      lyap_metric_info((enum lyap_metric)m)->name, i);
+            /* The score knows that q comes after a step that was not pushed. */
+            if (m != LYAP_METRIC_INSTABILITY_SCORE || !q.is_gap)
+                same_bits(p.metrics[m].value, q.metrics[m].value,
+                          lyap_metric_info((enum lyap_metric)m)->name, i);
         ck_assert(!p.is_gap);
         ck_assert_int_eq(q.is_gap, i % 7 == 4);
     }

@@ -127,7 +127,7 @@ class Daemon:
             status = "duplicate" if key in self.seen else "accepted"
             self.seen[key] = True
             return 200, {"status": status, "run": "r", "attempt": 1, "step": request.step,
-                         "metrics": {"instability_rules": {"value": 0.25, "trust": "E"},
+                         "metrics": {"instability_score": {"value": 0.25, "trust": "E"},
                                      "loss": {"value": "NaN", "trust": "I"},
                                      "sharpness": {"value": None, "reason": "no-probe"}},
                          "state": "healthy", "verdict": "inconclusive",

@@ -120,7 +120,7 @@ class Monitor:
 
     @property
     def score(self) -> Optional[float]:
-        """instability_rules: how close the nearest rule is to firing; 1 fires. None: unknown."""
+        """instability_score, 0 to 1; the rule `instability` fires at 0.5. None: unknown."""
         return self.last_reply.score if self.last_reply else None
 
     @property

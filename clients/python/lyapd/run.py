@@ -33,8 +33,8 @@ class Reply(dict):
 
     @property
     def score(self) -> Optional[float]:
-        """How close the nearest instability rule is to firing; 1 fires."""
-        return self.value("instability_rules")
+        """instability_score, 0 to 1; the rule `instability` fires at 0.5."""
+        return self.value("instability_score")
 
     def value(self, metric: str) -> Optional[float]:
         """A metric of the point, or None when it is absent (`reason` says why)."""

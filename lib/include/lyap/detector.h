@@ -1,5 +1,5 @@
-/* detector.h - the loss-scaled instability detector: what is at stake (E), what the last updates
- * did to it, and the two-term rules over them (docs/detection.md). Embedded by value.
+/* detector.h - the loss-scaled instability detector: what is at stake (E) and what the last
+ * updates did to it (docs/detection.md). Embedded by value.
  * THREADS: one owner at a time. */
 #ifndef LYAP_DETECTOR_H
 #define LYAP_DETECTOR_H
@@ -8,9 +8,6 @@
 #include <stdint.h>
 
 #include "lyap/status.h"
-
-#include "lyap/point.h"
-#include "lyap/profile.h"
 
 enum {
     LYAP_DETECTOR_LOSSES = 50,   /* MAD of sigma */
@@ -53,11 +50,5 @@ LYAP_API void lyap_detector_secant(struct lyap_detector *d, double curvature, do
 LYAP_API double lyap_detector_curvature(const struct lyap_detector *d);
 /* EMA(<dg,D>)/EMA(<D,PD>); NaN before the first. */
 LYAP_API double lyap_detector_edge(const struct lyap_detector *d);
-
-/* The rules on the metrics of a point. Returns the largest ratio of observable to threshold, at
- * least 0 (1 fires); NaN when no rule has both of its observables. `ret_parts` may be NULL. */
-LYAP_API double
-lyap_detector_rules(const struct lyap_point *point,
-                    struct lyap_instability_part ret_parts[LYAP_INSTABILITY_RULE_COUNT]);
 
 #endif

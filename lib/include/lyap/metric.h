@@ -157,9 +157,20 @@ enum lyap_reason {
       "docs/detection.md")                                                                         \
     X(SECOND_MOMENT_RATIO, "second_moment_ratio", E, "1", "RMS_t = max_l sqrt(mean(g^2 / vhat))",  \
       "Adam state", "docs/detection.md")                                                           \
-    X(INSTABILITY_RULES, "instability_rules", E, "1",                                              \
-      "largest ratio of observable to threshold over R2 R3 R4 R7 R8; 1 fires",                     \
-      "loss, predecessor", "docs/detection.md")                                                    \
+    X(UPDATE_Z, "update_z", E, "1", "largest robust z over tensors of log |p_l|, last 50",         \
+      "optimizer, lr; Adam: state", "docs/detection.md")                                           \
+    X(UPDATE_Z_MEDIAN, "update_z_median", E, "1", "median over tensors of their z of log |p_l|",   \
+      "optimizer, lr; Adam: state", "docs/detection.md")                                           \
+    X(GRAD_Z, "grad_z", E, "1", "largest robust z over tensors of log |g_l|, last 50", "grad",     \
+      "docs/detection.md")                                                                         \
+    X(GRAD_Z_MEDIAN, "grad_z_median", E, "1", "median over tensors of their z of log |g_l|",       \
+      "grad", "docs/detection.md")                                                                 \
+    X(INSTABILITY_SCORE, "instability_score", E, "1",                                              \
+      "calibrated share of such points that lie in the window of an instability, 0 to 1",          \
+      "loss; the more the better", "docs/detection.md")                                            \
+    X(INSTABILITY_SCORE_NEXT, "instability_score_next", E, "1",                                    \
+      "the same from the coming update alone, before it is made", "optimizer, lr; Adam: state",    \
+      "docs/detection.md")                                                                         \
     X(LIMIT_CROSSING, "limit_crossing", E, "1",                                                    \
       "stability_ratio when it rose from < .95 (median of 5 probes) to > 1.2 in one probe "        \
       "together with lr; else 0",                                                                  \
@@ -267,6 +278,7 @@ enum lyap_metric {
     X(SECOND_MOMENT_RATIO, "second_moment_ratio", "sqrt(mean(g^2 / vhat)) of the tensor")          \
     X(EMPIRICAL_GAIN, "empirical_gain", "|x'_l - x_l| / |x'_0 - x_0| of the tensor's layer")       \
     X(UPDATE_Z, "update_z", "robust z of log |p_l| against its last 50")                           \
+    X(GRAD_Z, "grad_z", "robust z of log |g_l| against its last 50")                               \
     X(SPECTRAL_NORM, "spectral_norm",                                                              \
       "lower bound of sigma_1 of theta_l as shape[0] x rest, by block power iteration")            \
     X(SPECTRAL_RESIDUAL, "spectral_residual", "a singular value lies within it of spectral_norm")  \

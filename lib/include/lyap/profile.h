@@ -11,6 +11,7 @@
 #include "lyap/layer_row.h"
 #include "lyap/partial.h"
 #include "lyap/point.h"
+#include "lyap/score.h"
 #include "lyap/snapshot.h"
 #include "lyap/spectral_job.h"
 #include "lyap/spectral_plan.h"
@@ -85,16 +86,10 @@ LYAP_API void lyap_profile_spectral_result(struct lyap_profile *profile,
 /* The vectors of an attempt that ended go on with the next one; bounds do not. */
 LYAP_API void lyap_profile_spectral_move(struct lyap_profile *from, struct lyap_profile *to);
 
-/* Evidence behind instability_rules of the newest point: which rule, its observables and
- * thresholds. The tensors behind it are the largest rows grad_delta of the partial. */
-struct lyap_instability_part {
-    const char *rule; /* "R2" ... */
-    const char *observables[2];
-    double values[2], thresholds[2];
-};
-enum { LYAP_INSTABILITY_RULE_COUNT = 5 };
-LYAP_API void
-lyap_profile_instability(const struct lyap_profile *profile,
-                         struct lyap_instability_part ret_parts[LYAP_INSTABILITY_RULE_COUNT]);
+/* What a score of the newest point is made of, largest share first; returns how many. The
+ * tensors behind it are the largest update_z, grad_z and shares of grad_delta. */
+LYAP_API uint32_t lyap_profile_instability(const struct lyap_profile *profile,
+                                           enum lyap_score_kind kind,
+                                           struct lyap_score_part ret_parts[LYAP_SCORE_PARTS_MAX]);
 
 #endif

@@ -1,0 +1,400 @@
+#!/usr/bin/env python3
+"""Fits the table of the instability score on design runs and writes it as C.
+
+    fit.py DIR [--write] [--left-out]    DIR: corpus.py cache DIR --plan design --variants FIT
+
+Prints what the score does on design runs that a fold did not see (folds by seed; --left-out: by family, too) and the operating
+points. --write: lib/score_table.h and lib/include/lyap/sensitivity.h.
+
+The model: log odds = base + sum of shares; each share is a monotone step function of one observable or of the smaller of two
+observables in their units (PAIRS). Levels below the NEUTRAL quantile of healthy steps are one level: an observable can speak for an
+instability, not against what another one sees. Boosted stumps; the weight of an event is spread over its last LEAD steps, most
+of it, in later rounds, on those the score finds itself.
+"""
+import argparse
+import glob
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+
+import protocol
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = 1
+LOST, SKIPPED = 1, 2  # column `event` of bench_replay
+MAIN = "k1-exact-state"
+FIT = [MAIN, "k5-exact-state", "k1-sketch-state", "k1-exact-none"]
+OTHERS_EVERY, OTHERS_WEIGHT = 3, 0.3  # other variants: every third seed, with this weight
+NEUTRAL, LEAD, EVENT_WEIGHT = 0.95, 8, 60.0
+ROUNDS, STUMPS, RATE, LEAF = 3, 250, 0.1, 25
+HARD, EASY_EVERY = 0.96, 25  # healthy steps above this quantile of a first fit are all used, of the others one in 25
+FOLDS, FAMILY_FOLDS = 3, 8
+BUDGETS = {"early": 5.0, "default": 0.8, "pager": 0.25}  # false alarms per 10 000 healthy steps, on unseen folds
+
+PAIRS = [  # (observable, unit, observable, unit): of different physics
+    ("loss_sigmas", 0.03, "predicted_decrease", 1.2), ("loss_ratio", 4, "net_work_sum", 0.03),
+    ("loss_ratio", 2, "overshoot_work", 0.4), ("loss_excess", 0.35, "overshoot_work", 1.25),
+    ("loss_ratio", 16, "predicted_decrease", 0.3), ("predicted_change", 0.1, "update_z", 4),
+    ("net_work", 0.03, "oscillation", 0.8), ("net_work", 0.2, "loss_slope_t", 0.2),
+    ("mismatch", 0.025, "second_moment_ratio", 2.3), ("overshoot_work", 0.3, "grad_z_median", 2),
+    ("predicted_decrease", 0.5, "update_z_median", 2), ("loss_tail", 3, "predicted_decrease", 0.5),
+    ("loss_twice", 0.02, "overshoot_work", 0.1), ("net_work", 0.03, "second_moment_ratio", 2),
+    ("predicted_change", 0.1, "decrease_rise", 3), ("overshoot_work", 0.3, "loss_tail", 2),
+    ("net_work_sum", 0.05, "edge_ratio", 0.7), ("loss_excess", 0.2, "update_z", 4),
+    ("overshoot_record", 0.1, "loss_z", 2), ("param_growth", 0.03, "overshoot_sum", 0.1),
+    ("loss_record", 0.05, "grad_z", 4), ("loss_tail", 6, "loss_excess", 0.4), ("loss_tail", 6, "update_z", 4),
+    ("loss_tail", 6, "grad_z_median", 3), ("loss_record", 0.2, "update_z", 3),
+    ("loss_record", 0.2, "second_moment_ratio", 2.5), ("mismatch", 0.05, "loss_ratio", 3),
+    ("mismatch", 0.05, "loss_tail", 3), ("mismatch", 0.05, "param_growth", 0.02), ("reach", 1, "overshoot_work", 0.3),
+    ("loss_twice", 0.05, "grad_z", 3), ("overshoot_growth", 0.5, "loss_z", 1.5), ("update_growth", 1, "net_work", 0.02),
+    ("grad_growth", 1, "net_work", 0.02), ("loss_z", 3, "net_work", 0.02), ("edge_ratio", 0.8, "overshoot_growth", 0.5),
+    ("update_ratio", 0.05, "overshoot_work", 0.3), ("loss_twice", 0.02, "second_moment_ratio", 2),
+    ("mismatch", 0.05, "net_work_sum", 0.03), ("mismatch", 0.05, "loss_excess", 0.3), ("mismatch", 0.05, "drift", 0.2),
+    ("loss_twice", 0.3, "loss_tail", 5), ("loss_record", 0.3, "update_z_median", 4), ("loss_record", 0.3, "loss_ratio", 8),
+    ("loss_twice", 0.2, "loss_ratio", 5), ("drift", 0.3, "loss_slope_t", 2), ("drift", 0.3, "net_work_sum", 0.05),
+    ("drift", 0.3, "loss_ratio", 2), ("slow_drift", 0.2, "loss_slope_t", 1), ("level", 3, "drift", 0.2),
+    ("drift", 0.2, "param_growth", 0.03), ("reach", 2, "loss_excess", 0.5), ("reach", 2, "net_work", 0.05),
+    ("overshoot_work", 2, "net_work", 0.3), ("predicted_decrease", 5, "reach", 2), ("update_z", 6, "reach", 1),
+    ("update_z_median", 4, "predicted_decrease", 0.5), ("second_moment_ratio", 2.5, "predicted_decrease", 0.5),
+    ("overshoot_sum", 0.3, "drift", 0.1),
+]
+COMING = "predicted_decrease decrease_rise predicted_change reach update_z update_z_median second_moment_ratio".split()
+
+
+def observables(header=ROOT / "lib/include/lyap/observe.h"):
+    """[(enum name, name)] in the order of the table in C."""
+    import re
+
+    text = header.read_text().split("LYAP_OBSERVABLE_TABLE(X)")[1].split("enum lyap_observable")[0]
+    return re.findall(r'X\((\w+),\s*"(\w+)"', text)
+
+
+NAMES = [name for _, name in observables()]
+GAP, DECREASE = NAMES.index("gap"), NAMES.index("predicted_decrease")
+OFFSETS = np.arange(0, 4.01, 0.25)  # tried for what is known less of
+
+
+class Run:
+    """Ground truth of a run, and what was seen of it in one variant."""
+
+    def __init__(self, folder, truth, variant):
+        self.family, self.seed, self.variant = folder.parent.name, int(folder.name), variant
+        self.judged = protocol.Judged(self.family, self.seed, truth)
+        with np.load(folder / (variant + ".npz")) as z:
+            columns, rows = [str(c) for c in z["columns"]], z["rows"]
+        at = {c: i for i, c in enumerate(columns)}
+        self.steps = rows[:, 0].astype(int)
+        self.lost, self.skipped = rows[:, at["event"]] == LOST, rows[:, at["event"]] == SKIPPED
+        self.inputs = inputs({n: rows[:, at["seen " + n]] for n in NAMES})
+
+    def dense(self, values):
+        """One value a step of the stream, each held until the next push; NaN before the first."""
+        out = np.full(self.judged.steps, np.nan)
+        out[self.steps] = np.where(self.lost, np.inf, np.where(self.skipped, -np.inf, values))
+        last = np.maximum.accumulate(np.where(np.isnan(out), -1, np.arange(len(out))))
+        return np.where(last >= 0, out[np.maximum(last, 0)], -np.inf)
+
+
+def inputs(seen):
+    """One column an observable, then one a pair, float32."""
+    columns = [seen[n] for n in NAMES]
+    for a, per_a, b, per_b in PAIRS:
+        with np.errstate(over="ignore"):
+            columns.append(np.minimum(seen[a] / np.float32(per_a), seen[b] / np.float32(per_b)))
+    return np.clip(np.column_stack(columns), -1e30, 1e30).astype(np.float32)
+
+
+def load(directory, variants):
+    runs = []
+    for path in sorted(glob.glob(os.path.join(directory, "*", "*", "truth.json"))):
+        folder, truth = Path(path).parent, json.loads(Path(path).read_text())
+        if int(folder.name) >= 1000:
+            continue
+        for variant in variants:
+            if (folder / (variant + ".npz")).exists():
+                if variant == MAIN or int(folder.name) % OTHERS_EVERY == 0:
+                    runs.append(Run(folder, truth, variant))
+    return runs
+
+
+class Rows:
+    """All pushes of all runs: inputs, weights, labels, and which rows each event may be seen in."""
+
+    def __init__(self, runs):
+        self.runs, self.events, self.slices, at = runs, [], [], 0
+        x, y, w = [], [], []
+        for run in runs:
+            label, weight = np.zeros(len(run.steps), bool), np.where(run.judged.healthy[run.steps], 1.0, 0.0)
+            factor = 1.0 if run.variant == MAIN else OTHERS_WEIGHT
+            weight[run.lost | run.skipped] = 0
+            for begin, onset, end in run.judged.events:
+                near = (run.steps >= max(begin, onset - LEAD)) & (run.steps < end) & ~run.lost
+                k = np.flatnonzero(near)
+                if len(k):
+                    label[k], weight[k] = True, EVENT_WEIGHT / len(k)
+                    self.events.append((at + k, factor))
+            x.append(run.inputs)
+            y.append(label)
+            w.append(weight * factor)
+            self.slices.append(slice(at, at + len(run.steps)))
+            at += len(run.steps)
+        self.x, self.y, self.w = np.vstack(x), np.concatenate(y), np.concatenate(w)
+        self.run = np.repeat(np.arange(len(runs)), [len(r.steps) for r in runs])
+        main = np.array([r.variant == MAIN for r in runs])[self.run]
+        self._neutral(main & ~self.y & (self.w > 0))
+        self._thin()
+
+    def _neutral(self, healthy):
+        self.neutral = np.full(self.x.shape[1], -np.inf, np.float32)
+        for j in range(self.x.shape[1]):
+            values = self.x[healthy, j]
+            values = values[~np.isnan(values)]
+            if len(values):
+                self.neutral[j] = np.quantile(values, NEUTRAL)
+            known = ~np.isnan(self.x[:, j])
+            self.x[known, j] = np.maximum(self.x[known, j], self.neutral[j])
+
+    def _thin(self):
+        some = self.y | (np.arange(len(self.y)) % 16 == 0)
+        first = boost(self, some & (self.w > 0), self.w, 50, 0.15)
+        score = first.decision_function(self.x)
+        healthy = ~self.y & (self.w > 0)
+        easy = healthy & (score < np.quantile(score[healthy], HARD))
+        kept = np.arange(len(self.y)) % EASY_EVERY == 0
+        self.w[easy & ~kept] = 0
+        self.w[easy & kept] *= EASY_EVERY
+
+
+def boost(rows, use, weight, stumps, rate, columns=None):
+    columns = np.arange(rows.x.shape[1]) if columns is None else columns
+    model = HistGradientBoostingClassifier(
+        max_iter=stumps, learning_rate=rate, max_leaf_nodes=2, min_samples_leaf=LEAF, l2_regularization=1.0,
+        early_stopping=False, random_state=0, monotonic_cst=[1] * len(columns),
+    )
+    k = np.flatnonzero(use)
+    return model.fit(rows.x[k][:, columns], rows.y[k], sample_weight=weight[k])
+
+
+def fit(rows, use, columns=None):
+    """Rounds of boosting; between them the weight of an event moves to the rows that show it."""
+    columns = np.arange(rows.x.shape[1]) if columns is None else np.asarray(columns)
+    weight = rows.w.copy()
+    for i in range(ROUNDS):
+        model = boost(rows, use & (weight > 0), weight, STUMPS, RATE, columns)
+        if i == ROUNDS - 1:
+            return model
+        score = model.decision_function(rows.x[:, columns])
+        for k, factor in rows.events:
+            share = np.exp(np.clip(score[k] - score[k].max(), -30, 0))
+            weight[k] = EVENT_WEIGHT * factor * (0.3 / len(k) + 0.7 * share / share.sum())
+
+
+def unseen(rows, folds, columns=None):
+    """Scores by models that did not see the row's fold."""
+    columns = np.arange(rows.x.shape[1]) if columns is None else np.asarray(columns)
+    out = np.zeros(len(rows.y))
+    for fold in np.unique(folds):
+        model = fit(rows, folds != fold, columns)
+        out[folds == fold] = model.decision_function(rows.x[folds == fold][:, columns])
+    return out
+
+
+def report(title, rows, score, limit, variant=MAIN):
+    chosen = [i for i, r in enumerate(rows.runs) if r.variant == variant]
+    records = [rows.runs[i].judged.judge(rows.runs[i].dense(score[rows.slices[i]]) > limit) for i in chosen]
+    s = protocol.summary(records, resamples=0)
+    print("%-34s recall %.3f early %.3f lead %.1f false %.2f alarmed %.3f   (%d events, %d healthy steps)" % (
+        title, s["recall"][0], s["early"][0], s["lead"][0], s["false"][0], s["alarmed"][0], s["counts"]["events"],
+        s["counts"]["healthy"]), flush=True)
+    return records
+
+
+def limits(rows, score):
+    chosen = [i for i, r in enumerate(rows.runs) if r.variant == MAIN]
+    judged = [rows.runs[i].judged for i in chosen]
+    dense = []
+    for i in chosen:  # a lost step alarms by itself, whatever the threshold
+        values = rows.runs[i].dense(score[rows.slices[i]])
+        dense.append(np.where(np.isposinf(values), -np.inf, values))
+    return {name: protocol.tuned(judged, dense, budget) for name, budget in BUDGETS.items()}
+
+
+def slope_of(rows, score, limit):
+    """Slope of the log odds of "in the window of an event" over the score, near the operating points."""
+    x, y = [], []
+    for i, run in enumerate(rows.runs):
+        if run.variant != MAIN:
+            continue
+        inside = np.zeros(run.judged.steps, bool)
+        for begin, _, end in run.judged.events:
+            inside[begin:end] = True
+        known = ~run.lost & (inside | run.judged.healthy)[run.steps]
+        x.append(score[rows.slices[i]][known] - limit)
+        y.append(inside[run.steps][known])
+    x, y = np.clip(np.concatenate(x), -8, 8), np.concatenate(y)
+    model = LogisticRegression(C=1e3).fit(x[:, None], y)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
+
+
+def classes(rows):
+    """0: everything may be known, 1: after a gap, 2: the coming update is unknown."""
+    return np.where(rows.x[:, GAP] > 0, 1, np.where(np.isnan(rows.x[:, DECREASE]), 2, 0))
+
+
+def false_rate(rows, score, limit, variant):
+    chosen = [i for i, r in enumerate(rows.runs) if r.variant == variant]
+    records = [rows.runs[i].judged.judge(rows.runs[i].dense(score[rows.slices[i]]) > limit) for i in chosen]
+    return protocol.summary(records, resamples=0)["false"][0]
+
+
+def offsets(rows, score):
+    """(gap, blind): the largest offsets with which the variants keep within the default budget."""
+    kind, limit, found = classes(rows), limits(rows, score)["default"], []
+    for number, variants in ((1, FIT[1:2]), (2, [MAIN] + FIT[2:])):
+        good = 0.0
+        for offset in OFFSETS:
+            moved = score + offset * (kind == number)
+            slack = 1.15 if MAIN in variants else 1.0
+            if max(false_rate(rows, moved, limit, v) for v in variants) > slack * BUDGETS["default"]:
+                break
+            good = float(offset)
+        found.append(good)
+    return found
+
+
+class Table:
+    """Step functions of a boosted model: per input the shares where absent, lowest, and above each edge."""
+
+    def __init__(self, model, columns, factor, offset, extra):
+        self.base, self.terms = 0.0, {}
+        self.gap, self.blind = (factor * e for e in extra)
+        steps = {}
+        for (predictor,) in model._predictors:
+            root = predictor.nodes[0]
+            left, right = predictor.nodes[root["left"]]["value"], predictor.nodes[root["right"]]["value"]
+            column = int(columns[root["feature_idx"]])
+            edges, entry = steps.setdefault(column, ({}, [0.0, 0.0]))
+            edges[float(root["num_threshold"])] = edges.get(float(root["num_threshold"]), 0.0) + right - left
+            entry[0] += left
+            entry[1] += left if root["missing_go_to_left"] else right
+        base = float(np.ravel(model._baseline_prediction)[0])
+        for column, (edges, (low, absent)) in steps.items():
+            base += low
+            shares, share = [], 0.0
+            for edge in sorted(edges):
+                share += edges[edge]
+                shares.append((edge, share * factor))
+            self.terms[column] = ((absent - low) * factor, shares)
+        self.base = base * factor + offset
+
+    def log_odds(self, x):
+        out = np.full(len(x), self.base)
+        for column, (absent, shares) in self.terms.items():
+            v = x[:, column]
+            edges, values = np.array([e for e, _ in shares]), np.array([0.0] + [s for _, s in shares])
+            out += np.where(np.isnan(v), absent, values[np.searchsorted(edges, v, side="left")])
+        return out
+
+
+def write(tables, levels):
+    enums = {name: "LYAP_OBSERVABLE_" + enum for enum, name in observables()}
+    used = sorted({c for t in tables for c in t.terms if c >= len(NAMES)})
+    place = {c: len(NAMES) + i for i, c in enumerate(used)}
+    out = ["/* Written by bench/detection/fit.py: the shares of the instability score. Included by score.c alone.",
+           " * THREADS: constants. */", "#ifndef LYAP_SCORE_TABLE_H", "#define LYAP_SCORE_TABLE_H", "",
+           "enum { SCORE_VERSION = %d };" % VERSION, "", "static const struct score_pair pairs[] = {"]
+    for c in used:
+        a, per_a, b, per_b = PAIRS[c - len(NAMES)]
+        out.append("    { %s, %s, %.9g, %.9g }," % (enums[a], enums[b], np.float32(per_a), np.float32(per_b)))
+    out += ["};", "", "static const struct score_bin bins[] = {"]
+    at, terms = 0, []
+    for table in tables:
+        listed = []
+        for c in sorted(table.terms):
+            absent, shares = table.terms[c]
+            out += ["    { %.9g, %.9g }," % pair for pair in shares]
+            name = enums[NAMES[c]] if c < len(NAMES) else "LYAP_OBSERVABLE_COUNT + %d" % (place[c] - len(NAMES))
+            listed.append("    { %s, %.9g, %d, %d }," % (name, absent, at, len(shares)))
+            at += len(shares)
+        terms.append(listed)
+    out += ["};", ""]
+    for name, listed in zip(("now", "next"), terms):
+        out += ["static const struct score_term %s_terms[] = {" % name] + listed + ["};", ""]
+    out += ["static const struct score_model models[] = {",
+            "    [LYAP_SCORE_NOW] = { %.17g, %.9g, %.9g, now_terms, sizeof now_terms / sizeof *now_terms },"
+            % (tables[0].base, tables[0].gap, tables[0].blind),
+            "    [LYAP_SCORE_NEXT] = { %.17g, %.9g, %.9g, next_terms, sizeof next_terms / sizeof *next_terms },"
+            % (tables[1].base, tables[1].gap, tables[1].blind),
+            "};", "", "#endif"]
+    (ROOT / "lib/score_table.h").write_text("\n".join(out) + "\n")
+    (ROOT / "lib/include/lyap/sensitivity.h").write_text(
+        "/* Written by bench/detection/fit.py. Thresholds of instability_score at three sensitivities; their operating points\n"
+        " * are in docs/detection.md. THREADS: constants. */\n#ifndef LYAP_SENSITIVITY_H\n#define LYAP_SENSITIVITY_H\n\n"
+        + "".join("#define LYAP_SCORE_%-8s%.3f\n" % (n.upper(), levels[n]) for n in ("early", "default", "pager"))
+        + "\n#endif\n")
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("directory")
+    p.add_argument("--write", action="store_true")
+    p.add_argument("--left-out", action="store_true")
+    a = p.parse_args()
+    rows = Rows(load(a.directory, FIT))
+    print("%d rows, %d used" % (len(rows.y), (rows.w > 0).sum()), flush=True)
+    coming = [i for i, n in enumerate(NAMES) if n in COMING]
+    coming += [len(NAMES) + i for i, q in enumerate(PAIRS) if q[0] in COMING and q[2] in COMING]
+    seeds = np.array([r.seed for r in rows.runs])[rows.run] % FOLDS
+    tables, levels = [], {}
+    for name, columns in (("now", np.array([i for i in range(rows.x.shape[1]) if i != GAP])), ("next", np.array(coming))):
+        score = unseen(rows, seeds, columns)
+        extra = offsets(rows, score) if name == "now" else [0.0, 0.0]
+        print("offsets: after a gap %.2f, coming update unknown %.2f" % tuple(extra))
+        score = score + np.array([0.0] + extra)[classes(rows)]
+        limit = limits(rows, score)
+        for level, value in limit.items():
+            records = report("%s, %s, unseen seeds" % (name, level), rows, score, value)
+        for variant in FIT[1:]:
+            report("%s, default, %s" % (name, variant), rows, score, limit["default"], variant)
+        factor, shift = slope_of(rows, score, limit["default"])
+        print("slope %.3f, log odds at the default threshold %.3f" % (factor, shift))
+        if name == "now":
+            levels = {n: sigmoid(factor * (v - limit["default"])) for n, v in limit.items()}
+            by_family(report("now, default, unseen seeds", rows, score, limit["default"]))
+        model = fit(rows, np.ones(len(rows.y), bool), columns)
+        tables.append(Table(model, columns, factor, -factor * limit["default"], extra))
+        check = np.abs(tables[-1].log_odds(rows.x[:5000]) - factor * (model.decision_function(rows.x[:5000][:, columns]) - limit["default"]))
+        assert check.max() < 1e-4, check.max()
+    if a.left_out:
+        families = sorted({r.family for r in rows.runs})
+        order = np.random.RandomState(0).permutation(len(families)) % FAMILY_FOLDS
+        folds = np.array([order[families.index(r.family)] for r in rows.runs])[rows.run]
+        columns = np.array([i for i in range(rows.x.shape[1]) if i != GAP])
+        score = unseen(rows, folds, columns)
+        score = score + np.array([0.0] + offsets(rows, score))[classes(rows)]
+        by_family(report("now, default, unseen families", rows, score, limits(rows, score)["default"]))
+    print("thresholds", {n: round(float(v), 3) for n, v in levels.items()})
+    if a.write:
+        write(tables, levels)
+    return 0
+
+
+def by_family(records):
+    print("   " + "  ".join(
+        "%s %d/%d" % (f, sum(q["found"] for q in g), sum(q["events"] for q in g))
+        for f, g in sorted(protocol.families(records).items()) if sum(q["events"] for q in g)))
+    print("   false: " + " ".join("%s/%d:%d" % (q["family"], q["seed"], q["false"]) for q in records if q["false"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+/* observe.h - what the instability score looks at (docs/detection.md): observables of one point,
+ * each a function of its stored columns and of short windows of the columns before it. Embedded by
+ * value. THREADS: one owner at a time. */
+#ifndef LYAP_OBSERVE_H
+#define LYAP_OBSERVE_H
+
+#include <stdint.h>
+
+#include "lyap/point.h"
+#include "lyap/status.h"
+
+/* X(enum, name, formula). Names of metrics mean the metric itself. L loss, E progress_scale,
+ * A overshoot_work, P predicted_decrease; windows end before the point. */
+#define LYAP_OBSERVABLE_TABLE(X)                                                                   \
+    X(EXCESS, "loss_excess", "x = (L - m) / E")                                                    \
+    X(RATIO, "loss_ratio", "L / median_20(L)")                                                     \
+    X(SIGMAS, "loss_sigmas", "loss_excess - 4 loss_spread")                                        \
+    X(TAIL, "loss_tail", "(L - q90) / max(q90 - median, .02 E) of the last 50 losses")             \
+    X(RECORD, "loss_record", "(L - max of the losses 3 to 52 before) / E")                         \
+    X(TWICE, "loss_twice", "the same of min(L, the loss before)")                                  \
+    X(LOSS_Z, "loss_z", "robust z of log L against the last 50")                                   \
+    X(SLOPE, "loss_slope", "least-squares rise of L/E over 10")                                    \
+    X(SLOPE_T, "loss_slope_t", "its t")                                                            \
+    X(OVERSHOOT, "overshoot_work", "A = <g_t, D> / E")                                             \
+    X(OVERSHOOT_3, "overshoot_sum", "sum of the last 3 A")                                         \
+    X(OVERSHOOT_NEW, "overshoot_record", "A - max of the last 20 A")                               \
+    X(OVERSHOOT_UP, "overshoot_growth", "A times its growth over 2 to 3 points, 1 to 10")          \
+    X(NET, "net_work", "W = <g_{t-1} + g_t, D> / 2E")                                              \
+    X(NET_5, "net_work_sum", "sum of the last 5 W")                                                \
+    X(DECREASE, "predicted_decrease", "P = -<g_t, p_t> / E")                                       \
+    X(DECREASE_Z, "decrease_rise", "log P - median of the last 50")                                \
+    X(CHANGE, "predicted_change", "q, predicted change of the loss over E")                        \
+    X(REACH, "reach", "-<g_t, p_t> / L: the share of the loss that the update expects to remove")  \
+    X(OSCILLATION, "oscillation", "-update_cosine")                                                \
+    X(EDGE, "edge_ratio", "distance to the edge of stability along the path")                      \
+    X(UPDATE_Z, "update_z", "largest robust z of log |p_l|")                                       \
+    X(UPDATE_Z_MID, "update_z_median", "median over tensors of the same")                          \
+    X(GRAD_Z, "grad_z", "largest robust z of log |g_l|")                                           \
+    X(GRAD_Z_MID, "grad_z_median", "median over tensors of the same")                              \
+    X(GRAD_UP, "grad_growth", "log |g_t| - log |g| ten points before")                             \
+    X(MOVED_UP, "update_growth", "log |D|/lr - the same five points before")                       \
+    X(MOMENT, "second_moment_ratio", "largest sqrt(mean(g^2 / vhat)) of a tensor")                 \
+    X(UPDATE_RATIO, "update_ratio", "|D| / |theta|")                                               \
+    X(PARAM_UP, "param_growth", "log |theta_t| - log |theta| ten points before")                   \
+    X(MISMATCH, "mismatch",                                                                        \
+      "largest update_identity of the last 100 points; the newest, however old, when none is "     \
+      "known")                                                                                     \
+    X(DRIFT, "drift", "(median_5(L) - least median_20(L) before) / E")                             \
+    X(SLOW_DRIFT, "slow_drift", "(median_20(L) - least median_20(L) before) / E")                  \
+    X(LEVEL, "level", "loss_level_evidence")                                                       \
+    X(GAP, "gap", "1 after steps that were not pushed, else 0")
+
+enum lyap_observable {
+#define LYAP_OBSERVABLE_ENUM(name, wire, formula) LYAP_OBSERVABLE_##name,
+    LYAP_OBSERVABLE_TABLE(LYAP_OBSERVABLE_ENUM)
+#undef LYAP_OBSERVABLE_ENUM
+        LYAP_OBSERVABLE_COUNT
+};
+
+enum { LYAP_TRAIL_MAX = 100 };
+
+/* The newest values of one column, oldest first. */
+struct lyap_trail {
+    double values[LYAP_TRAIL_MAX];
+    uint32_t count;
+};
+
+struct lyap_observer {
+    double seen[LYAP_OBSERVABLE_COUNT]; /* of the newest point; NaN: absent */
+    struct lyap_trail losses, log_losses, works, decreases, grads, moves, params, mismatches;
+    double lr;         /* of the point before; NaN */
+    double mismatch;   /* newest update_identity; NaN: never known */
+    double least_loss; /* least median of 20 losses; NaN before the first */
+};
+
+LYAP_API void lyap_observer_init(struct lyap_observer *observer);
+/* Observes a finite point (`seen`), then remembers its columns. */
+LYAP_API void lyap_observer_step(struct lyap_observer *observer, const struct lyap_point *point);
+LYAP_API const char *lyap_observable_name(enum lyap_observable observable);
+LYAP_API const char *lyap_observable_formula(enum lyap_observable observable);
+
+#endif

@@ -1,0 +1,177 @@
+/* The score: golden values of an independent reading of its table, monotone shares, missing inputs,
+ * no allocation; what it looks at is the same after a replay of stored points. */
+#include <math.h>
+#include <string.h>
+
+#include "../oracle/score_values.h"
+#include "history.h"
+#include "lyap/score.h"
+#include "profile_internal.h"
+#include "profile_trainer.h"
+#include "support.h"
+
+enum { GOLDEN_COUNT = sizeof golden_scores / sizeof *golden_scores };
+
+START_TEST(test_golden)
+{
+    for (int i = 0; i < GOLDEN_COUNT; i++)
+        for (int kind = 0; kind < 2; kind++) {
+            const double expected = golden_scores[i][LYAP_OBSERVABLE_COUNT + kind];
+            const double score = lyap_score((enum lyap_score_kind)kind, golden_scores[i]);
+            if (isnan(expected))
+                ck_assert(isnan(score));
+            else
+                test_close(score, expected, 1e-12);
+        }
+}
+END_TEST
+
+START_TEST(test_nothing_seen)
+{
+    double seen[LYAP_OBSERVABLE_COUNT];
+    struct lyap_score_part parts[LYAP_SCORE_PARTS_MAX];
+    for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
+        seen[i] = NAN;
+    ck_assert(isnan(lyap_score(LYAP_SCORE_NOW, seen)) && isnan(lyap_score(LYAP_SCORE_NEXT, seen)));
+    ck_assert_uint_eq(lyap_score_parts(LYAP_SCORE_NOW, seen, parts), 0);
+    seen[LYAP_OBSERVABLE_EXCESS] = 0;
+    const double score = lyap_score(LYAP_SCORE_NOW, seen);
+    ck_assert_msg(score < LYAP_SCORE_EARLY, "a loss at its least alone: %g", score);
+    ck_assert(isnan(lyap_score(LYAP_SCORE_NEXT, seen)));
+}
+END_TEST
+
+/* More of any observable never lowers a score: an instability is not argued away. */
+START_TEST(test_monotone)
+{
+    const enum lyap_observable changed = (enum lyap_observable)_i;
+    if (changed == LYAP_OBSERVABLE_GAP)
+        return; /* a kind of point, not a quantity */
+    for (int i = 0; i < GOLDEN_COUNT; i++) {
+        double seen[LYAP_OBSERVABLE_COUNT];
+        memcpy(seen, golden_scores[i], sizeof seen);
+        double before = 0;
+        for (double x = -20; x < 2000; x += 0.05 + fabs(x) / 50) {
+            seen[changed] = x;
+            const double score = lyap_score(LYAP_SCORE_NOW, seen);
+            ck_assert_msg(score >= before, "%s = %g: %g after %g", lyap_observable_name(changed), x,
+                          score, before);
+            before = score;
+        }
+    }
+}
+END_TEST
+
+/* Shares come in order, are positive and name what was seen. */
+START_TEST(test_parts)
+{
+    struct lyap_score_part parts[LYAP_SCORE_PARTS_MAX];
+    uint32_t most = 0;
+    for (int i = 0; i < GOLDEN_COUNT; i++) {
+        const uint32_t count = lyap_score_parts(LYAP_SCORE_NOW, golden_scores[i], parts);
+        most = count > most ? count : most;
+        for (uint32_t k = 0; k < count; k++) {
+            ck_assert(parts[k].log_odds > 0);
+            ck_assert(k == 0 || parts[k].log_odds <= parts[k - 1].log_odds);
+            ck_assert(parts[k].value_a == golden_scores[i][parts[k].a]);
+            if (parts[k].b != LYAP_OBSERVABLE_COUNT)
+                ck_assert(parts[k].value_b == golden_scores[i][parts[k].b]);
+        }
+    }
+    ck_assert_uint_eq(most, LYAP_SCORE_PARTS_MAX);
+}
+END_TEST
+
+START_TEST(test_no_allocation)
+{
+    struct lyap_observer observer;
+    struct lyap_point point;
+    struct lyap_score_part parts[LYAP_SCORE_PARTS_MAX];
+    lyap_point_init(&point);
+    lyap_observer_init(&observer);
+    test_alloc_install();
+    const uint64_t before = test_alloc_count();
+    for (int i = 0; i < 200; i++) {
+        point.metrics[LYAP_METRIC_LOSS] = (struct lyap_value){ .value = 1.0 / (i + 1) };
+        point.metrics[LYAP_METRIC_PROGRESS_SCALE] = (struct lyap_value){ .value = .1 };
+        lyap_observer_step(&observer, &point);
+        (void)lyap_score(LYAP_SCORE_NOW, observer.seen);
+        (void)lyap_score_parts(LYAP_SCORE_NOW, observer.seen, parts);
+    }
+    ck_assert_uint_eq(test_alloc_count(), before);
+}
+END_TEST
+
+/* A level of 1 for sixty points with E = 1/2, then a jump to 3: by hand. */
+START_TEST(test_jump_by_hand)
+{
+    struct lyap_observer o;
+    struct lyap_point p;
+    lyap_point_init(&p);
+    lyap_observer_init(&o);
+    p.metrics[LYAP_METRIC_PROGRESS_SCALE] = (struct lyap_value){ .value = .5 };
+    p.metrics[LYAP_METRIC_PREDICTED_DECREASE] = (struct lyap_value){ .value = .2 };
+    for (int i = 0; i < 62; i++) {
+        p.metrics[LYAP_METRIC_LOSS] = (struct lyap_value){ .value = i < 60 ? 1 : 3 };
+        lyap_observer_step(&o, &p);
+        if (i == 59)
+            test_close(o.seen[LYAP_OBSERVABLE_RECORD], 0, 1e-15);
+        if (i == 60) {
+            test_close(o.seen[LYAP_OBSERVABLE_RECORD], 4, 1e-15);
+            test_close(o.seen[LYAP_OBSERVABLE_TWICE], 0, 1e-15);
+            test_close(o.seen[LYAP_OBSERVABLE_TAIL], 200, 1e-12); /* 2 / (.02 E) */
+            test_close(o.seen[LYAP_OBSERVABLE_LOSS_Z], log(3) / .1, 1e-12);
+            test_close(o.seen[LYAP_OBSERVABLE_REACH], .2 * .5 / 3, 1e-15);
+        }
+    }
+    test_close(o.seen[LYAP_OBSERVABLE_TWICE], 4, 1e-15);
+    test_close(o.seen[LYAP_OBSERVABLE_DRIFT], 0, 1e-15); /* three of five are still 1 */
+    ck_assert(isnan(o.seen[LYAP_OBSERVABLE_UPDATE_Z]));
+}
+END_TEST
+
+static void same_bits(const double *a, const double *b, const char *what, int step)
+{
+    for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
+        ck_assert_msg(memcmp(&a[i], &b[i], sizeof *a) == 0 || (isnan(a[i]) && isnan(b[i])),
+                      "%s of step %d: %s", what, step,
+                      lyap_observable_name((enum lyap_observable)i));
+}
+
+/* What was seen, and so the score, is a function of the stored points. */
+START_TEST(test_replay)
+{
+    const struct lyap_optimizer_params params = { .lr = .1 };
+    struct trainer t;
+    struct lyap_history replayed;
+    trainer_init(&t, LYAP_OPTIMIZER_SGD, &params);
+    ck_assert_int_eq(lyap_history_init(&replayed, NAN, 64), LYAP_OK);
+    for (; t.step < 130; trainer_update(&t)) {
+        if (t.step > 100)
+            t.lr = 2.5;
+        const struct lyap_point p = trainer_push(&t);
+        lyap_history_replay(&replayed, &p);
+        same_bits(t.profile->history.observer.seen, replayed.observer.seen, "replay", (int)t.step);
+        const struct lyap_value *score = &p.metrics[LYAP_METRIC_INSTABILITY_SCORE];
+        if (!p.is_event_only)
+            ck_assert(score->value == lyap_score(LYAP_SCORE_NOW, replayed.observer.seen));
+    }
+    lyap_history_release(&replayed);
+    trainer_free(&t);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("score");
+    TCase *tests = tcase_create("score");
+    tcase_add_test(tests, test_golden);
+    tcase_add_test(tests, test_nothing_seen);
+    tcase_add_loop_test(tests, test_monotone, 0, LYAP_OBSERVABLE_COUNT);
+    tcase_add_test(tests, test_parts);
+    tcase_add_test(tests, test_no_allocation);
+    tcase_add_test(tests, test_jump_by_hand);
+    tcase_add_test(tests, test_replay);
+    suite_add_tcase(suite, tests);
+    return test_main(suite);
+}
