@@ -274,7 +274,11 @@ def main(arguments):
         print("no runs from seed %d on in %s" % (a.first, a.folder), file=sys.stderr)
         return 1
     for name in a.only:
-        table = TABLES[name](inputs)
+        try:
+            table = TABLES[name](inputs)
+        except FileNotFoundError as error:
+            print("## %s: not made, no %s\n" % (name, error.filename), file=sys.stderr)
+            continue
         if a.document:
             a.document.write_text(replace(a.document.read_text(), name, table))
         print("## %s\n\n%s\n" % (name, table), flush=True)
