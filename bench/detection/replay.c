@@ -245,8 +245,8 @@ static unsigned parse(int argc, char **argv, struct variant *ret)
             v->is_paired = true;
         else if (v && strcmp(argv[i], "--tensors") == 0)
             v->has_tensors = true;
-        else if (v && strcmp(argv[i], "--every") == 0 && atoi(value) > 0) {
-            v->every = (uint64_t)atoi(argv[++i]);
+        else if (v && strcmp(argv[i], "--every") == 0 && strtol(value, NULL, 10) > 0) {
+            v->every = (uint64_t)strtol(argv[++i], NULL, 10);
         } else if (v && strcmp(argv[i], "--retention") == 0) {
             v->retention =
                 strcmp(argv[++i], "sketch") == 0 ? LYAP_RETENTION_SKETCH : LYAP_RETENTION_EXACT;
