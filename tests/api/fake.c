@@ -100,15 +100,16 @@ static enum lyap_status receiver_put(void *ctx, const struct lyap_receiver *rece
     struct fake *fake = ctx;
     fake_lock(fake);
     struct lyap_receiver *stored = receiver_find(fake, receiver->name);
-    const char *secret = receiver->secret ? strdup(receiver->secret) : NULL;
     *ret_is_created = !stored;
     if (!stored && fake->receiver_count < FAKE_RULES_MAX)
         stored = &fake->receivers[fake->receiver_count++];
     if (stored) {
+        const char *secret = NULL;
         if (keeps_secret) {
             secret = stored->secret;
             stored->secret = NULL;
-        }
+        } else if (receiver->secret)
+            secret = strdup(receiver->secret);
         api_receiver_release(stored);
         *stored = *receiver;
         stored->secret = secret;
