@@ -50,13 +50,14 @@ START_TEST(test_monotone)
     for (int i = 0; i < GOLDEN_COUNT; i++) {
         double seen[LYAP_OBSERVABLE_COUNT];
         memcpy(seen, golden_scores[i], sizeof seen);
-        double before = 0;
-        for (double x = -20; x < 2000; x += 0.05 + fabs(x) / 50) {
+        double before = 0, x = -20;
+        while (x < 2000) {
             seen[changed] = x;
             const double score = lyap_score(LYAP_SCORE_NOW, seen);
             ck_assert_msg(score >= before, "%s = %g: %g after %g", lyap_observable_name(changed), x,
                           score, before);
             before = score;
+            x += 0.05 + fabs(x) / 50;
         }
     }
 }
