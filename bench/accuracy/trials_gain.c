@@ -228,7 +228,7 @@ static struct sides symmetric_block(struct random *random)
 
 static struct sides gated_block(struct random *random)
 {
-    double a[ELEMENTS], largest = 0;
+    double a[ELEMENTS] = { 0 }, largest = 0;
     const uint32_t n = random_square(random, a);
     const double h = 2 * random_uniform(random);
     for (uint32_t i = 0; i < n; i++) {

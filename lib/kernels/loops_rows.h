@@ -37,7 +37,7 @@ INLINE void rows_dot(const void *rows, size_t cols, const double *v, struct rows
     const size_t whole = cols - cols % LYAP_LANES;
     for (int part = 0; part < PARTS; part++) {
         real sums[ROW_TILE][VECTOR_TILE] = { 0 };
-        for (size_t i = (size_t)(part * WIDTH); i < whole; i += LYAP_LANES) {
+        for (size_t i = (size_t)part * WIDTH; i < whole; i += LYAP_LANES) {
             real w[ROW_TILE];
             for (uint32_t r = 0; r < form.rows; r++)
                 w[r] = load_row(rows, r * cols + i, form.is_f32);
