@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "codec_text.h"
+#include "lyap/verdict.h"
 
 static const char *const push_statuses[] = { "accepted", "duplicate", "waiting" };
 static const char *const retentions[] = { "auto", "exact", "sketch" };
@@ -22,8 +23,10 @@ static void encode_action(struct api_text *text, const struct lyap_action *actio
     api_json_close(text, '}');
 }
 
-/* {"value":1.74,"trust":"E","error":0.02} or {"value":null,"reason":"no-probe"}. */
-static void encode_value(struct api_text *text, const struct lyap_value *value)
+/* {"value":1.74,"trust":"E","error":0.02} or {"value":null,"reason":"no-probe"}; a code with its
+ * word: {"value":5,"label":"exponential","trust":"E"}. */
+static void encode_labelled(struct api_text *text, const struct lyap_value *value,
+                            const char *label)
 {
     api_json_open(text, '{');
     api_json_key(text, "value");
@@ -32,11 +35,18 @@ static void encode_value(struct api_text *text, const struct lyap_value *value)
         api_member_string(text, "reason", lyap_reason_name((enum lyap_reason)value->reason));
     } else {
         api_json_number(text, value->value);
+        if (label)
+            api_member_string(text, "label", label);
         api_member_string(text, "trust", lyap_trust_name((enum lyap_trust)value->trust));
         if (!isnan(value->error))
             api_member_number(text, "error", value->error);
     }
     api_json_close(text, '}');
+}
+
+static void encode_value(struct api_text *text, const struct lyap_value *value)
+{
+    encode_labelled(text, value, NULL);
 }
 
 static void encode_metrics(struct api_text *text, const struct lyap_point *point)
@@ -45,9 +55,66 @@ static void encode_metrics(struct api_text *text, const struct lyap_point *point
     api_json_open(text, '{');
     for (unsigned i = 0; i < LYAP_METRIC_COUNT; i++) {
         api_json_key(text, lyap_metric_info((enum lyap_metric)i)->name);
-        encode_value(text, &point->metrics[i]);
+        encode_labelled(text, &point->metrics[i],
+                        lyap_metric_label((enum lyap_metric)i, point->metrics[i].value));
     }
     api_json_close(text, '}');
+}
+
+static void encode_growth(struct api_text *text, const char *key, bool is_known,
+                          enum lyap_growth growth)
+{
+    api_member_string(text, key, is_known ? lyap_growth_name(growth) : NULL);
+}
+
+/* What the verdict stands on; read from the stored columns, so that a restart changes nothing. */
+static void encode_verdict_detail(struct api_text *text, const struct lyap_point *point)
+{
+    const struct lyap_sides sides = lyap_verdict_sides(point);
+    const struct lyap_judgement judgement = lyap_verdict_judge(&sides);
+    const bool has_prediction = !isnan(sides.ratio) || !isnan(judgement.predicted);
+    api_json_key(text, "verdict_detail");
+    api_json_open(text, '{');
+    api_json_key(text, "qualifiers");
+    api_json_open(text, '[');
+    for (unsigned i = 0; i < LYAP_QUALIFIER_COUNT; i++)
+        if (judgement.qualifiers >> i & 1)
+            api_json_string(text, lyap_qualifier_name((enum lyap_qualifier)i));
+    api_json_close(text, ']');
+    encode_growth(text, "twin", sides.has_twin, sides.twin);
+    encode_growth(text, "active_twin", sides.has_active, sides.active);
+    api_json_key(text, "prediction");
+    api_json_open(text, '{');
+    api_member_optional(text, "stability_ratio", sides.ratio);
+    api_member_optional(text, "rate", judgement.predicted);
+    api_member_optional(text, "gain", sides.gain);
+    api_json_close(text, '}');
+    api_member_string(text, "mode", lyap_mode_name(judgement.mode));
+    api_member_string(text, "trust", lyap_trust_name((enum lyap_trust)judgement.trust));
+    api_json_key(text, "sides");
+    api_json_open(text, '[');
+    if (sides.has_twin || sides.has_active)
+        api_json_string(text, "twin");
+    if (has_prediction)
+        api_json_string(text, "prediction");
+    if (!isnan(sides.dissipation))
+        api_json_string(text, "energy");
+    api_json_close(text, ']');
+    api_json_close(text, '}');
+}
+
+static void encode_twins(struct api_text *text, const struct lyap_point *point)
+{
+    bool is_any = false;
+    for (unsigned i = 0; i < LYAP_TWIN_COUNT_MAX; i++)
+        is_any |= point->twin_names[i][0] != '\0';
+    if (!is_any)
+        return;
+    api_json_key(text, "twins");
+    api_json_open(text, '[');
+    for (unsigned i = 0; i < LYAP_TWIN_COUNT_MAX; i++)
+        api_json_string(text, point->twin_names[i][0] ? point->twin_names[i] : NULL);
+    api_json_close(text, ']');
 }
 
 void api_encode_point_members(struct api_text *text, const char *run,
@@ -66,7 +133,9 @@ void api_encode_point_members(struct api_text *text, const char *run,
     if (point->labels_json)
         api_member_raw(text, "labels", point->labels_json);
     api_member_string(text, "state", lyap_run_state_name(point->state));
+    encode_twins(text, point);
     api_member_string(text, "verdict", lyap_verdict_name(point->verdict));
+    encode_verdict_detail(text, point);
     encode_action(text, &point->action);
 }
 

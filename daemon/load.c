@@ -371,7 +371,9 @@ static enum lyap_status on_point(void *arg, const struct lyap_point *point,
         .set = &run->profile_declaration->declaration.set,
         .is_skipped = lyap_point_is_skipped(point),
     };
-    lyap_profile_replay(run->profile, point);
+    const enum lyap_status status = lyap_profile_replay(run->profile, point);
+    if (status != LYAP_OK)
+        return status;
     lyap_alerts_replay(run->alert_state, &replay->engine->rules, &input);
     lyap_advice_absorb(&run->advice, point);
     run->points++;

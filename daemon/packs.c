@@ -6,6 +6,7 @@
 #include "lyap/score.h"
 #include "rules.h"
 
+#define LOG_10  2.302585092994046 /* ln 10 (SPEC 9) */
 #define LOG_1E4 9.210340371976182 /* ln 1e4, the level monitor's alarm (SPEC 3.6) */
 
 /* Fields that most rules share: at most a dozen notifications an hour. */
@@ -61,6 +62,11 @@ static const struct lyap_rule defaults[] = {
       "delta-precision", "SPEC 6.2: differences of stored parameters drown in their rounding"),
     R("optimizer-mismatch", "update_identity", GT, 0.05, 0.02, 1, 10, true, 1, WARNING, CONTINUE,
       "optimizer-mismatch", "SPEC 0.1, 9: the update is not the declared optimizer's"),
+    R("sensitive", "sensitive_horizon", GT, LOG_10, NAN, 1, 10, false, 1, INFO, CONTINUE,
+      "sensitive",
+      "SPEC 9: a perturbation as small as rounding grows tenfold before the run ends, which is "
+      "then "
+      "not reproducible"),
     R("silent-run", "silent_seconds", GT, 600, NAN, 1, 1, false, 0, WARNING, CONTINUE, "silent-run",
       "field practice: no telemetry for ten minutes (Marin, DLRover)"),
     R("late-rank", "missing_ranks", GT, 0, NAN, 1, 5, false, 0, WARNING, CONTINUE, "late-rank",

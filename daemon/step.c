@@ -9,6 +9,7 @@
 #include "buffer.h"
 #include "log.h"
 #include "lyap/alloc.h"
+#include "lyap/verdict.h"
 #include "ranks.h"
 
 enum { TENSOR_ROWS_EVERY = 64 }; /* up to so many tensors, every step keeps its tensor rows */
@@ -124,6 +125,25 @@ static enum lyap_status mark_mismatch(struct lyap_engine *engine, struct lyap_ru
                              "{\"update_identity\":%.17g}", omega->value);
 }
 
+/* Growth above what an explicit energy allows: a hypothesis is broken, or the data. Once while it
+ * lasts. */
+static enum lyap_status mark_theorem(struct lyap_engine *engine, struct lyap_run *run,
+                                     const struct lyap_point *point)
+{
+    const struct lyap_sides now = lyap_verdict_sides(point);
+    if (!lyap_verdict_contradicts(&now))
+        return LYAP_OK;
+    if (run->has_last) {
+        const struct lyap_sides before = lyap_verdict_sides(&run->last);
+        if (lyap_verdict_contradicts(&before))
+            return LYAP_OK;
+    }
+    return lyap_engine_event(engine, run, LYAP_EVENT_THEOREM_CHECK, point->step,
+                             "{\"rate\":%.17g,\"rate_error\":%.17g,\"log_growth\":%.17g,"
+                             "\"log_gain\":%.17g}",
+                             now.rate, now.rate_ci, now.log_m, log(now.gain));
+}
+
 static enum lyap_status mark_retention(struct lyap_engine *engine, struct lyap_run *run,
                                        const struct lyap_point *point)
 {
@@ -158,6 +178,8 @@ static enum lyap_status mark_events(struct lyap_engine *engine, const struct lya
                                    (long long)run->last.step);
     if (status == LYAP_OK)
         status = mark_mismatch(engine, run, point);
+    if (status == LYAP_OK)
+        status = mark_theorem(engine, run, point);
     if (status == LYAP_OK)
         status = mark_retention(engine, run, point);
     return status;

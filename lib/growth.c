@@ -18,6 +18,7 @@ static const double RISE_VARIANCE = 6.67, CURVE_VARIANCE = 3.97;
 static const double EARLY_SHARE = 0.7; /* late over early: 1 for exp(ct), .23 for any t^p */
 static const double LOG_DECAY = 0.69314718055994530942;   /* ln 2 */
 static const double LOG_BOUNDED = 2.30258509299404568402; /* ln 10 */
+static const double LOG_CERTAIN = 4.60517018598809136804; /* ln 100 (SPEC 4.3) */
 
 static const char *const names[] = {
 #define NAME(name, wire, meaning) wire,
@@ -107,6 +108,43 @@ enum lyap_status lyap_growth_fit(const double *y, uint32_t count, struct lyap_gr
         fit.late_ratio = b[3] > b[0] ? (b[7] - b[4]) / (b[3] - b[0]) : INFINITY;
     *ret_fit = fit;
     return LYAP_OK;
+}
+
+enum lyap_growth lyap_growth_judged(const struct lyap_growth_fit *fit)
+{
+    return fit->verdict == LYAP_GROWTH_UNRESOLVED && fit->rise > LOG_CERTAIN
+               ? LYAP_GROWTH_EXPONENTIAL
+               : fit->verdict;
+}
+
+enum lyap_status lyap_growth_fit_steps(const int64_t *steps, const double *y, uint32_t count,
+                                       struct lyap_growth_fit *ret_fit)
+{
+    if (count < LYAP_GROWTH_VALUES_MIN)
+        return LYAP_E_TOO_FEW;
+    const int64_t span = steps[count - 1] - steps[0];
+    for (uint32_t i = 1; i < count; i++) {
+        assert(steps[i] > steps[i - 1]);
+        if (steps[i] - steps[i - 1] > span / BLOCKS)
+            return LYAP_E_STEP_ORDER;
+    }
+    struct lyap_growth_fit fit;
+    const enum lyap_status status = lyap_growth_fit(y, count, &fit);
+    if (status != LYAP_OK)
+        return status;
+    const double spacing = (double)span / (count - 1);
+    fit.rate /= spacing;
+    fit.ci /= spacing;
+    *ret_fit = fit;
+    return LYAP_OK;
+}
+
+uint32_t lyap_growth_injection(const double *y, uint32_t count)
+{
+    for (uint32_t i = count; i-- > 1;)
+        if (y[i] == 0 && y[i - 1] != 0)
+            return i;
+    return 0;
 }
 
 /* The matrix of P -> P - A'PA on row-major P. */

@@ -7,8 +7,12 @@
 
 #include "banned.h"
 
+static const enum lyap_metric twin_logs[LYAP_TWIN_COUNT_MAX] = {
+    LYAP_METRIC_TWIN_LOG, LYAP_METRIC_TWIN_LOG_2, LYAP_METRIC_TWIN_LOG_3, LYAP_METRIC_TWIN_LOG_4
+};
+
 enum lyap_status lyap_history_init(struct lyap_history *history, double reference_loss,
-                                   uint32_t window)
+                                   uint32_t window, const struct lyap_declaration *declaration)
 {
     const struct lyap_columns none = { -1, NAN, NAN, NAN, NAN, NAN, NAN, NAN };
     *history = (struct lyap_history){
@@ -23,6 +27,8 @@ enum lyap_status lyap_history_init(struct lyap_history *history, double referenc
         .decay_curvature = NAN,
         .probe_lr = NAN,
         .probe_least = NAN,
+        .noise_fraction = NAN,
+        .track_capacity = lyap_track_capacity(declaration),
     };
     lyap_detector_init(&history->detector, reference_loss);
     lyap_observer_init(&history->observer);
@@ -46,6 +52,36 @@ void lyap_history_release(struct lyap_history *history)
     lyap_window_release(&history->bounds);
     lyap_window_release(&history->scales);
     lyap_window_release(&history->gains);
+    for (unsigned i = 0; i < LYAP_TWIN_COUNT_MAX; i++)
+        lyap_track_release(&history->twins[i].track);
+    lyap_track_release(&history->updates);
+}
+
+enum lyap_status lyap_history_reserve(struct lyap_history *history)
+{
+    enum lyap_status status = lyap_track_reserve(&history->updates, history->track_capacity);
+    for (unsigned i = 0; status == LYAP_OK && i < LYAP_TWIN_COUNT_MAX; i++)
+        status = lyap_track_reserve(&history->twins[i].track, history->track_capacity);
+    return status;
+}
+
+uint32_t lyap_history_twin_slot(const struct lyap_history *history, const char *name,
+                                const bool taken[LYAP_TWIN_COUNT_MAX])
+{
+    uint32_t oldest = LYAP_TWIN_COUNT_MAX;
+    for (uint32_t i = 0; i < LYAP_TWIN_COUNT_MAX; i++)
+        if (strcmp(history->twins[i].name, name) == 0)
+            return i;
+    for (uint32_t i = 0; i < LYAP_TWIN_COUNT_MAX; i++) {
+        if (taken[i])
+            continue;
+        if (!history->twins[i].name[0])
+            return i;
+        if (oldest == LYAP_TWIN_COUNT_MAX || history->twins[i].step < history->twins[oldest].step)
+            oldest = i;
+    }
+    assert(oldest < LYAP_TWIN_COUNT_MAX);
+    return oldest;
 }
 
 double lyap_history_column(const struct lyap_point *point, enum lyap_metric metric)
@@ -185,6 +221,34 @@ static void absorb_score(struct lyap_history *h, const struct lyap_point *point)
     lyap_observer_step(&h->observer, point);
 }
 
+static void absorb_twin(struct lyap_twin *twin, const struct lyap_point *point, unsigned slot)
+{
+    const char *name = point->twin_names[slot];
+    const double y = lyap_history_column(point, twin_logs[slot]);
+    if (!name[0])
+        return;
+    if (strcmp(twin->name, name) != 0) {
+        lyap_track_clear(&twin->track);
+        memcpy(twin->name, name, sizeof twin->name);
+    }
+    twin->step = point->step;
+    twin->is_finite = isfinite(y);
+    lyap_track_push(&twin->track, point->step, y);
+}
+
+/* |D_{t-1}| of point t goes with the rate of point t - 1: single updates alone. */
+static void absorb_twins(struct lyap_history *h, const struct lyap_point *point)
+{
+    for (unsigned i = 0; i < LYAP_TWIN_COUNT_MAX; i++)
+        absorb_twin(&h->twins[i], point, i);
+    const double noise = lyap_history_column(point, LYAP_METRIC_NOISE_FRACTION);
+    if (isfinite(noise))
+        h->noise_fraction = noise;
+    const double norm = lyap_history_column(point, LYAP_METRIC_UPDATE_NORM);
+    if (norm > 0 && h->last.lr > 0 && h->last.step >= 0 && point->step == h->last.step + 1)
+        lyap_track_push(&h->updates, point->step, log(norm / h->last.lr));
+}
+
 static void absorb_last(struct lyap_history *h, const struct lyap_point *point)
 {
     static const enum lyap_metric functions[] = { LYAP_METRIC_PROBE_LOSS,
@@ -223,6 +287,7 @@ void lyap_history_absorb(struct lyap_history *history, enum lyap_history_part pa
         [LYAP_HISTORY_ENERGY] = absorb_energy,
         [LYAP_HISTORY_REPRESENTATION] = absorb_representation,
         [LYAP_HISTORY_SCORE] = absorb_score,
+        [LYAP_HISTORY_TWINS] = absorb_twins,
         [LYAP_HISTORY_LAST] = absorb_last,
     };
     assert(!point->is_event_only);

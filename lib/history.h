@@ -10,6 +10,7 @@
 #include "lyap/observe.h"
 #include "lyap/point.h"
 #include "lyap/window.h"
+#include "track.h"
 
 enum {
     LYAP_HISTORY_PROBES = 5,      /* SPEC 9: last 5 probes */
@@ -24,6 +25,13 @@ enum {
 struct lyap_columns {
     int64_t step; /* -1: there is none */
     double loss, probe_loss, lr, param_norm, grad_norm, update_norm, update_norm_p;
+};
+
+struct lyap_twin {
+    char name[LYAP_TWIN_NAME_BYTES_MAX + 1]; /* empty: the slot is free */
+    int64_t step;                            /* of its newest value, finite or not */
+    bool is_finite;                          /* that value */
+    struct lyap_track track;
 };
 
 struct lyap_history {
@@ -65,6 +73,11 @@ struct lyap_history {
 
     struct lyap_window changes, bounds, scales; /* of dissipation_window */
     struct lyap_window gains;                   /* empirical_gain */
+
+    struct lyap_twin twins[LYAP_TWIN_COUNT_MAX];
+    struct lyap_track updates; /* log(|D|/eta) of single updates */
+    double noise_fraction;     /* newest; NaN: never known */
+    uint32_t track_capacity;
 };
 
 /* Parts of absorbing a finite point, in this order. Each reads the columns named; the live path
@@ -80,19 +93,29 @@ enum lyap_history_part {
     LYAP_HISTORY_ENERGY,         /* energy_change, energy_bound, energy_scale */
     LYAP_HISTORY_REPRESENTATION, /* empirical_gain */
     LYAP_HISTORY_SCORE,          /* what lyap/observe.h names */
+    LYAP_HISTORY_TWINS,          /* twin_names, twin_log and its kin, noise_fraction, update_norm,
+                                    lr */
     LYAP_HISTORY_LAST,           /* step and the columns of struct lyap_columns */
     LYAP_HISTORY_PART_COUNT
 };
 
+/* `window` of dissipation_window; the longest of `declaration` is kept of each twin. E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status lyap_history_init(struct lyap_history *history,
-                                                   double reference_loss, uint32_t window);
+                                                   double reference_loss, uint32_t window,
+                                                   const struct lyap_declaration *declaration);
 void lyap_history_release(struct lyap_history *history);
 void lyap_history_absorb(struct lyap_history *history, enum lyap_history_part part,
                          const struct lyap_point *point);
-/* The whole of a point, event-only ones included (they leave only their step). */
+/* Room for what one point can add, so that absorbing it cannot fail. E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_history_reserve(struct lyap_history *history);
+/* The whole of a point, after reserve; event-only ones leave only their step. */
 void lyap_history_replay(struct lyap_history *history, const struct lyap_point *point);
 /* Least empirical gain of the window; NaN: none yet. */
 double lyap_history_gain_least(const struct lyap_history *history);
+/* The slot of a twin: its own, else a free one, else the one that has been silent the longest of
+ * those that `taken` does not mark. */
+uint32_t lyap_history_twin_slot(const struct lyap_history *history, const char *name,
+                                const bool taken[LYAP_TWIN_COUNT_MAX]);
 bool lyap_history_is_alarmed(const struct lyap_history *history);
 
 /* The value of a column, NaN when absent; whether a value is present. */

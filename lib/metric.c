@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "lyap/growth.h"
+
 static const struct lyap_metric_info metrics[LYAP_METRIC_COUNT] = {
 #define ROW(name, wire, trust, unit, formula, needs, source)                                       \
     { wire, unit, formula, needs, source, LYAP_TRUST_##trust },
@@ -31,6 +33,14 @@ static const char *const trusts[] = { "I", "E", "C" };
 const struct lyap_metric_info *lyap_metric_info(enum lyap_metric metric)
 {
     return &metrics[metric];
+}
+
+const char *lyap_metric_label(enum lyap_metric metric, double value)
+{
+    if ((metric != LYAP_METRIC_WINDOW_VERDICT && metric != LYAP_METRIC_ACTIVE_VERDICT) ||
+        !(value >= 0 && value < LYAP_GROWTH_COUNT))
+        return NULL;
+    return lyap_growth_name((enum lyap_growth)value);
 }
 
 bool lyap_metric_parse(const char *name, enum lyap_metric *ret_metric)

@@ -8,9 +8,11 @@
 
 static const char *const states[LYAP_STATE_COUNT] = { "blind",    "warming-up", "healthy",
                                                       "unstable", "silent",     "ended" };
-static const char *const verdicts[LYAP_VERDICT_COUNT] = { "insufficient-information",
-                                                          "inconclusive", "dissipating", "edge",
-                                                          "energy-violation" };
+static const char *const verdicts[LYAP_VERDICT_COUNT] = {
+#define ROW(name, wire) wire,
+    LYAP_VERDICT_TABLE(ROW)
+#undef ROW
+};
 static const char *const actions[LYAP_ACTION_COUNT] = { "continue", "reduce_lr", "skip", "rollback",
                                                         "stop" };
 

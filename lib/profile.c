@@ -49,7 +49,8 @@ enum lyap_status lyap_profile_new(const struct lyap_declaration *declaration, do
     status = lyap_declaration_copy(declaration, &profile->declaration);
     if (status != LYAP_OK)
         goto out;
-    status = lyap_history_init(&profile->history, reference_loss, shortest_window(declaration));
+    status = lyap_history_init(&profile->history, reference_loss, shortest_window(declaration),
+                               declaration);
     if (status != LYAP_OK)
         goto out;
     profile->used_groups = used_groups_of(declaration);
@@ -98,6 +99,7 @@ enum lyap_status lyap_profile_redeclare(struct lyap_profile *profile,
     lyap_free(profile->used_groups);
     profile->declaration = copy;
     profile->used_groups = used;
+    profile->history.track_capacity = lyap_track_capacity(declaration);
     profile->is_state_asked = false;
     return LYAP_OK;
 }
@@ -198,6 +200,7 @@ static void step_event(struct lyap_step *step, struct lyap_tensor_row *ret_rows)
     for (unsigned i = 0; i < LYAP_METRIC_COUNT; i++)
         lyap_step_absent(step, (enum lyap_metric)i, why);
     lyap_step_basic(step);
+    lyap_step_twin_logs(step);
     lyap_step_verdict(step);
     lyap_step_rows(step, ret_rows);
     lyap_history_replay(&profile->history, step->point);
@@ -220,6 +223,7 @@ static void step_finite(struct lyap_step *step, struct lyap_tensor_row *ret_rows
     lyap_step_level(step);
     lyap_step_drift(step);
     lyap_step_energy(step);
+    lyap_step_twins(step);
     lyap_step_rows(step, ret_rows);
     lyap_step_score(step);
     lyap_step_verdict(step);
@@ -233,7 +237,9 @@ enum lyap_status lyap_profile_step(struct lyap_profile *profile,
                                    const struct lyap_partial *partial, enum lyap_reason missing,
                                    struct lyap_point *ret_point, struct lyap_tensor_row *ret_rows)
 {
-    const enum lyap_status status = lyap_profile_reserve(profile, snapshot, partial);
+    enum lyap_status status = lyap_history_reserve(&profile->history);
+    if (status == LYAP_OK)
+        status = lyap_profile_reserve(profile, snapshot, partial);
     if (status != LYAP_OK)
         return status;
     struct lyap_step step = {
@@ -247,8 +253,11 @@ enum lyap_status lyap_profile_step(struct lyap_profile *profile,
     return LYAP_OK;
 }
 
-void lyap_profile_replay(struct lyap_profile *profile, const struct lyap_point *point)
+enum lyap_status lyap_profile_replay(struct lyap_profile *profile, const struct lyap_point *point)
 {
+    const enum lyap_status status = lyap_history_reserve(&profile->history);
+    if (status != LYAP_OK)
+        return status;
     lyap_history_replay(&profile->history, point);
     profile->live.step = -1;
     profile->live.has_rows = false;
@@ -258,6 +267,7 @@ void lyap_profile_replay(struct lyap_profile *profile, const struct lyap_point *
     profile->live.is_clipped = false;
     profile->live.batch_id[0] = '\0';
     memset(profile->live.has_sketch, 0, sizeof profile->live.has_sketch);
+    return LYAP_OK;
 }
 
 bool lyap_profile_wants_state(struct lyap_profile *profile)

@@ -1,7 +1,7 @@
 /* profile_internal.h - the inside of a profile, shared by the profile_*.c files.
  *
  *   step_begin -> products -> basic -> spectral -> forward -> detect -> curvature -> energy
- *     -> rows -> score -> verdict -> live
+ *     -> twins -> rows -> score -> verdict -> live
  *
  * Each part computes metrics from the step and the history, then lets the history absorb the
  * columns it just wrote. THREADS: one owner at a time. */
@@ -136,6 +136,8 @@ const struct lyap_spectral_view *lyap_step_spectral_view(const struct lyap_step 
 void lyap_step_forward(struct lyap_step *step);
 /* Empirical gain of a layer at this step; NaN: none. */
 double lyap_step_tensor_gain(const struct lyap_step *step, uint32_t layer);
+/* twin_log and its kin, as pushed, with the names of their slots; also of event-only points. */
+void lyap_step_twin_logs(struct lyap_step *step);
 void lyap_step_detect(struct lyap_step *step);
 void lyap_step_work(struct lyap_step *step);
 void lyap_step_curvature(struct lyap_step *step);
@@ -145,6 +147,7 @@ void lyap_step_anchor(struct lyap_step *step);
 void lyap_step_drift(struct lyap_step *step);
 void lyap_step_level(struct lyap_step *step);
 void lyap_step_energy(struct lyap_step *step);
+void lyap_step_twins(struct lyap_step *step);
 void lyap_step_verdict(struct lyap_step *step);
 void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows);
 /* After the rows: observes the point and gives the scores. */

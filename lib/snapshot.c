@@ -31,7 +31,7 @@ static const char *const range_texts[] = {
     [FRACTION] = "in [0, 1)",
 };
 
-/* Where a key is kept and its limits; lr, time and shard are set apart. */
+/* Where a key is kept and its limits; lr, twin_log, time and shard are set apart. */
 static const struct field {
     size_t offset;
     int64_t low, high; /* integers */
@@ -51,7 +51,6 @@ static const struct field {
     MEMBER(PROBE_LOSS, probe_loss, 0, 0, ANY),
     MEMBER(SAME_BATCH_LOSS, same_batch_loss, 0, 0, ANY),
     MEMBER(HALF_DIFF_SQ, half_diff_sq, 0, 0, NOT_NEGATIVE),
-    MEMBER(TWIN_LOG, twin_log, 0, 0, ANY),
     MEMBER(TWIN_NAME, twin_name, 0, 0, ANY),
     MEMBER(BATCH_ID, batch_id, 0, 0, ANY),
     MEMBER(CLIP_NORM, clip_norm, 0, 0, POSITIVE),
@@ -88,7 +87,6 @@ void lyap_snapshot_init(struct lyap_snapshot *snapshot)
         .probe_loss = NAN,
         .same_batch_loss = NAN,
         .half_diff_sq = NAN,
-        .twin_log = NAN,
         .clip_norm = NAN,
         .grad_norm = NAN,
         .clip_factor = NAN,
@@ -179,6 +177,10 @@ static struct value value_load(const struct lyap_snapshot *snapshot, enum lyap_m
         value.list = snapshot->lr;
         value.list_count = snapshot->lr_count;
         break;
+    case 'f':
+        value.list = snapshot->twin_log;
+        value.list_count = snapshot->twin_count;
+        break;
     }
     return value;
 }
@@ -196,6 +198,7 @@ static bool values_equal(char type, const struct value *a, const struct value *b
     case 's':
         return strcmp(a->string, b->string) == 0;
     case 'l':
+    case 'f':
         if (a->list_count != b->list_count)
             return false;
         for (uint32_t i = 0; i < a->list_count; i++)
@@ -215,6 +218,7 @@ static const char *value_text(char type, const struct value *value, struct lyap_
     case 's':
         return lyap_quote_string(value->string, ret);
     case 'l':
+    case 'f':
         assert(value->list && value->list_count > 0);
         lyap_quote_double(value->list[0], ret);
         if (value->list_count > 1)
@@ -260,6 +264,10 @@ static enum lyap_status value_store(struct lyap_snapshot *snapshot, enum lyap_me
         memcpy(list, value->list, value->list_count * sizeof *list);
         snapshot->lr = list;
         snapshot->lr_count = value->list_count;
+        break;
+    case 'f':
+        memcpy(snapshot->twin_log, value->list, value->list_count * sizeof *value->list);
+        snapshot->twin_count = value->list_count;
         break;
     }
     snapshot->present |= 1u << key;
@@ -340,10 +348,29 @@ static enum lyap_status string_parse(enum lyap_meta_key key, const char *text,
     return refuse(keys[key].key, text, allowed, reterr);
 }
 
-/* "0.1" or "0.1, 0.01": `list` holds LR_COUNT_MAX numbers. */
-static enum lyap_status list_parse(const char *text, double *list, struct value *ret_value,
-                                   struct lyap_error *reterr)
+/* How many numbers a list may have, and which. */
+struct list_rule {
+    uint32_t count_max;
+    enum range range;
+    const char *many, *allowed; /* for people: what there is one value of; what each must be */
+};
+static const struct list_rule lr_rule = { LR_COUNT_MAX, NOT_NEGATIVE, "a parameter group",
+                                          "a finite number >= 0, or a comma list of such" };
+static const struct list_rule twin_rule = { LYAP_TWIN_COUNT_MAX, ANY, "a twin",
+                                            "a number, or a comma list of numbers" };
+
+static bool list_number(const char *at, size_t length, const struct list_rule *rule,
+                        double *ret_number)
 {
+    return lyap_text_double(at, length, ret_number) &&
+           (rule->range == ANY || (isfinite(*ret_number) && *ret_number >= 0));
+}
+
+/* "0.1" or "0.1, 0.01": `list` holds LR_COUNT_MAX numbers. */
+static enum lyap_status list_parse(enum lyap_meta_key key, const char *text, double *list,
+                                   struct value *ret_value, struct lyap_error *reterr)
+{
+    const struct list_rule *rule = key == LYAP_META_LR ? &lr_rule : &twin_rule;
     uint32_t count = 0;
     for (const char *at = text;; at++) {
         at += strspn(at, " ");
@@ -351,13 +378,11 @@ static enum lyap_status list_parse(const char *text, double *list, struct value 
         size_t length = cell;
         while (length > 0 && at[length - 1] == ' ')
             length--;
-        if (count == LR_COUNT_MAX)
-            return lyap_error_set(reterr, LYAP_E_LIMIT,
-                                  "lr has more than %d values, one a parameter group",
-                                  LR_COUNT_MAX);
-        double *number = &list[count++];
-        if (!lyap_text_double(at, length, number) || !isfinite(*number) || *number < 0)
-            return refuse("lr", text, "a finite number >= 0, or a comma list of such", reterr);
+        if (count == rule->count_max)
+            return lyap_error_set(reterr, LYAP_E_LIMIT, "%s has more than %u values, one %s",
+                                  keys[key].key, rule->count_max, rule->many);
+        if (!list_number(at, length, rule, &list[count++]))
+            return refuse(keys[key].key, text, rule->allowed, reterr);
         at += cell;
         if (!*at)
             break;
@@ -469,7 +494,8 @@ static enum lyap_status value_parse(enum lyap_meta_key key, const char *text, do
     case 's':
         return string_parse(key, text, ret_value, reterr);
     case 'l':
-        return list_parse(text, list, ret_value, reterr);
+    case 'f':
+        return list_parse(key, text, list, ret_value, reterr);
     case 'b':
         return flag_parse(key, text, ret_value, reterr);
     case 't':
@@ -508,17 +534,4 @@ enum lyap_status lyap_snapshot_merge(struct lyap_snapshot *snapshot,
     for (uint32_t i = 0; status == LYAP_OK && i < other->label_count; i++)
         status = label_set(snapshot, other->labels[i].key, other->labels[i].value, reterr);
     return status;
-}
-
-enum lyap_status lyap_snapshot_check(const struct lyap_snapshot *snapshot,
-                                     struct lyap_error *reterr)
-{
-    if (!lyap_snapshot_has(snapshot, LYAP_META_STEP))
-        return lyap_error_set(reterr, LYAP_E_MISSING_FIELD, "step is required");
-    if (snapshot->rank >= snapshot->world)
-        return lyap_error_set(
-            reterr, LYAP_E_INVALID, "rank is %u, but must be below world, %u%s", snapshot->rank,
-            snapshot->world, lyap_snapshot_has(snapshot, LYAP_META_WORLD) ? "" : " when not given");
-    assert(snapshot->lr_count == 0 || snapshot->lr);
-    return LYAP_OK;
 }

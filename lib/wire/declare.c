@@ -11,10 +11,11 @@
 #define WORDS(table) (table), sizeof(table) / sizeof *(table)
 
 /* Fields of the declaration, and those that PUT handles itself. */
-static const char *const own_keys[] = { "optimizer", "tensors", "layers",
-                                        "data",      "windows", "retention" };
-static const char *const all_keys[] = { "optimizer", "tensors", "layers",  "data",        "windows",
-                                        "retention", "labels",  "attempt", "attempt_key", "ended" };
+static const char *const own_keys[] = { "optimizer", "tensors",   "layers", "data",
+                                        "windows",   "retention", "steps" };
+static const char *const all_keys[] = { "optimizer", "tensors",     "layers",    "data",
+                                        "windows",   "steps",       "retention", "labels",
+                                        "attempt",   "attempt_key", "ended" };
 
 /* Every field of `object` replaces the one of `merged`; null takes it back. */
 static enum lyap_status merge(json_t *merged, json_t *object, struct lyap_error *reterr)
@@ -116,6 +117,15 @@ static enum lyap_status windows_read(const json_t *list, struct lyap_declaration
     return status;
 }
 
+/* Steps of the whole training; null or absent: not known. */
+static enum lyap_status steps_read(const json_t *value, struct lyap_declaration *declaration,
+                                   struct lyap_error *reterr)
+{
+    const struct lyap_path path = lyap_path_key(NULL, "steps");
+    const struct lyap_value_range range = { 1, LYAP_STEP_MAX };
+    return lyap_value_integer(value, &path, range, &declaration->steps, reterr);
+}
+
 static enum lyap_status words_read(const json_t *merged, struct lyap_declaration *declaration,
                                    struct lyap_error *reterr)
 {
@@ -153,6 +163,7 @@ static enum lyap_status fields_read(json_t *merged, struct lyap_declaration *dec
     json_t *layers = json_object_get(merged, "layers");
     const json_t *tensors = json_object_get(merged, "tensors");
     const json_t *windows = json_object_get(merged, "windows");
+    const json_t *steps = json_object_get(merged, "steps");
     enum lyap_status status = words_read(merged, declaration, reterr);
     if (status == LYAP_OK && optimizer) {
         status = lyap_declare_optimizer(optimizer, &declaration->optimizer, reterr);
@@ -162,6 +173,8 @@ static enum lyap_status fields_read(json_t *merged, struct lyap_declaration *dec
         status = tensors_read(tensors, &declaration->set, reterr);
     if (status == LYAP_OK && windows)
         status = windows_read(windows, declaration, reterr);
+    if (status == LYAP_OK && steps)
+        status = steps_read(steps, declaration, reterr);
     if (status == LYAP_OK && layers)
         status = lyap_declare_layers(layers, &declaration->network, reterr);
     if (status == LYAP_OK)

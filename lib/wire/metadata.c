@@ -250,6 +250,21 @@ static enum lyap_status number_text(struct lyap_json *json, struct lyap_quote *r
     return LYAP_OK;
 }
 
+/* A word in a list: a name, or a number that JSON cannot write ("NaN"). */
+static enum lyap_status word_text(struct lyap_json *json, struct lyap_quote *ret_text)
+{
+    char *string;
+    const enum lyap_status status = lyap_json_string(json, &string);
+    if (status)
+        return status;
+    const size_t length = strlen(string);
+    if (length == 0 || length >= sizeof ret_text->text || strchr(string, ','))
+        return lyap_json_fail(json, "a word of a list has 1 to %zu bytes and no comma",
+                              sizeof ret_text->text - 1);
+    memcpy(ret_text->text, string, length + 1);
+    return LYAP_OK;
+}
+
 /* [0.1, 0.01] as "0.1,0.01"; `ret_text` holds LIST_TEXT_BYTES. */
 static enum lyap_status list_text(struct lyap_json *json, char *ret_text)
 {
@@ -261,7 +276,8 @@ static enum lyap_status list_text(struct lyap_json *json, char *ret_text)
         status = lyap_json_more(json, &is_more);
         if (status || !is_more)
             break;
-        status = number_text(json, &number);
+        status =
+            lyap_json_peek(json) == '"' ? word_text(json, &number) : number_text(json, &number);
         if (status)
             break;
         const size_t length = strlen(number.text);

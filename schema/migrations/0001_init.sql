@@ -93,6 +93,7 @@ CREATE TABLE points (
     is_event_only INTEGER NOT NULL, -- non-finite or skipped: never in a window
     is_gap INTEGER NOT NULL, -- steps before this one were not pushed
     labels TEXT, -- JSON object of the x-... labels
+    twin_names TEXT, -- comma list: whose values twin_log ... twin_log_4 are; NULL: no twin
     annotation INTEGER, -- annotations.id; NULL: every metric is there, in its own trust class
     nan_metrics TEXT, -- comma list of metrics that are NaN
     -- metrics: value
@@ -179,6 +180,17 @@ CREATE TABLE points (
     cfl_margin REAL,
     empirical_gain REAL,
     empirical_gain_growth REAL,
+    twin_log REAL,
+    twin_log_2 REAL,
+    twin_log_3 REAL,
+    twin_log_4 REAL,
+    twin_rate REAL,
+    twin_growth REAL,
+    twin_active_rate REAL,
+    window_verdict REAL,
+    active_verdict REAL,
+    sensitive_horizon REAL,
+    update_growth REAL,
     nonfinite_param REAL,
     nonfinite_grad REAL,
     -- end
@@ -266,6 +278,17 @@ CREATE TABLE points (
     cfl_margin_error REAL,
     empirical_gain_error REAL,
     empirical_gain_growth_error REAL,
+    twin_log_error REAL,
+    twin_log_2_error REAL,
+    twin_log_3_error REAL,
+    twin_log_4_error REAL,
+    twin_rate_error REAL,
+    twin_growth_error REAL,
+    twin_active_rate_error REAL,
+    window_verdict_error REAL,
+    active_verdict_error REAL,
+    sensitive_horizon_error REAL,
+    update_growth_error REAL,
     nonfinite_param_error REAL,
     nonfinite_grad_error REAL,
     -- end
@@ -400,6 +423,17 @@ CREATE TABLE rollups (
     cfl_margin_min REAL, cfl_margin_max REAL, cfl_margin_mean REAL, cfl_margin_last REAL, cfl_margin_count INTEGER, cfl_margin_nans INTEGER,
     empirical_gain_min REAL, empirical_gain_max REAL, empirical_gain_mean REAL, empirical_gain_last REAL, empirical_gain_count INTEGER, empirical_gain_nans INTEGER,
     empirical_gain_growth_min REAL, empirical_gain_growth_max REAL, empirical_gain_growth_mean REAL, empirical_gain_growth_last REAL, empirical_gain_growth_count INTEGER, empirical_gain_growth_nans INTEGER,
+    twin_log_min REAL, twin_log_max REAL, twin_log_mean REAL, twin_log_last REAL, twin_log_count INTEGER, twin_log_nans INTEGER,
+    twin_log_2_min REAL, twin_log_2_max REAL, twin_log_2_mean REAL, twin_log_2_last REAL, twin_log_2_count INTEGER, twin_log_2_nans INTEGER,
+    twin_log_3_min REAL, twin_log_3_max REAL, twin_log_3_mean REAL, twin_log_3_last REAL, twin_log_3_count INTEGER, twin_log_3_nans INTEGER,
+    twin_log_4_min REAL, twin_log_4_max REAL, twin_log_4_mean REAL, twin_log_4_last REAL, twin_log_4_count INTEGER, twin_log_4_nans INTEGER,
+    twin_rate_min REAL, twin_rate_max REAL, twin_rate_mean REAL, twin_rate_last REAL, twin_rate_count INTEGER, twin_rate_nans INTEGER,
+    twin_growth_min REAL, twin_growth_max REAL, twin_growth_mean REAL, twin_growth_last REAL, twin_growth_count INTEGER, twin_growth_nans INTEGER,
+    twin_active_rate_min REAL, twin_active_rate_max REAL, twin_active_rate_mean REAL, twin_active_rate_last REAL, twin_active_rate_count INTEGER, twin_active_rate_nans INTEGER,
+    window_verdict_min REAL, window_verdict_max REAL, window_verdict_mean REAL, window_verdict_last REAL, window_verdict_count INTEGER, window_verdict_nans INTEGER,
+    active_verdict_min REAL, active_verdict_max REAL, active_verdict_mean REAL, active_verdict_last REAL, active_verdict_count INTEGER, active_verdict_nans INTEGER,
+    sensitive_horizon_min REAL, sensitive_horizon_max REAL, sensitive_horizon_mean REAL, sensitive_horizon_last REAL, sensitive_horizon_count INTEGER, sensitive_horizon_nans INTEGER,
+    update_growth_min REAL, update_growth_max REAL, update_growth_mean REAL, update_growth_last REAL, update_growth_count INTEGER, update_growth_nans INTEGER,
     nonfinite_param_min REAL, nonfinite_param_max REAL, nonfinite_param_mean REAL, nonfinite_param_last REAL, nonfinite_param_count INTEGER, nonfinite_param_nans INTEGER,
     nonfinite_grad_min REAL, nonfinite_grad_max REAL, nonfinite_grad_mean REAL, nonfinite_grad_last REAL, nonfinite_grad_count INTEGER, nonfinite_grad_nans INTEGER,
     -- end

@@ -60,6 +60,18 @@ static void decode_metrics(struct lyap_rows *rows, struct lyap_row *row, struct 
             signed_zero(lyap_row_double(row), marks->zero[i] & LYAP_MARK_ZERO_ERROR);
 }
 
+/* "random,,active": an empty word is a slot without a value. */
+static void decode_twins(const char *text, struct lyap_point *point)
+{
+    memset(point->twin_names, 0, sizeof point->twin_names);
+    for (unsigned i = 0; text && i < LYAP_TWIN_COUNT_MAX; i++) {
+        const size_t length = strcspn(text, ",");
+        if (length <= LYAP_TWIN_NAME_BYTES_MAX)
+            memcpy(point->twin_names[i], text, length);
+        text = text[length] ? text + length + 1 : NULL;
+    }
+}
+
 static void decode_point(struct lyap_rows *rows, struct lyap_row *row,
                          struct lyap_record *ret_record)
 {
@@ -74,6 +86,7 @@ static void decode_point(struct lyap_rows *rows, struct lyap_row *row,
     point->is_gap = lyap_row_int(row) != 0;
     /* Borrowed, as every text of a record; lyap_point_copy makes it owned. */
     point->labels_json = (char *)lyap_row_text(row);
+    decode_twins(lyap_row_text(row), point);
     decode_metrics(rows, row, point);
 }
 

@@ -64,10 +64,29 @@ static enum lyap_status intern(struct lyap_writer *writer, int64_t run_id,
     return LYAP_OK;
 }
 
+/* The words of the slots up to the last that has a value; NULL: none has. */
+static const char *twin_words(const struct lyap_point *point,
+                              char ret_text[LYAP_TWIN_COUNT_MAX * (LYAP_TWIN_NAME_BYTES_MAX + 1)])
+{
+    size_t length = 0, end = 0;
+    for (unsigned i = 0; i < LYAP_TWIN_COUNT_MAX; i++) {
+        const size_t bytes = strlen(point->twin_names[i]);
+        if (i > 0)
+            ret_text[length++] = ',';
+        memcpy(ret_text + length, point->twin_names[i], bytes);
+        length += bytes;
+        if (bytes > 0)
+            end = length;
+    }
+    ret_text[end] = '\0';
+    return end > 0 ? ret_text : NULL;
+}
+
 static enum lyap_status put_row(struct lyap_writer *writer, int64_t run_id,
                                 const struct lyap_point *point, int64_t annotation)
 {
     char nans[LYAP_ANNOTATION_BYTES];
+    char twins[LYAP_TWIN_COUNT_MAX * (LYAP_TWIN_NAME_BYTES_MAX + 1)];
     struct lyap_bind bind = lyap_bind(&writer->sql, LYAP_SQL_PUT_POINT);
     lyap_bind_int(&bind, run_id);
     lyap_bind_int(&bind, point->attempt);
@@ -79,6 +98,7 @@ static enum lyap_status put_row(struct lyap_writer *writer, int64_t run_id,
     lyap_bind_int(&bind, point->is_event_only);
     lyap_bind_int(&bind, point->is_gap);
     lyap_bind_text(&bind, point->labels_json);
+    lyap_bind_text(&bind, twin_words(point, twins));
     lyap_bind_step(&bind, annotation);
     lyap_bind_text(&bind, lyap_nans_write(point, nans) ? nans : NULL);
     for (unsigned i = 0; i < LYAP_METRIC_COUNT; i++)

@@ -50,6 +50,8 @@ static const struct {
     { "inconsistent-data", "inconsistency", .1, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "delta-precision", "delta_precision", .1, LYAP_SEVERITY_INFO, LYAP_ACTION_CONTINUE },
     { "optimizer-mismatch", "update_identity", .05, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
+    { "sensitive", "sensitive_horizon", 2.302585092994046, LYAP_SEVERITY_INFO,
+      LYAP_ACTION_CONTINUE },
     { "silent-run", "silent_seconds", 600, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "late-rank", "missing_ranks", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "dropped-pushes", "dropped_pushes", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },

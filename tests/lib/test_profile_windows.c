@@ -25,6 +25,7 @@ static struct lyap_point stored(const struct lyap_point *point)
     copy.attempt = point->attempt;
     copy.is_event_only = point->is_event_only;
     copy.is_gap = point->is_gap;
+    memcpy(copy.twin_names, point->twin_names, sizeof copy.twin_names);
     for (unsigned i = 0; i < LYAP_METRIC_COUNT; i++)
         if (point->metrics[i].reason == LYAP_REASON_NONE) {
             copy.metrics[i].value = point->metrics[i].value;
@@ -95,7 +96,7 @@ START_TEST(test_replay_continues)
         const struct lyap_point live = trainer_push(&t);
         if (t.step < cuts[_i]) {
             const struct lyap_point again = stored(&live);
-            lyap_profile_replay(other, &again);
+            ck_assert_int_eq(lyap_profile_replay(other, &again), LYAP_OK);
             continue;
         }
         struct lyap_point continued;
@@ -133,7 +134,7 @@ START_TEST(test_save_and_load)
     ck_assert_int_eq(lyap_profile_new(&t.fixture.declaration, NAN, &other), LYAP_OK);
     for (int i = 0; i <= CUT; i++) {
         const struct lyap_point again = stored(&points[i]);
-        lyap_profile_replay(other, &again);
+        ck_assert_int_eq(lyap_profile_replay(other, &again), LYAP_OK);
     }
     ck_assert_int_eq(lyap_profile_load(other, bytes, length), LYAP_OK);
     for (; t.step < 60; trainer_update(&t)) {

@@ -146,11 +146,12 @@ START_TEST(test_replay)
     struct trainer t;
     struct lyap_history replayed;
     trainer_init(&t, LYAP_OPTIMIZER_SGD, &params);
-    ck_assert_int_eq(lyap_history_init(&replayed, NAN, 64), LYAP_OK);
+    ck_assert_int_eq(lyap_history_init(&replayed, NAN, 64, &t.fixture.declaration), LYAP_OK);
     for (; t.step < 130; trainer_update(&t)) {
         if (t.step > 100)
             t.lr = 2.5;
         const struct lyap_point p = trainer_push(&t);
+        ck_assert_int_eq(lyap_history_reserve(&replayed), LYAP_OK);
         lyap_history_replay(&replayed, &p);
         same_bits(t.profile->history.observer.seen, replayed.observer.seen, "replay", (int)t.step);
         const struct lyap_value *score = &p.metrics[LYAP_METRIC_INSTABILITY_SCORE];

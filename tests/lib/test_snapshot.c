@@ -45,8 +45,8 @@ START_TEST(every_key_is_read)
         { "world", "4" },
         { "time", "2026-11-23T17:00:00Z" },
         { "skipped", "true" },
-        { "twin_log", "-3.5" },
-        { "twin_name", "a" },
+        { "twin_log", "-3.5, NaN" },
+        { "twin_name", "a, active" },
         { "batch_id", "0badcafe" },
         { "clip_norm", "1" },
         { "grad_norm", "Infinity" },
@@ -78,7 +78,14 @@ START_TEST(every_key_is_read)
     ck_assert_uint_eq(snapshot.world, 4);
     ck_assert_int_eq(snapshot.time_ns, INT64_C(1795453200000000000));
     ck_assert(snapshot.is_skipped && snapshot.is_state_exact);
-    ck_assert_str_eq(snapshot.twin_name, "a");
+    ck_assert_uint_eq(snapshot.twin_count, 2);
+    ck_assert(snapshot.twin_log[0] == -3.5 && isnan(snapshot.twin_log[1]));
+    char name[LYAP_TWIN_NAME_BYTES_MAX + 1];
+    ck_assert(lyap_snapshot_twin_name(&snapshot, 0, name));
+    ck_assert_str_eq(name, "a");
+    ck_assert(lyap_snapshot_twin_name(&snapshot, 1, name));
+    ck_assert_str_eq(name, "active");
+    ck_assert(!lyap_snapshot_twin_name(&snapshot, 2, name));
     ck_assert_str_eq(snapshot.batch_id, "0badcafe");
     ck_assert(snapshot.grad_norm == INFINITY && snapshot.update_norm == 0);
     ck_assert(snapshot.delta_unit == 5.96e-08);
@@ -127,6 +134,8 @@ static const struct {
     { "batch_id", "", LYAP_E_INVALID, "1 to 64 bytes of UTF-8" },
     { "batch_id", LONG64 "5", LYAP_E_INVALID, "1 to 64 bytes" },
     { "twin_name", "\xFF", LYAP_E_INVALID, "UTF-8" },
+    { "twin_log", "1,2,3,4,5", LYAP_E_LIMIT, "twin_log has more than 4 values, one a twin" },
+    { "twin_log", "1,,2", LYAP_E_INVALID, "twin_log is \"1,,2\", but must be a number" },
     { "shard", "{}", LYAP_E_INVALID, "metadata of the body" },
     { "Loss", "1", LYAP_E_UNKNOWN_FIELD, "\"Loss\" is not a key of a snapshot" },
     { "epoch", "1", LYAP_E_UNKNOWN_FIELD, "known: step loss lr optimizer_step" },

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import oracle  # noqa: E402
 from golden_values import table  # noqa: E402
 
-VERDICTS = ["DECAY", "BOUNDED", "SUBEXPONENTIAL", "EXPONENTIAL", "GROWTH_UNRESOLVED", "INCONCLUSIVE"]
+VERDICTS = ["DECAY", "BOUNDED", "INCONCLUSIVE", "SUBEXPONENTIAL", "GROWTH_UNRESOLVED", "EXPONENTIAL"]
 
 
 def log_norms(kind, size, amount, noise, seed):

@@ -59,6 +59,9 @@ static void random_point(struct test_rng *rng, int64_t step, struct lyap_point *
     ret_point->is_event_only = test_rng_u64(rng) % 2;
     ret_point->is_gap = test_rng_u64(rng) % 2;
     ret_point->state = (enum lyap_run_state)(test_rng_u64(rng) % LYAP_STATE_COUNT);
+    for (unsigned i = 0; i < LYAP_TWIN_COUNT_MAX; i++) /* some slots are empty */
+        if (test_rng_u64(rng) % 2)
+            (void)snprintf(ret_point->twin_names[i], sizeof ret_point->twin_names[i], "twin-%u", i);
     ret_point->verdict = (enum lyap_verdict)(test_rng_u64(rng) % LYAP_VERDICT_COUNT);
     ret_point->action.kind = (enum lyap_action_kind)(test_rng_u64(rng) % LYAP_ACTION_COUNT);
     ret_point->action.lr = odd_values[test_rng_u64(rng) % 4 + 5];
@@ -87,6 +90,7 @@ static void assert_same_point(const struct lyap_point *a, const struct lyap_poin
     ck_assert_int_eq(a->attempt, b->attempt);
     ck_assert(a->is_event_only == b->is_event_only && a->is_gap == b->is_gap);
     ck_assert(a->state == b->state && a->verdict == b->verdict);
+    ck_assert(memcmp(a->twin_names, b->twin_names, sizeof a->twin_names) == 0);
     ck_assert_int_eq(a->action.kind, b->action.kind);
     ck_assert(test_same_bits(a->action.lr, b->action.lr));
     ck_assert_str_eq(a->action.reason, b->action.reason);
@@ -248,7 +252,7 @@ START_TEST(columns_are_the_metric_tables)
     sqlite3_close(db);
     /* And no others: 15 columns of a point that are no metrics, 9 of a roll-up, 4 of a tensor. */
     ck_assert_int_eq(test_sql_int(test.path, "SELECT count(*) FROM pragma_table_info('points')"),
-                     16 + 2 * LYAP_METRIC_COUNT);
+                     17 + 2 * LYAP_METRIC_COUNT);
     ck_assert_int_eq(test_sql_int(test.path, "SELECT count(*) FROM pragma_table_info('rollups')"),
                      9 + 6 * LYAP_METRIC_COUNT);
     ck_assert_int_eq(

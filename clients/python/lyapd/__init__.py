@@ -17,7 +17,7 @@ from .sender import Limits
 from .spool import send_spool
 
 __version__ = "0.1.0"
-__all__ = ["Error", "Limits", "Reply", "Run", "Unreachable", "send_spool", "watch"]
+__all__ = ["Error", "Limits", "Reply", "Run", "Twins", "Unreachable", "send_spool", "watch"]
 
 
 def watch(model: Any, optimizer: Any, **options: Any) -> Any:
@@ -30,4 +30,7 @@ def __getattr__(name: str) -> Any:
     if name == "Monitor":
         from .monitor import Monitor
         return Monitor
+    if name == "Twins":
+        from .twin import Twins
+        return Twins
     raise AttributeError("module 'lyapd' has no attribute %r" % name)

@@ -20,6 +20,7 @@ from .capture import Capture
 from .probe import Pair, Probe, input_sizes
 from .run import Reply, declaration
 from .sender import Item, Limits, Sender
+from .twin import Company, Twins
 
 log = logging.getLogger("lyapd")
 
@@ -48,7 +49,8 @@ class Monitor:
                  rank: Optional[int], world: Optional[int], shards: Optional[Mapping[str, Any]],
                  attempt_key: Optional[str], start_step: int, timeout: float, limits: Limits,
                  retention: Optional[str], data: Optional[str], windows: Optional[Sequence[int]],
-                 cafile: Optional[str]):
+                 cafile: Optional[str], twins: Optional[Twins] = None,
+                 steps: Optional[int] = None):
         _check(model, optimizer, run, every, probe_every, activations_every)
         for name, value in (("clip_norm", clip_norm), ("budget", budget)):
             if value is not None and not (isinstance(value, numbers.Real) and value > 0):
@@ -56,7 +58,7 @@ class Monitor:
         self.last_reply: Optional[Reply] = None
         self.probe_pair: Optional[Pair] = None  # the newest, for those who want to look
         self.timing = {"steps": 0, "pushes": 0, "copy_s": 0.0, "probe_s": 0.0,
-                       "probe_gradients": 0, "wait_s": 0.0}
+                       "probe_gradients": 0, "wait_s": 0.0, "twin_s": 0.0}
         self.run = run
         self._started: Optional[float] = None
         self._pid = os.getpid()
@@ -86,6 +88,8 @@ class Monitor:
         self._capture = Capture()
         self._probe = (Probe(model, self._named, probe, probe_mode) if probe is not None
                        else None)
+        self._company = _company(model, self._optimizer, twins, probe, clip_norm,
+                                 self._is_passive or bool(shards) or (world or 1) > 1)
         optimizer_fields = self._groups.declaration()
         self._kind = optimizer_fields["type"]
         self._sender: Optional[Sender] = None
@@ -97,7 +101,7 @@ class Monitor:
                              if probe is not None and layers and activations_every else None)
         fields = declaration(optimizer_fields,
                              declare.tensors(self._named) if not shards else None,
-                             layers, labels, retention, data, windows)
+                             layers, labels, retention, data, windows, steps)
         connection = http.Connection(url, token, timeout, cafile)
         self._sender = Sender(connection, run, fields, attempt_key=attempt_key, rank=rank or 0,
                               limits=limits, spool=spool, on_reply=_Weak(self, "_replied"),
@@ -168,7 +172,7 @@ class Monitor:
     @property
     def overhead(self) -> float:
         """Share of the time since the first step that was spent in `step`."""
-        spent = self.timing["copy_s"] + self.timing["probe_s"] + self.timing["wait_s"]
+        spent = sum(self.timing[part] for part in ("copy_s", "probe_s", "wait_s", "twin_s"))
         elapsed = time.perf_counter() - self._started if self._started is not None else 0.0
         return spent / elapsed if elapsed > 0 else 0.0
 
@@ -198,6 +202,7 @@ class Monitor:
 
     def _step(self, loss, step, values):
         assert self._sender is not None
+        twin = self._twin(values)
         at = self._next if step is None else int(step)
         self._next = at + 1
         self.timing["steps"] += 1
@@ -215,6 +220,7 @@ class Monitor:
         roles, extra = self._probe_roles(at)
         roles.update(self._activation_roles(at))
         probed = time.perf_counter()
+        extra.update(twin)
         item = self._snapshot(at, loss, roles, extra, values)
         self._sender.put(item)
         self._last, self._has_followed = at, True
@@ -238,6 +244,8 @@ class Monitor:
             self._sender.begin_attempt()
             self._last, self._has_followed, self._wants_state = None, True, True
             self.probed_at = None
+            if self._company is not None:
+                self._company.reset()
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """Sends what is queued, at most for `timeout` seconds, and ends the run. A job that leaves
@@ -247,6 +255,9 @@ class Monitor:
     def _close(self, timeout: float, is_over: bool) -> None:
         if self._sender is None or self._pid != os.getpid():
             return
+        if self._company is not None:
+            self._company.close()
+            self._company = None
         self._sender.close(timeout, is_over)
         atexit.unregister(self._at_exit)
 
@@ -333,6 +344,26 @@ class Monitor:
                    for group in self._optimizer.param_groups for parameter in group["params"]
                    if parameter.grad is not None]
         return math.sqrt(float(torch.stack(squares).sum())) if squares else 0.0
+
+    # ---- the twins ----
+
+    def _twin(self, values):
+        """Twins go along at every step, pushed or not."""
+        if self._company is None:
+            return {}
+        started = time.perf_counter()
+        try:
+            is_skipped = bool(values.get("skipped") or self._scaling().get("skipped"))
+            return self._company.step(self._probe.direction_of(self._optimizer)
+                                      if self._probe is not None else None, is_skipped)
+        except Exception as error:
+            assert self._sender is not None
+            self._sender.note("twins switched off: %r" % error)
+            self._company.close()
+            self._company = None
+            return {}
+        finally:
+            self.timing["twin_s"] += time.perf_counter() - started
 
     # ---- the probe ----
 
@@ -501,6 +532,18 @@ def _check(model, optimizer, run, every, probe_every, activations_every):
                              % (name, value))
 
 
+def _company(model, optimizer, twins, probe, clip_norm, is_parallel):
+    if twins is None:
+        return None
+    if not isinstance(twins, Twins):
+        raise TypeError("twins must be lyapd.Twins(closure), not %s" % type(twins).__name__)
+    if is_parallel:
+        raise ValueError("twins need the whole gradient in one process, not a rank's part of it")
+    if twins.active and probe is None:
+        raise ValueError("a twin along the active direction needs probe=")
+    return Company(model, optimizer, twins, clip_norm)
+
+
 def _is_replica(rank, shards):
     """Of data-parallel replicas one rank pushes; ranks that hold shards all do."""
     if rank is not None or shards:
@@ -524,7 +567,8 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
           shards: Optional[Mapping[str, Any]] = None, attempt_key: Optional[str] = None,
           start_step: int = 0, timeout: float = 30.0, limits: Limits = Limits(),
           retention: Optional[str] = None, data: Optional[str] = None,
-          windows: Optional[Sequence[int]] = None, cafile: Optional[str] = None) -> Monitor:
+          windows: Optional[Sequence[int]] = None, cafile: Optional[str] = None,
+          twins: Optional[Twins] = None, steps: Optional[int] = None) -> Monitor:
     """Watches a training loop: `loss.backward(); mon.step(loss); optimizer.step()`.
 
     url, token      of the daemon; default $LYAPD_URL (else http://127.0.0.1:9470), $LYAPD_TOKEN
@@ -540,6 +584,9 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
     spool           directory for snapshots while the daemon is away
     budget          share of the loop's time that copies may take, such as 0.02: chooses `every`
     clip_norm       the norm to which gradients are clipped after step
+    twins           lyapd.Twins(closure): growth of small perturbations, at the price of one more
+                    training run each (docs/python.md)
+    steps           of the whole training, for the horizon of sensitivity
     scaler          the GradScaler, so that skipped steps and scaled gradients are known
     rank, world, shards  of sharded training; replicas need none, their first rank pushes
     attempt_key     the same for all ranks of one life of the job; default one of its own
@@ -553,4 +600,5 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
                    budget=budget, clip_norm=clip_norm, scaler=scaler, rank=rank, world=world,
                    shards=shards,
                    attempt_key=attempt_key, start_step=start_step, timeout=timeout,
-                   limits=limits, retention=retention, data=data, windows=windows, cafile=cafile)
+                   limits=limits, retention=retention, data=data, windows=windows, cafile=cafile,
+                   twins=twins, steps=steps)

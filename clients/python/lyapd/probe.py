@@ -85,6 +85,16 @@ class Probe:
         self._can_differ = all(parameter.dtype in (torch.float32, torch.float64)
                                for parameter in self._parameters)
 
+    def direction_of(self, optimizer: Any) -> Optional[Vectors]:
+        """The present direction v over all of the optimizer's parameters; None before the first."""
+        if self._direction is None:
+            return None
+        parts = {id(parameter): part
+                 for parameter, part in zip(self._parameters, self._direction)}
+        return [parts.get(id(parameter), torch.zeros_like(parameter))
+                for parameter in dict.fromkeys(p for group in optimizer.param_groups
+                                               for p in group["params"])]
+
     def gradient(self) -> Pair:
         """Loss and gradient of the last probe's function at the present parameters."""
         with undisturbed(self._model, self._parameters), self._past_statistics():

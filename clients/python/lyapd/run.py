@@ -45,13 +45,13 @@ class Reply(dict):
 
 
 def declaration(optimizer=None, tensors=None, layers=None, labels=None, retention=None,
-                data=None, windows=None) -> Dict[str, Any]:
+                data=None, windows=None, steps=None) -> Dict[str, Any]:
     """The body of PUT /v1/runs/{run}. `tensors` maps names to shapes, or to arrays."""
     if isinstance(tensors, Mapping):
         tensors = [{"name": name, "shape": list(getattr(value, "shape", value))}
                    for name, value in tensors.items()]
     fields = {"optimizer": optimizer, "tensors": tensors, "layers": layers, "labels": labels,
-              "retention": retention, "data": data, "windows": windows}
+              "retention": retention, "data": data, "windows": windows, "steps": steps}
     return {key: value for key, value in fields.items() if value is not None}
 
 
@@ -70,6 +70,7 @@ class Run:
                  layers: Optional[Sequence[Mapping[str, Any]]] = None,
                  labels: Optional[Mapping[str, str]] = None, retention: Optional[str] = None,
                  data: Optional[str] = None, windows: Optional[Sequence[int]] = None,
+                 steps: Optional[int] = None,
                  new_attempt: bool = False, attempt_key: Optional[str] = None,
                  token: Optional[str] = None, timeout: float = 30.0, retries: int = 3,
                  cafile: Optional[str] = None):
@@ -80,7 +81,7 @@ class Run:
         self.sketch_seed: Optional[int] = None  # of docs/sketch.md, once declared
         self._retries = retries
         self._http = http.Connection(url, token, timeout, cafile)
-        fields = declaration(optimizer, tensors, layers, labels, retention, data, windows)
+        fields = declaration(optimizer, tensors, layers, labels, retention, data, windows, steps)
         if new_attempt or attempt_key:
             fields.update(attempt="new", attempt_key=attempt_key or uuid.uuid4().hex)
         if fields:

@@ -157,6 +157,8 @@ def metadata(values: Mapping[str, Any]) -> Dict[str, str]:
 
 
 def _scalar_text(key, value):
+    if key == "twin_name" and isinstance(value, (list, tuple)):
+        return ",".join(value)
     if key.startswith("x-") or key in ("twin_name", "batch_id"):
         return str(value)
     if key in FLAGS:
@@ -169,7 +171,7 @@ def _scalar_text(key, value):
         if int(value) != value:
             raise TypeError("%s must be an integer, not %r" % (key, value))
         return str(int(value))
-    if key == "lr" and isinstance(value, (list, tuple)):
+    if key in ("lr", "twin_log") and isinstance(value, (list, tuple)):
         return ",".join(text(number(item)) for item in value)
     return text(number(value))
 
@@ -247,7 +249,7 @@ def scalars(values: Mapping[str, Any]) -> Dict[str, Any]:
             result[key] = json.loads(raw)
         elif key in INTEGERS:
             result[key] = int(raw)
-        elif key == "lr" and "," in raw:
+        elif key in ("lr", "twin_log") and "," in raw:
             result[key] = [_json_number(part) for part in raw.split(",")]
         else:
             result[key] = _json_number(raw)

@@ -44,6 +44,7 @@ struct lyap_declaration {
     enum lyap_data_kind data;
     uint32_t windows[LYAP_WINDOW_COUNT_MAX]; /* steps; default 64, 256, 1024 */
     uint32_t window_count;
+    int64_t steps;               /* of the whole training; 0: not declared */
     struct lyap_network network; /* count 0: no layers are declared */
 };
 

@@ -14,14 +14,15 @@ enum {
     LYAP_GROWTH_WIDTH_MAX = 3 /* states of a transition matrix (transition.h) */
 };
 
-/* X(enum, wire name, meaning over the window) */
+/* X(enum, wire name, meaning over the window). In the order of what they say against stability; the
+ * number is the value of the metrics window_verdict and active_verdict. */
 #define LYAP_GROWTH_TABLE(X)                                                                       \
     X(DECAY, "decay", "fell by more than a factor 2")                                              \
     X(BOUNDED, "bounded", "no rise above a factor 10, from any moment of the window on")           \
+    X(INCONCLUSIVE, "inconclusive", "the noise hides whether it grows")                            \
     X(SUBEXPONENTIAL, "subexponential", "grows, and ever more slowly")                             \
-    X(EXPONENTIAL, "exponential", "grows at a rate that does not fall")                            \
     X(UNRESOLVED, "growth-unresolved", "grows; the noise hides how")                               \
-    X(INCONCLUSIVE, "inconclusive", "the noise hides whether it grows")
+    X(EXPONENTIAL, "exponential", "grows at a rate that does not fall")
 
 enum lyap_growth {
 #define LYAP_GROWTH_ENUM(name, wire, meaning) LYAP_GROWTH_##name,
@@ -47,6 +48,18 @@ struct lyap_growth_fit {
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_growth_fit(const double *y, uint32_t count,
                                                           struct lyap_growth_fit *ret_fit);
 LYAP_API const char *lyap_growth_name(enum lyap_growth growth);
+/* The verdict that the table of SPEC 4.3 takes: unresolved growth above ln 100 over the window
+ * counts as exponential. */
+LYAP_API enum lyap_growth lyap_growth_judged(const struct lyap_growth_fit *fit);
+
+/* The fit of log-norms known at `steps` (ascending): rate and ci per step, by the mean spacing. A
+ * window with a gap longer than one of its eight blocks is refused (E_STEP_ORDER): its blocks are
+ * not of equal length. E_TOO_FEW, E_NUMERIC. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_growth_fit_steps(const int64_t *steps,
+                                                                const double *y, uint32_t count,
+                                                                struct lyap_growth_fit *ret_fit);
+/* Where the newest injection begins: a log-norm that is 0 after one that was not. 0: no such. */
+LYAP_API uint32_t lyap_growth_injection(const double *y, uint32_t count);
 
 /* Solves A'PA - P = -Q; width x width, row-major, width <= LYAP_GROWTH_WIDTH_MAX, Q symmetric and
  * NULL for I. E_NOT_FOUND: the spectral radius of A is >= 1, there is no such P. E_NUMERIC. */

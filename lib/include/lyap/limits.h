@@ -19,6 +19,8 @@ enum {
     LYAP_WORLD_MAX = 4096,            /* ranks of one run */
     LYAP_BATCH_ID_BYTES_MAX = 64,     /* a hash in hex */
     LYAP_TWIN_NAME_BYTES_MAX = 64,
+    LYAP_TWIN_COUNT_MAX = 4,    /* of one snapshot, and slots of an attempt: each costs one more
+                                   training run */
     LYAP_LABEL_COUNT_MAX = 32,  /* labels of a run or of a point */
     LYAP_LABEL_BYTES_MAX = 256, /* key or value */
     LYAP_LAYER_COUNT_MAX = 20000,

@@ -48,7 +48,9 @@ enum lyap_trust { LYAP_TRUST_I, LYAP_TRUST_E, LYAP_TRUST_C };
     X(MU_NONNEGATIVE, "mu-nonnegative", "nothing certifies that the block does not expand")        \
     X(NOT_APPLICABLE, "not-applicable", "it is not defined for this optimizer or model")           \
     X(NOT_ITS_TURN, "not-its-turn", "large models measure their weights in turns")                 \
-    X(NO_ENERGY, "no-energy", "the transition is not contractive, so no such energy exists")
+    X(NO_ENERGY, "no-energy", "the transition is not contractive, so no such energy exists")       \
+    X(NO_TWIN, "no-twin", "no twin_log was pushed, or not lately")                                 \
+    X(NO_HORIZON, "no-horizon", "the declaration gives no number of steps")
 
 enum lyap_reason {
 #define LYAP_REASON_ENUM(name, wire, text) LYAP_REASON_##name,
@@ -250,6 +252,30 @@ enum lyap_reason {
     X(EMPIRICAL_GAIN_GROWTH, "empirical_gain_growth", I, "1",                                      \
       "empirical_gain / its least over the points of the shortest window before",                  \
       "empirical_gain", "SPEC 9")                                                                  \
+    X(TWIN_LOG, "twin_log", I, "1", "y_t of the twin in slot 1, as pushed", "twin_log",            \
+      "SPEC 2.5")                                                                                  \
+    X(TWIN_LOG_2, "twin_log_2", I, "1", "the same of slot 2", "twin_log", "SPEC 2.5")              \
+    X(TWIN_LOG_3, "twin_log_3", I, "1", "the same of slot 3", "twin_log", "SPEC 2.5")              \
+    X(TWIN_LOG_4, "twin_log_4", I, "1", "the same of slot 4", "twin_log", "SPEC 2.5")              \
+    X(TWIN_RATE, "twin_rate", E, "1/step",                                                         \
+      "slope of y of the fastest twin, over the largest full window of at least 64 values",        \
+      "twin_log", "SPEC 4.2")                                                                      \
+    X(TWIN_GROWTH, "twin_growth", E, "1", "largest log M = max over s <= t of y_t - y_s",          \
+      "twin_log", "SPEC 4.2")                                                                      \
+    X(TWIN_ACTIVE_RATE, "twin_active_rate", E, "1/step", "slope of y of the twin named active",    \
+      "twin_log", "SPEC 4.2")                                                                      \
+    X(WINDOW_VERDICT, "window_verdict", E, "1",                                                    \
+      "worst of the twins beside active: 0 decay, 1 bounded, 2 inconclusive, 3 subexponential, "   \
+      "4 growth-unresolved, 5 exponential (or unresolved and above ln 100)",                       \
+      "twin_log", "SPEC 4.2")                                                                      \
+    X(ACTIVE_VERDICT, "active_verdict", E, "1", "the same of the twin named active", "twin_log",   \
+      "SPEC 4.2")                                                                                  \
+    X(SENSITIVE_HORIZON, "sensitive_horizon", E, "1",                                              \
+      "twin_rate x remaining steps while a twin is exponential; else 0",                           \
+      "twin_log, declared steps", "SPEC 9")                                                        \
+    X(UPDATE_GROWTH, "update_growth", E, "1/step",                                                 \
+      "slope of log(|D|/eta); with mini-batches a trend of the noise unless noise_fraction <= .5", \
+      "predecessor or delta, lr", "SPEC 2.4")                                                      \
     X(NONFINITE_PARAM, "nonfinite_param", I, "count", "non-finite elements of theta_t", "param",   \
       "SPEC 6.4")                                                                                  \
     X(NONFINITE_GRAD, "nonfinite_grad", I, "count", "non-finite elements of g_t", "grad",          \
@@ -299,6 +325,8 @@ struct lyap_metric_info {
 };
 
 LYAP_API const struct lyap_metric_info *lyap_metric_info(enum lyap_metric metric);
+/* The word behind a value that is a code (window_verdict, active_verdict); NULL: it is a number. */
+LYAP_API const char *lyap_metric_label(enum lyap_metric metric, double value);
 LYAP_API bool lyap_metric_parse(const char *name, enum lyap_metric *ret_metric);
 LYAP_API const char *lyap_tensor_metric_name(enum lyap_tensor_metric metric);
 LYAP_API const char *lyap_tensor_metric_formula(enum lyap_tensor_metric metric);

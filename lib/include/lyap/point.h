@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lyap/limits.h"
 #include "lyap/metric.h"
 #include "lyap/status.h"
 
@@ -27,13 +28,24 @@ enum lyap_run_state {
     LYAP_STATE_ENDED,
     LYAP_STATE_COUNT
 };
+/* X(enum, wire name): the rows of SPEC 4.3, worst last. */
+#define LYAP_VERDICT_TABLE(X)                                                                      \
+    X(INSUFFICIENT, "insufficient-information")                                                    \
+    X(INCONCLUSIVE, "inconclusive")                                                                \
+    X(CONSISTENT_STABLE, "consistent-stable")                                                      \
+    X(DISSIPATING, "dissipating")                                                                  \
+    X(EDGE, "edge")                                                                                \
+    X(ONSET, "onset")                                                                              \
+    X(UNBOUNDED_PROFILE, "bounded-exponent-unbounded-profile")                                     \
+    X(SENSITIVE, "sensitive-but-training")                                                         \
+    X(HIDDEN_INSTABILITY, "hidden-instability")                                                    \
+    X(CONSISTENT_UNSTABLE, "consistent-unstable")                                                  \
+    X(ENERGY_VIOLATION, "energy-violation")
 enum lyap_verdict {
-    LYAP_VERDICT_INSUFFICIENT,
-    LYAP_VERDICT_INCONCLUSIVE,
-    LYAP_VERDICT_DISSIPATING,
-    LYAP_VERDICT_EDGE,
-    LYAP_VERDICT_ENERGY_VIOLATION,
-    LYAP_VERDICT_COUNT
+#define LYAP_VERDICT_ENUM(name, wire) LYAP_VERDICT_##name,
+    LYAP_VERDICT_TABLE(LYAP_VERDICT_ENUM)
+#undef LYAP_VERDICT_ENUM
+        LYAP_VERDICT_COUNT
 };
 enum lyap_action_kind {
     LYAP_ACTION_CONTINUE,
@@ -60,6 +72,8 @@ struct lyap_point {
     enum lyap_verdict verdict;
     struct lyap_action action;
     char *labels_json; /* owned, may be NULL: labels (x-...) of the point */
+    /* Whose y_t stands in twin_log ... twin_log_4; empty: nobody's. */
+    char twin_names[LYAP_TWIN_COUNT_MAX][LYAP_TWIN_NAME_BYTES_MAX + 1];
     struct lyap_value metrics[LYAP_METRIC_COUNT];
 };
 

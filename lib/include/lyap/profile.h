@@ -36,8 +36,9 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_profile_step(struct lyap_profile *profile, const struct lyap_snapshot *snapshot,
                   const struct lyap_partial *partial, enum lyap_reason missing,
                   struct lyap_point *ret_point, struct lyap_tensor_row *ret_rows);
-/* Advances the scalar windows by a stored point, in step order. */
-LYAP_API void lyap_profile_replay(struct lyap_profile *profile, const struct lyap_point *point);
+/* Advances the scalar windows by a stored point, in step order. E_NOMEM: nothing has advanced. */
+LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_replay(struct lyap_profile *profile,
+                                                              const struct lyap_point *point);
 /* After a replay the next snapshot has no predecessor: its differences are absent. Names which
  * inputs the reply should ask for once: true when Adam's state is needed and unknown. */
 LYAP_API bool lyap_profile_wants_state(struct lyap_profile *profile);

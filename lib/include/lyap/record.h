@@ -48,6 +48,7 @@ struct lyap_attempt_record {
     X(GAP, "step-gap")                                                                             \
     X(RANK_MISSING, "rank-missing")                                                                \
     X(OPTIMIZER_MISMATCH, "optimizer-mismatch")                                                    \
+    X(THEOREM_CHECK, "theorem-check-failed")                                                       \
     X(DECLARATION, "declaration")                                                                  \
     X(RETENTION, "retention")                                                                      \
     X(STATE, "state")

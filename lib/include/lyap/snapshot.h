@@ -10,7 +10,8 @@
 #include "lyap/status.h"
 
 /* Which keys were given; a NaN loss is a value, so presence is told apart from NaN.
- * X(enum, wire key, type: i integer, d number, b flag, s string, l list, t time, j json) */
+ * X(enum, wire key, type: i integer, d number, b flag, s string, l list, f a few
+ * numbers, t time, j json) */
 #define LYAP_META_TABLE(X)                                                                         \
     X(STEP, "step", 'i')                                                                           \
     X(LOSS, "loss", 'd')                                                                           \
@@ -25,7 +26,7 @@
     X(WORLD, "world", 'i')                                                                         \
     X(TIME, "time", 't')                                                                           \
     X(SKIPPED, "skipped", 'b')                                                                     \
-    X(TWIN_LOG, "twin_log", 'd')                                                                   \
+    X(TWIN_LOG, "twin_log", 'f')                                                                   \
     X(TWIN_NAME, "twin_name", 's')                                                                 \
     X(BATCH_ID, "batch_id", 's')                                                                   \
     X(CLIP_NORM, "clip_norm", 'd')                                                                 \
@@ -75,8 +76,9 @@ struct lyap_snapshot {
     uint32_t rank, world; /* default 0 of 1 */
     int64_t time_ns;      /* UTC; the daemon fills it in when not given */
     bool is_skipped;
-    double twin_log;
-    char twin_name[LYAP_TWIN_NAME_BYTES_MAX + 1];
+    double twin_log[LYAP_TWIN_COUNT_MAX]; /* y_t of each twin (SPEC 2.5) */
+    uint32_t twin_count;
+    char twin_name[LYAP_TWIN_COUNT_MAX * (LYAP_TWIN_NAME_BYTES_MAX + 1)]; /* comma list */
     char batch_id[LYAP_BATCH_ID_BYTES_MAX + 1];
     double clip_norm, grad_norm, clip_factor, loss_scale;
     double param_norm, update_norm; /* of pushes without tensors */
@@ -89,6 +91,9 @@ struct lyap_snapshot {
     struct lyap_label *labels; /* owned */
     uint32_t label_count;
 };
+
+#define LYAP_TWIN_DEFAULT "random"
+#define LYAP_TWIN_ACTIVE  "active" /* along the active direction v (SPEC 2.3) */
 
 LYAP_API void lyap_snapshot_init(struct lyap_snapshot *snapshot);
 LYAP_API void lyap_snapshot_release(struct lyap_snapshot *snapshot);
@@ -106,7 +111,11 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_snapshot_set(struct lyap_snapshot
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_snapshot_merge(struct lyap_snapshot *snapshot,
                                                               const struct lyap_snapshot *other,
                                                               struct lyap_error *reterr);
-/* After all keys: step is there, rank < world. */
+/* The i-th name of twin_name, without the spaces around it; of one unnamed twin LYAP_TWIN_DEFAULT.
+ * False: there is none, or it is empty or longer than LYAP_TWIN_NAME_BYTES_MAX. */
+LYAP_API bool lyap_snapshot_twin_name(const struct lyap_snapshot *snapshot, uint32_t i,
+                                      char ret_name[LYAP_TWIN_NAME_BYTES_MAX + 1]);
+/* After all keys: step is there, rank < world, each twin has a name of its own. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_snapshot_check(const struct lyap_snapshot *snapshot,
                                                               struct lyap_error *reterr);
 
