@@ -56,7 +56,8 @@
     "is_event_only, is_gap, labels, twin_names, annotation, nan_metrics" METRICS ERRORS
 #define POINT_HEAD                                                                                 \
     "SELECT step, time_ns, p.attempt, p.state, p.verdict, p.action, p.action_lr, "                 \
-    "p.action_reason, p.action_step, is_event_only, is_gap, p.labels, twin_names, annotation, a.text, "        \
+    "p.action_reason, p.action_step, is_event_only, is_gap, p.labels, twin_names, annotation, "    \
+    "a.text, "                                                                                     \
     "nan_metrics" METRICS ERRORS " FROM points p LEFT JOIN annotations a ON a.id = annotation"     \
     " WHERE p.run_id = ?3 AND p.attempt = ?4 AND step BETWEEN ?5 AND ?6 AND "
 #define SERIES_HEAD                                                                                \
