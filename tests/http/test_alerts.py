@@ -12,6 +12,8 @@ class Rules(DaemonCase):
             {
                 "nonfinite",
                 "instability",
+                "instability-early",
+                "instability-next",
                 "edge",
                 "limit-crossed",
                 "unstable",
