@@ -151,7 +151,9 @@ class Units(InvarianceCase):
                         self.assertEqual(x is None, y is None, (name + unit, s["step"], metric,
                                                                 first[metric], other[metric]))
                         if x is not None:
-                            self.assertLess(abs(x - y), 1e-9 * max(abs(x), 1),
+                            # Windows of single tensors are kept in F32.
+                            near = 1e-5 if "_z" in metric else 1e-9
+                            self.assertLess(abs(x - y), near * max(abs(x), 1),
                                             (name + unit, s["step"], metric, x, y))
             for metric in ("dissipation_window", "stability_ratio", "update_identity",
                            "work_residual"):
