@@ -29,7 +29,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *payload = malloc(size + 1);
     if (!payload)
         return 0;
-    memcpy(payload, data, size);
+    if (size) /* libFuzzer gives no address for the empty input */
+        memcpy(payload, data, size);
     payload[size] = '\0';
     for (int type = 0; type < LYAP_RECEIVER_TYPE_COUNT; type++)
         for (int format = 0; format < LYAP_FORMAT_COUNT; format++)

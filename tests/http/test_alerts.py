@@ -14,6 +14,7 @@ class Rules(DaemonCase):
                 "instability",
                 "instability-early",
                 "instability-next",
+                "sensitive",
                 "edge",
                 "limit-crossed",
                 "unstable",
