@@ -233,7 +233,7 @@ class Reference:
         self.pairs, self.accepted, self.window, self.best_probe = [], None, [], math.inf
         self.alarm = 0
         self.had_probe, self.old, self.shortest = False, None, shortest
-        self.path, self.probes = [], []
+        self.path, self.probes, self.growth = [], [], []
         self.least, self.decay, self.batches = None, None, []
         self.probe_losses, self.means, self.drift_log = [], [], None
 
@@ -246,6 +246,7 @@ class Reference:
         self._losses(s, out)
         if self.before is not None:
             self._difference(s, out, rows)
+            self._growth(s, out)
         self._curvature(s, out, rows)
         self._unstable(out)
         self._drift(s, out)
@@ -257,6 +258,14 @@ class Reference:
         self._score(out, self.before is not None and s["step"] != self.before["step"] + 1)
         self.before = s
         return out, rows
+
+    def _growth(self, s, out):
+        """Growth of the update norms over 64 steps, the longest window of these tests (SPEC 2.4)."""
+        rate = float(np.max(self.before["lr"]))
+        if s["step"] == self.before["step"] + 1 and rate > 0 and out.get("update_norm", 0) > 0:
+            self.growth = (self.growth + [math.log(out["update_norm"] / rate)])[-65:]
+        if len(self.growth) == 65:
+            out["update_growth"] = oracle.verdict(self.growth)["rate"]
 
     def _score(self, out, is_gap):
         seen = self.observer.push(out, is_gap)

@@ -135,6 +135,8 @@ class Full(SelfWatch):
             table = b'{"__metadata__":{"step":"1","loss":"1"},"param/w":{"dtype":"F64","shape":[12000],"data_offsets":[0,96000]}}'
             table += b" " * (-len(table) % 8)
             held.sendall(head + len(table).to_bytes(8, "little") + table)
+            # Otherwise the push below might take the place, and the upload be the one refused.
+            self.eventually(lambda: b"lyapd_queue_depth 1" in self.daemon.get("/metrics").body)
             reply = self.eventually(
                 lambda: (lambda r: r if r.status == 503 else None)(self.daemon.push_json("b", {"step": int(time.time() * 1e6), "loss": 1})))
             self.assertEqual(reply.slug, "queue-full")
