@@ -47,8 +47,8 @@ static void add_every_metric(struct api_series *series)
         (void)add_metric(series, lyap_metric_info((enum lyap_metric)i)->name, NULL);
 }
 
-static enum lyap_status read_metrics(const struct api_request *request, struct api_series *series,
-                                     struct lyap_error *reterr)
+enum lyap_status api_series_metrics(const struct api_request *request, struct api_series *series,
+                                    struct lyap_error *reterr)
 {
     series->query.tensor = api_query_get(request, "tensor");
     for (uint32_t i = 0; i < request->query_count; i++) {
@@ -132,7 +132,7 @@ enum lyap_status api_h_profile(const struct api_request *request, struct api_rep
     const int format = api_accept_choose(request->headers.accept, request->route->produces);
     series.format = (enum api_series_format)(format < 0 ? 0 : format);
     reply->content_type = types[series.format];
-    status = read_metrics(request, &series, reterr);
+    status = api_series_metrics(request, &series, reterr);
     if (status == LYAP_OK)
         status = read_range(request, &series.query, reterr);
     if (status == LYAP_OK)

@@ -23,6 +23,12 @@ struct api_series {
     uint32_t metric_count;
 };
 
+/* The metrics (and the tensor) of a request, every one when it names none; fills names, metrics and
+ * query.tensor. E_INVALID, E_LIMIT. */
+struct api_request;
+LYAP_MUST_CHECK enum lyap_status api_series_metrics(const struct api_request *request,
+                                                    struct api_series *series,
+                                                    struct lyap_error *reterr);
 /* Copies `series`; the reply streams it. E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status api_series_reply(const struct api_series *series,
                                                   struct api_reply *reply);

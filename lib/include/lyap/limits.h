@@ -58,10 +58,11 @@ enum {
     LYAP_REPLAY_POINTS_MAX = 100000, /* of one replay: seconds of one thread */
     LYAP_REPLAY_ALERTS_MAX = 1000,   /* listed in its answer; the rest is counted */
     LYAP_LIST_LIMIT_DEFAULT = 100,
-    LYAP_LIST_LIMIT_MAX = 1000,     /* rows of one page */
-    LYAP_SERIES_METRICS_MAX = 256,  /* metric= parameters of one profile request */
-    LYAP_SERIES_POINTS_MAX = 10000, /* points= of one profile request */
-    LYAP_STEP_LOG2_MAX = 53         /* a step survives JSON readers that hold numbers as F64 */
+    LYAP_LIST_LIMIT_MAX = 1000,        /* rows of one page */
+    LYAP_SERIES_METRICS_MAX = 256,     /* metric= parameters of one profile request */
+    LYAP_SERIES_POINTS_MAX = 10000,    /* points= of one profile request */
+    LYAP_ROLLING_VALUES_MAX = 1 << 20, /* metrics times steps of one request for windows: 9 MiB */
+    LYAP_STEP_LOG2_MAX = 53            /* a step survives JSON readers that hold numbers as F64 */
 };
 
 #define LYAP_STEP_MAX ((INT64_C(1) << LYAP_STEP_LOG2_MAX) - 1)
