@@ -3,10 +3,14 @@
     mon = lyapd.watch(model, optimizer, run="gpt-7", probe=closure)      # PyTorch
     loss.backward(); mon.step(loss); optimizer.step()
 
+    guard = lyapd.Guard(mon, model, optimizer)                           # does what is advised
+    loss.backward()
+    if guard.allows(loss): optimizer.step()
+
     run = lyapd.Run(url, "gpt-7", optimizer={"type": "sgd", "lr": 0.1})  # anything
     reply = run.push(step, params, grads, loss=loss, lr=0.1)
 
-Needs nothing but the standard library; PyTorch is imported by `watch` alone.
+Needs nothing but the standard library; PyTorch is imported by `watch` and `Guard` alone.
 """
 
 from typing import Any
@@ -33,4 +37,7 @@ def __getattr__(name: str) -> Any:
     if name == "Twins":
         from .twin import Twins
         return Twins
+    if name == "Guard":
+        from .guard import Guard
+        return Guard
     raise AttributeError("module 'lyapd' has no attribute %r" % name)

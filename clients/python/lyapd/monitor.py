@@ -80,6 +80,7 @@ class Monitor:
         self._is_passive = _is_replica(rank, shards)
         self._next = start_step
         self._last: Optional[int] = None         # the last step that was queued
+        self._left_out = 0                       # updates since then that were not applied
         self._probe_gradient_at: Optional[int] = None
         self.probed_at: Optional[int] = None     # the last step with a probe pair
         self._has_followed = True                # every update since then was queued too
@@ -144,6 +145,16 @@ class Monitor:
         return self._sender.attempt if self._sender else None
 
     @property
+    def next_step(self) -> int:
+        """The number of the coming step, unless `step` is given another."""
+        return self._next
+
+    @property
+    def lr(self) -> float:
+        """The largest learning rate of the parameter groups, to which an advised rate refers."""
+        return max(self._groups.rates())
+
+    @property
     def dropped(self) -> int:
         """Snapshots that never reached the daemon because the queue was full."""
         return self._sender.dropped if self._sender else 0
@@ -175,6 +186,11 @@ class Monitor:
         spent = sum(self.timing[part] for part in ("copy_s", "probe_s", "wait_s", "twin_s"))
         elapsed = time.perf_counter() - self._started if self._started is not None else 0.0
         return spent / elapsed if elapsed > 0 else 0.0
+
+    def note(self, text: str) -> None:
+        """Adds to `errors`; logged once."""
+        if self._sender is not None:
+            self._sender.note(text)
 
     @property
     def errors(self) -> List[str]:
@@ -223,7 +239,7 @@ class Monitor:
         extra.update(twin)
         item = self._snapshot(at, loss, roles, extra, values)
         self._sender.put(item)
-        self._last, self._has_followed = at, True
+        self._last, self._has_followed, self._left_out = at, True, 0
         copied = time.perf_counter()
         reply = self._await(item) if self._wait else None
         self.timing["pushes"] += 1
@@ -238,11 +254,18 @@ class Monitor:
         item.done.wait(self._timeout)
         return Reply(item.reply) if item.reply else None
 
-    def new_attempt(self) -> None:
-        """Call after going back to a checkpoint. A step that does not rise does it by itself."""
+    def leave_out(self) -> None:
+        """Call when the update of the last `step` is not applied: the next push says so."""
+        self._left_out += 1
+
+    def new_attempt(self, step: Optional[int] = None) -> None:
+        """Call after going back to a checkpoint; `step` is the coming one. A step that does not
+        rise does it by itself."""
+        self._next = self._next if step is None else step
         if self._sender is not None:
             self._sender.begin_attempt()
             self._last, self._has_followed, self._wants_state = None, True, True
+            self._left_out = 0
             self.probed_at = None
             if self._company is not None:
                 self._company.reset()
@@ -286,6 +309,8 @@ class Monitor:
                     "lr": self._groups.rates(), "optimizer_step": self._updates(),
                     "rank": self._rank, "world": self._world, "shard": self._shards,
                     "time": time.time()}
+        if self._left_out and self._last is not None:
+            metadata["updates"] = max(at - self._last - self._left_out, 0)
         metadata.update(extra)
         metadata.update(self._scaling())
         if self._clip_norm is not None:

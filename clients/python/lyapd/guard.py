@@ -1,0 +1,279 @@
+"""lyapd.Guard: does in a PyTorch loop what the daemon advises (docs/api.md, "Actions")."""
+
+import collections
+import copy
+import math
+import os
+from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+import torch
+
+from . import declare
+from .run import Reply
+
+# An advised rate is the limit itself; momentum carries on and the curvature still moves.
+BELOW_LIMIT = 0.5
+EVENTS_KEPT = 1000
+
+
+class Guard:
+    """Between backward and the optimizer's step: `if guard.allows(loss): optimizer.step()`.
+
+    skipped     updates that were left out, because of the batch or for a lower rate to begin
+    cuts        times the learning rate was lowered
+    rollbacks   times a checkpoint was restored; went_back: steps by which, altogether
+    late        skips that came after their update had been made
+    lr_max      the ceiling of the largest learning rate; infinite until something is advised
+    is_over     the daemon advises to stop; every update is left out from then on
+    events      of all that, [{"step": ..., "kind": ..., "reason": ...}], newest last
+
+    Not for several processes that must take the same way: only one of them would turn."""
+
+    def __init__(self, monitor: Any, model: Any, optimizer: Any, *, every: int = 20,
+                 keep: int = 4, folder: Optional[str] = None,
+                 extra: Optional[Tuple[Callable[[], Any], Callable[[Any], None]]] = None):
+        """monitor   of lyapd.watch; with wait=True advice comes in time for the very update
+        every, keep  steps between checkpoints, and how many are kept
+        folder       for checkpoints on disk; otherwise they are in host memory
+        extra        (get, set) of further state, such as (scheduler.state_dict,
+                     scheduler.load_state_dict)"""
+        for name, value in (("every", every), ("keep", keep)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError("%s must be a whole number, at least 1, not %r" % (name, value))
+        if extra is not None and not (len(extra) == 2 and all(callable(part) for part in extra)):
+            raise ValueError("extra must be two functions, (get, set)")
+        _refuse_several_processes()
+        self._monitor, self._model, self._optimizer = monitor, model, optimizer
+        self._groups = declare.unwrap_optimizer(optimizer)
+        self._extra = extra
+        self._every = every
+        self._kept = _Folder(folder, keep) if folder is not None else _Memory(keep)
+        self._checked: Optional[int] = None   # the step of the last checkpoint
+        self._obeyed: Tuple[Any, Any] = (None, None)  # attempt and step of the last answer
+        self._left_attempt: Any = None        # answers of it and before no longer matter
+        self.skipped = self.cuts = self.rollbacks = self.went_back = self.late = 0
+        self.lr_max = math.inf
+        self.is_over = False
+        self.events: Deque[Dict[str, Any]] = collections.deque(maxlen=EVENTS_KEPT)
+
+    def allows(self, loss: Any = None, step: Optional[int] = None, **values: Any) -> bool:
+        """Pushes (the arguments are those of `monitor.step`), obeys the newest answer, and says
+        whether the update is to be made. Never raises."""
+        if self.is_over:
+            return False
+        at = self._monitor.next_step if step is None else int(step)
+        try:
+            self._hold_rate()
+            reply = self._monitor.step(loss, step, **values)
+            may_update = self._obey(reply, at)
+            if may_update:
+                self._check(at)
+            return may_update
+        except Exception as error:  # the job goes on as it would without a guard
+            self._monitor.note("guard: %r" % error)
+            return True
+
+    # ---- what is advised ----
+
+    def _obey(self, timely: Optional[Reply], at: int) -> bool:
+        reply = timely if timely is not None else self._monitor.last_reply
+        if reply is None or not self._is_news(reply):
+            return True
+        action = reply.action
+        obey = {"skip": self._skip, "reduce_lr": self._reduce, "rollback": self._roll_back,
+                "stop": self._stop}.get(action["kind"])
+        return obey is None or obey(action, at, timely is not None)
+
+    def _is_news(self, reply: Reply) -> bool:
+        """An answer counts once, and none of an attempt that was left."""
+        attempt, step = key = (reply.get("attempt"), reply.get("step"))
+        if key == self._obeyed or (self._left_attempt is not None and attempt is not None
+                                   and attempt <= self._left_attempt):
+            return False
+        self._obeyed = key
+        return True
+
+    def _skip(self, action, at, is_timely):
+        if not is_timely or action.get("step", at) != at:
+            self.late += 1
+            return True
+        self._leave_out()
+        self._clean_buffers()
+        self._tell(at, action)
+        return False
+
+    def _reduce(self, action, at, is_timely):
+        lr = self._monitor.lr
+        advised = _number(action.get("lr"))
+        lr_max = BELOW_LIMIT * (lr if math.isnan(advised) else advised)
+        if not lr_max < min(lr, self.lr_max):
+            return True  # it is followed already
+        self.lr_max = lr_max
+        self.cuts += 1
+        self._tell(at, action, lr_max=lr_max)
+        if is_timely:  # what was pushed is the update at the higher rate: it is not made
+            self._leave_out()
+            return False
+        return True
+
+    def _roll_back(self, action, at, is_timely):
+        target = action.get("step")
+        found = self._kept.newest(at if target is None else int(target))
+        if found is None:
+            self._tell(at, dict(action, kind="no-checkpoint"))
+            return True
+        step, checkpoint = found
+        self._restore(checkpoint)
+        self._kept.forget_after(step)
+        self._left_attempt, _ = self._obeyed
+        self._monitor.new_attempt(step=step)
+        self._checked = step
+        self.lr_max = min(self.lr_max, _finite(action.get("lr"), BELOW_LIMIT * self._monitor.lr))
+        self.rollbacks += 1
+        self.went_back += at - step
+        self._tell(at, action, to=step, went_back=at - step, lr_max=self.lr_max)
+        return False
+
+    def _stop(self, action, at, is_timely):
+        self.is_over = True
+        self._tell(at, action)
+        return False
+
+    def _leave_out(self):
+        self.skipped += 1
+        self._monitor.leave_out()
+
+    def _tell(self, at, action, **more):
+        self.events.append(dict(more, step=at, kind=action["kind"], reason=action.get("reason")))
+
+    def _hold_rate(self):
+        """Before every push, so that what is pushed is what is used, whatever a scheduler set."""
+        lr = self._monitor.lr
+        if lr > self.lr_max:
+            for group in self._groups.param_groups:
+                group["lr"] = group["lr"] * (self.lr_max / lr)
+
+    # ---- checkpoints ----
+
+    def _check(self, at):
+        """Keeps what the step began with, unless something is wrong."""
+        reply = self._monitor.last_reply
+        is_calm = reply is None or (reply.action["kind"] == "continue"
+                                    and reply.state != "unstable")
+        is_due = self._checked is None or not self._checked <= at < self._checked + self._every
+        if is_calm and is_due:
+            self._kept.forget_after(at - 1)  # of a loop that started again
+            self._kept.put(at, _copied({
+                "model": self._model.state_dict(), "optimizer": self._optimizer.state_dict(),
+                "extra": self._extra[0]() if self._extra else None}))
+            self._checked = at
+
+    def _restore(self, checkpoint):
+        self._model.load_state_dict(checkpoint["model"])
+        self._optimizer.load_state_dict(checkpoint["optimizer"])
+        if self._extra:
+            self._extra[1](checkpoint["extra"])
+
+    def _clean_buffers(self):
+        """A batch that is left out has gone through forward: running statistics that it made
+        non-finite come from the newest checkpoint."""
+        bad = [name for name, buffer in self._model.named_buffers()
+               if buffer.is_floating_point() and not bool(torch.isfinite(buffer).all())]
+        found = self._kept.newest(None) if bad else None
+        if found is None:
+            return
+        buffers = dict(self._model.named_buffers())
+        with torch.no_grad():
+            for name in bad:
+                if name in found[1]["model"]:
+                    buffers[name].copy_(found[1]["model"][name])
+
+
+def _refuse_several_processes():
+    distributed = torch.distributed
+    if (distributed.is_available() and distributed.is_initialized()
+            and distributed.get_world_size() > 1):
+        raise ValueError("Guard is for one process: the others would not skip or go back with it")
+
+
+def _number(value):
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _finite(value, otherwise):
+    number = _number(value)
+    return number if math.isfinite(number) else otherwise
+
+
+def _copied(value):
+    """Tensors in host memory, of their own; containers with what they carry beside their items."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        result = copy.copy(value)
+        for key, item in value.items():
+            result[key] = _copied(item)
+        return result
+    if type(value) in (list, tuple):
+        return type(value)(_copied(item) for item in value)
+    return copy.deepcopy(value)
+
+
+# ---- where checkpoints are kept ----
+
+class _Kept(NamedTuple):
+    step: int
+    content: Any  # the checkpoint, or the name of its file
+
+
+class _Memory:
+    """The newest `keep` checkpoints, in the order in which they were taken."""
+
+    def __init__(self, keep: int):
+        self._keep = keep
+        self._list: List[_Kept] = []
+
+    def put(self, step: int, checkpoint: Mapping[str, Any]) -> None:
+        self._list.append(_Kept(step, self._store(step, checkpoint)))
+        while len(self._list) > self._keep:
+            self._drop(self._list.pop(0))
+
+    def newest(self, step: Optional[int]) -> Optional[Tuple[int, Mapping[str, Any]]]:
+        """The newest at or before `step` (None: of all), a copy; None when there is none."""
+        found = [kept for kept in self._list if step is None or kept.step <= step]
+        return (found[-1].step, self._load(found[-1])) if found else None
+
+    def forget_after(self, step: int) -> None:
+        for kept in [kept for kept in self._list if kept.step > step]:
+            self._list.remove(kept)
+            self._drop(kept)
+
+    def _store(self, step, checkpoint):
+        return checkpoint
+
+    def _load(self, kept):
+        return _copied(kept.content)
+
+    def _drop(self, kept):
+        pass
+
+
+class _Folder(_Memory):
+    """On disk; files of an earlier process are left alone, and written over."""
+
+    def __init__(self, folder: str, keep: int):
+        super().__init__(keep)
+        self._folder = folder
+        os.makedirs(folder, exist_ok=True)
+
+    def _store(self, step, checkpoint):
+        path = os.path.join(self._folder, "guard-%d.pt" % step)
+        torch.save(checkpoint, path + ".part")
+        os.replace(path + ".part", path)
+        return path
+
+    def _load(self, kept):
+        return torch.load(kept.content, map_location="cpu")
+
+    def _drop(self, kept):
+        os.unlink(kept.content)

@@ -1,0 +1,346 @@
+"""Guard: what it does to a loop for each action of the daemon, and nothing without one."""
+
+import logging
+import math
+import os
+import tempfile
+import unittest
+from unittest import mock
+
+import torch
+from torch import nn
+
+from fake import Daemon, free_port
+import lyapd
+
+logging.disable(logging.WARNING)
+
+
+class Loop(unittest.TestCase):
+    """A job with momentum, batch norm and two groups whose rates differ by ten."""
+
+    wait = True
+
+    def setUp(self):
+        self.daemon = Daemon()
+        self.addCleanup(self.daemon.close)
+        self.actions = {}  # step -> action of the answer; a list: one an attempt
+        self.daemon.answer = self.answer
+        self.job()
+
+    def job(self):
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2))
+        self.optimizer = torch.optim.SGD(
+            [{"params": self.model[0].parameters()}, {"params": self.model[1].parameters()},
+             {"params": self.model[3].parameters(), "lr": 0.01}], lr=0.1, momentum=0.9)
+        self.batches = torch.Generator().manual_seed(1)
+
+    def answer(self, request):
+        if not request.is_push:
+            return None
+        status, document = self.daemon.usual(request)
+        document["attempt"] = attempt = int(request.query["attempt"])
+        action = self.actions.get(request.step, {"kind": "continue"})
+        if isinstance(action, list):
+            action = action[attempt - 1] if attempt <= len(action) else {"kind": "continue"}
+        document["action"] = action
+        return status, document
+
+    def guard(self, **options):
+        self.monitor = lyapd.watch(self.model, self.optimizer, run="r", url=self.daemon.url,
+                                   wait=self.wait)
+        self.addCleanup(self.monitor.close, 1.0)
+        return lyapd.Guard(self.monitor, self.model, self.optimizer, **options)
+
+    def backward(self, poison=False):
+        x = torch.randn(8, 4, generator=self.batches)
+        self.optimizer.zero_grad()
+        loss = self.model(x * math.nan if poison else x).pow(2).mean()
+        loss.backward()
+        return loss
+
+    def folder(self):
+        found = tempfile.TemporaryDirectory()
+        self.addCleanup(found.cleanup)
+        return found.name
+
+    def one(self, guard, poison=False, **values):
+        """(whether the update was made, parameters before it)."""
+        before = self.parameters()
+        loss = self.backward(poison)
+        is_allowed = guard.allows(loss, **values)
+        if is_allowed:
+            self.optimizer.step()
+        return is_allowed, before
+
+    def run_steps(self, guard, count):
+        """{step: parameters it began with}"""
+        found = {}
+        for _ in range(count):
+            at = self.monitor.next_step
+            found[at] = self.one(guard)[1]
+        return found
+
+    def parameters(self):
+        return [parameter.detach().clone() for parameter in self.model.parameters()]
+
+    def rates(self):
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def assert_same(self, first, second):
+        self.assertEqual(len(first), len(second))
+        for a, b in zip(first, second):
+            self.assertTrue(torch.equal(a, b))
+
+    def pushed(self):
+        return [request.parse()[0] for request in self.daemon.pushes]
+
+
+class InTime(Loop):
+    def test_a_healthy_training_stays_bit_by_bit_the_same(self):
+        for _ in range(50):
+            self.backward()
+            self.optimizer.step()
+        alone = [tensor.clone() for tensor in self.model.state_dict().values()]
+        self.job()
+        guard = self.guard(every=3, keep=2)
+        for _ in range(50):
+            self.assertTrue(self.one(guard)[0])
+        self.assert_same(alone, list(self.model.state_dict().values()))
+        self.assertEqual((guard.skipped, guard.cuts, guard.rollbacks, list(guard.events)),
+                         (0, 0, 0, []))
+        self.assertTrue(all("updates" not in metadata for metadata in self.pushed()))
+
+    def test_skip_leaves_out_this_update_and_the_next_push_says_so(self):
+        self.actions[3] = {"kind": "skip", "step": 3, "reason": "why"}
+        guard = self.guard()
+        self.run_steps(guard, 3)
+        is_allowed, before = self.one(guard)
+        self.assertFalse(is_allowed)
+        self.assert_same(before, self.parameters())
+        self.run_steps(guard, 2)
+        self.assertEqual([metadata.get("updates") for metadata in self.pushed()],
+                         [None, None, None, None, "0", None])
+        self.assertEqual((guard.skipped, guard.late), (1, 0))
+        self.assertEqual(list(guard.events), [{"step": 3, "kind": "skip", "reason": "why"}])
+
+    def test_a_skipped_batch_leaves_no_nan_in_running_statistics(self):
+        self.actions[4] = {"kind": "skip", "step": 4}
+        guard = self.guard(every=2)
+        self.run_steps(guard, 4)
+        self.assertFalse(self.one(guard, poison=True)[0])
+        for buffer in self.model.buffers():
+            self.assertTrue(torch.isfinite(buffer.float()).all())
+        loss = self.backward()
+        self.model.eval()
+        self.assertTrue(torch.isfinite(self.model(torch.ones(1, 4))).all())
+        self.assertTrue(torch.isfinite(loss))
+
+    def test_a_lower_rate_begins_with_the_next_update(self):
+        self.actions[2] = {"kind": "reduce_lr", "lr": 0.08}
+        guard = self.guard()
+        self.run_steps(guard, 2)
+        is_allowed, before = self.one(guard)
+        self.assertFalse(is_allowed)
+        self.assert_same(before, self.parameters())
+        self.assertTrue(self.one(guard)[0])
+        for found, expected in zip(self.rates(), (0.04, 0.04, 0.004)):
+            self.assertAlmostEqual(found, expected)
+        last = self.pushed()[-1]
+        self.assertEqual(last["updates"], "0")
+        self.assertAlmostEqual(max(float(part) for part in last["lr"].split(",")), 0.04)
+        self.assertEqual((guard.cuts, guard.skipped), (1, 1))
+
+    def test_the_ceiling_holds_against_a_scheduler(self):
+        self.actions[1] = {"kind": "reduce_lr", "lr": 0.08}
+        schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0 + step)
+        guard = self.guard()
+        for _ in range(6):
+            self.one(guard)
+            schedule.step()
+        rates = [[float(part) for part in metadata["lr"].split(",")] for metadata in self.pushed()]
+        self.assertAlmostEqual(max(rates[1]), 0.2)
+        for pushed in rates[2:]:
+            self.assertAlmostEqual(max(pushed), 0.04)
+            self.assertAlmostEqual(min(pushed), 0.004)
+        self.assertEqual(guard.cuts, 1)
+
+    def test_advice_that_is_followed_already_costs_no_update(self):
+        self.actions.update({step: {"kind": "reduce_lr", "lr": 0.08} for step in range(1, 8)})
+        guard = self.guard()
+        self.run_steps(guard, 8)
+        self.assertEqual((guard.cuts, guard.skipped), (1, 1))
+
+    def test_a_rate_without_a_number_is_halved(self):
+        self.actions[1] = {"kind": "reduce_lr", "lr": None}
+        guard = self.guard()
+        self.run_steps(guard, 3)
+        self.assertAlmostEqual(max(self.rates()), 0.05)
+
+    def test_rollback_restores_a_checkpoint_at_or_before_the_step(self):
+        for folder in (None, self.folder()):
+            with self.subTest(folder=folder):
+                self.daemon.requests.clear()
+                self.daemon.attempts.clear()
+                self.job()
+                self.actions = {17: [{"kind": "rollback", "step": 13, "lr": 0.05, "reason": "x"}]}
+                guard = self.guard(every=5, keep=4, folder=folder)
+                began = self.run_steps(guard, 17)
+                buffers = [b.clone() for b in self.optimizer.state.values() for b in b.values()]
+                self.assertFalse(self.one(guard)[0])
+                self.assert_same(began[10], self.parameters())
+                restored = [b for b in self.optimizer.state.values() for b in b.values()]
+                self.assertFalse(all(torch.equal(a, b) for a, b in zip(buffers, restored)))
+                self.assertEqual((guard.rollbacks, guard.went_back, guard.skipped), (1, 7, 0))
+                self.assertEqual(guard.events[-1]["to"], 10)
+                self.assertEqual(self.monitor.next_step, 10)
+                self.assertTrue(self.one(guard)[0])
+                self.assertAlmostEqual(max(self.rates()), 0.05)
+                last = self.daemon.pushes[-1]
+                self.assertEqual((last.step, last.query["attempt"]), (10, "2"))
+                self.assertNotIn("updates", last.parse()[0])
+                self.run_steps(guard, 10)  # past 17 again: that is another attempt
+                self.assertEqual(guard.rollbacks, 1)
+                if folder is not None:
+                    self.assertEqual(sorted(os.listdir(folder)),
+                                     sorted("guard-%d.pt" % n for n in (5, 10, 15, 20)))
+
+    def test_the_state_of_the_step_after_a_rollback_is_that_of_the_checkpoint(self):
+        """Momentum too: the same batches after it give the same parameters as before it."""
+        self.actions[9] = [{"kind": "rollback", "step": 5, "lr": 1.0}]
+        guard = self.guard(every=5)
+        batches = {}
+        began = {}
+        for _ in range(9):
+            batches[self.monitor.next_step] = self.batches.get_state()
+            began.update(self.run_steps(guard, 1))
+        self.assertFalse(self.one(guard)[0])
+        self.batches.set_state(batches[5])
+        again = self.run_steps(guard, 4)
+        for step in (5, 6, 7, 8):
+            self.assert_same(began[step], again[step])
+
+    def test_extra_state_goes_back_too(self):
+        self.actions[7] = [{"kind": "rollback", "step": 7, "lr": 0.05}]
+        held = {"position": 0}
+        guard = self.guard(every=5, extra=(lambda: held, held.update))
+        for at in range(8):
+            held["position"] = at
+            self.one(guard)
+        self.assertEqual(held["position"], 5)
+
+    def test_without_a_checkpoint_old_enough_training_goes_on(self):
+        self.actions[9] = [{"kind": "rollback", "step": 2, "lr": 0.05}]
+        guard = self.guard(every=3, keep=2)
+        self.run_steps(guard, 9)
+        self.assertTrue(self.one(guard)[0])
+        self.assertEqual((guard.rollbacks, guard.events[-1]["kind"]), (0, "no-checkpoint"))
+
+    def test_nothing_is_kept_while_something_is_wrong(self):
+        self.actions.update({step: {"kind": "reduce_lr", "lr": 0.08} for step in range(4, 12)})
+        self.actions[12] = [{"kind": "rollback", "step": 12, "lr": 0.01}]
+        guard = self.guard(every=2, keep=2)
+        began = self.run_steps(guard, 12)
+        self.assertFalse(self.one(guard)[0])
+        self.assert_same(began[2], self.parameters())
+
+    def test_stop(self):
+        self.actions[2] = {"kind": "stop", "reason": "spent"}
+        guard = self.guard()
+        self.run_steps(guard, 2)
+        self.assertFalse(self.one(guard)[0])
+        self.assertTrue(guard.is_over)
+        pushes = len(self.daemon.pushes)
+        is_allowed, before = self.one(guard)
+        self.assertFalse(is_allowed)
+        self.assert_same(before, self.parameters())
+        self.assertEqual(len(self.daemon.pushes), pushes)
+
+
+class Late(Loop):
+    """Without wait: the answer of a step is there before the next one, at the earliest."""
+
+    wait = False
+
+    def one(self, guard, **values):
+        result = super().one(guard, **values)
+        self.assertTrue(self.monitor.flush(10))
+        return result
+
+    def test_skip_is_too_late_and_counted(self):
+        self.actions[2] = {"kind": "skip", "step": 2}
+        guard = self.guard()
+        for _ in range(6):
+            self.assertTrue(self.one(guard)[0])
+        self.assertEqual((guard.skipped, guard.late), (0, 1))
+        self.assertTrue(all("updates" not in metadata for metadata in self.pushed()))
+
+    def test_a_lower_rate_begins_without_an_update_left_out(self):
+        self.actions[2] = {"kind": "reduce_lr", "lr": 0.08}
+        guard = self.guard()
+        for _ in range(6):
+            self.assertTrue(self.one(guard)[0])
+        rates = [max(float(part) for part in metadata["lr"].split(","))
+                 for metadata in self.pushed()]
+        self.assertAlmostEqual(rates[3], 0.1)
+        for rate in rates[4:]:
+            self.assertAlmostEqual(rate, 0.04)
+        self.assertEqual((guard.cuts, guard.skipped), (1, 0))
+
+    def test_rollback_comes_once_though_old_answers_repeat_it(self):
+        advice = [{"kind": "rollback", "step": 6, "lr": 0.05}]
+        self.actions.update({step: advice for step in range(8, 12)})
+        guard = self.guard(every=3)
+        began = self.run_steps(guard, 9)
+        self.assertFalse(self.one(guard)[0])
+        self.assert_same(began[6], self.parameters())
+        self.assertEqual((guard.rollbacks, guard.went_back), (1, 3))
+        self.run_steps(guard, 8)
+        self.assertEqual(guard.rollbacks, 1)
+
+
+class Unharmed(Loop):
+    def test_a_daemon_that_is_away_changes_nothing(self):
+        self.monitor = lyapd.watch(self.model, self.optimizer, run="r",
+                                   url="http://127.0.0.1:%d" % free_port())
+        self.addCleanup(self.monitor.close, 1.0)
+        guard = lyapd.Guard(self.monitor, self.model, self.optimizer)
+        for _ in range(5):
+            self.assertTrue(self.one(guard)[0])
+
+    def test_answers_without_sense_change_nothing(self):
+        for action in ({}, {"kind": "dance"}, {"kind": "rollback", "step": "x"}, 7,
+                       {"kind": "reduce_lr", "lr": "many"}):
+            self.actions = {1: action}
+            self.daemon.attempts.clear()
+            self.job()
+            guard = self.guard()
+            for _ in range(3):
+                self.one(guard)
+            self.assertFalse(guard.is_over)
+            self.assertEqual(guard.rollbacks, 0)
+
+    def test_a_checkpoint_that_cannot_be_written_is_told_and_no_more(self):
+        guard = self.guard(folder=self.folder())
+        with mock.patch("torch.save", side_effect=OSError("disk full")):
+            for _ in range(3):
+                self.assertTrue(self.one(guard)[0])
+        self.assertIn("disk full", " ".join(self.monitor.errors))
+
+    def test_wrong_use_is_told_at_once(self):
+        for options in ({"every": 0}, {"keep": 0}, {"every": 1.5}, {"extra": (1, 2)},
+                        {"extra": (len,)}):
+            with self.assertRaises(ValueError):
+                self.guard(**options)
+
+    def test_several_processes_are_refused(self):
+        with mock.patch("torch.distributed.is_initialized", return_value=True), \
+                mock.patch("torch.distributed.get_world_size", return_value=2), \
+                mock.patch("torch.distributed.get_rank", return_value=0):
+            with self.assertRaises(ValueError):
+                self.guard()
+
+
+if __name__ == "__main__":
+    unittest.main()
