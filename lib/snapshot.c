@@ -196,6 +196,7 @@ static bool values_equal(char type, const struct value *a, const struct value *b
     case 'd':
         return numbers_equal(a->number, b->number);
     case 's':
+        assert(a->string && b->string);
         return strcmp(a->string, b->string) == 0;
     case 'l':
     case 'f':
