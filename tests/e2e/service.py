@@ -16,10 +16,11 @@ READY_SECONDS = 20
 
 
 class Service:
-    """`with Service() as daemon:`; daemon.url. kill() is kill -9; start() again keeps port and
+    """`with Service() as daemon:`; daemon.url; `flags` are lyapd's. kill() is kill -9; start() again keeps port and
     database."""
 
-    def __init__(self):
+    def __init__(self, *flags):
+        self.flags = list(flags)
         self.folder = tempfile.mkdtemp(prefix="lyapd-e2e-")
         self.database = os.path.join(self.folder, "lyapd.db")
         self.address = "127.0.0.1:0"
@@ -30,7 +31,8 @@ class Service:
 
     def start(self):
         self.process = subprocess.Popen(
-            [os.path.join(BUILD, "bin", "lyapd"), "--listen", self.address, "--db", self.database],
+            [os.path.join(BUILD, "bin", "lyapd"), "--listen", self.address, "--db", self.database,
+             *self.flags],
             stdout=subprocess.PIPE, stderr=self.errors, text=True)
         timer = threading.Timer(READY_SECONDS, self.process.kill)
         timer.start()

@@ -221,6 +221,26 @@ class InTime(Loop):
         for step in (5, 6, 7, 8):
             self.assert_same(began[step], again[step])
 
+    def test_checkpoints_of_the_way_that_was_left_are_gone(self):
+        """Nothing later takes them for its own: not running statistics, and no file stays."""
+        self.actions[17] = [{"kind": "rollback", "step": 6, "lr": 0.05}]
+        self.actions[7] = [{"kind": "continue"}, {"kind": "skip", "step": 7}]
+        for folder in (None, self.folder()):
+            with self.subTest(folder=folder):
+                self.daemon.attempts.clear()
+                self.job()
+                guard = self.guard(every=5, keep=4, folder=folder)
+                means = {}
+                for _ in range(17):
+                    means[self.monitor.next_step] = self.model[1].running_mean.clone()
+                    self.run_steps(guard, 1)
+                self.assertFalse(self.one(guard)[0])
+                if folder is not None:
+                    self.assertEqual(sorted(os.listdir(folder)), ["guard-0.pt", "guard-5.pt"])
+                self.run_steps(guard, 2)
+                self.assertFalse(self.one(guard, poison=True)[0])
+                self.assert_same([self.model[1].running_mean], [means[6]])  # the forward of 5 is in
+
     def test_extra_state_goes_back_too(self):
         self.actions[7] = [{"kind": "rollback", "step": 7, "lr": 0.05}]
         held = {"position": 0}

@@ -74,6 +74,7 @@ class Monitor:
         self._pace = _Pace(budget) if budget is not None else None
         self._probe_follow = probe_follow
         self._wait, self._timeout = wait, timeout
+        self._has_waited = False                 # in vain, at the last step that waited
         self._clip_norm, self._scaler = clip_norm, scaler
         self._world, self._shards = world, shards
         self._rank = rank
@@ -251,7 +252,10 @@ class Monitor:
         return reply
 
     def _await(self, item):
-        item.done.wait(self._timeout)
+        """A daemon that is known to be away is waited for once: the step that met it waits out
+        `timeout`, the steps after it do not, until it answers again."""
+        if not (self._has_waited and self._sender.is_down):
+            self._has_waited = not item.done.wait(self._timeout)
         return Reply(item.reply) if item.reply else None
 
     def leave_out(self) -> None:
@@ -603,7 +607,8 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
     probe_every     steps between probes; probe_follow: one more probe gradient on the next step
     probe_mode      exact (second derivatives), difference (of two gradients), auto
     activations_every  steps between pushes of the probe's activations (needs probe); None: never
-    wait            step waits for its answer, at most `timeout` seconds
+    wait            step waits for its answer, at most `timeout` seconds; once, while no daemon
+                    answers
     include, exclude  glob patterns over parameter names
     labels          of the run, {"team": "vision"}
     spool           directory for snapshots while the daemon is away
