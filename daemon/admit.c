@@ -148,14 +148,14 @@ static void choose_previous(struct lyap_run *run, struct api_ticket *ticket,
 {
     struct lyap_rank *rank = &run->ranks[ticket->snapshot.rank];
     struct lyap_shared_memory *previous = rank->memory;
-    ticket->skipped = run->skipped;
+    ticket->passed = run->passed;
     if (rank->ahead && rank->ahead->step < ticket->snapshot.step) {
         previous = rank->ahead;
-        ticket->skipped = 0;
+        ticket->passed = (struct lyap_passed){ .step = previous->step };
     }
     if (chain) {
         previous = chain->memory ? chain->memory : chain->previous;
-        ticket->skipped = chain->memory ? 0 : chain->skipped + chain->snapshot.is_skipped;
+        ticket->passed = lyap_passed_after(&chain->passed, &chain->snapshot, chain->memory != NULL);
     }
     ticket->previous = lyap_shared_memory_ref(previous);
     ticket->previous_step = previous ? previous->step : -1;
@@ -262,18 +262,15 @@ static void fill_admission(struct api_ticket *ticket, const struct lyap_tensor_s
     lyap_registry_unlock(ticket->engine->registry);
     if (pushed->count > 0)
         lyap_spectral_prepare(ticket, chain);
-    const int64_t before = ticket->previous ? ticket->previous->step : ticket->snapshot.step - 1;
-    const uint64_t distance = (uint64_t)(ticket->snapshot.step - before);
+    const struct lyap_passed none = { .step = ticket->snapshot.step - 1 };
     *ret = (struct api_admission){
         .ticket = ticket,
         .intake = {
             .declaration = &ticket->declaration->declaration,
             .snapshot = &ticket->snapshot,
             .previous = ticket->previous ? ticket->previous->memory : NULL,
-            .updates = lyap_snapshot_has(&ticket->snapshot, LYAP_META_UPDATES)
-                           ? (uint64_t)ticket->snapshot.updates
-                       : distance > ticket->skipped ? distance - ticket->skipped
-                                                    : 0,
+            .updates = (uint64_t)lyap_passed_updates(ticket->previous ? &ticket->passed : &none,
+                                                    &ticket->snapshot),
             .take_recycled = recycled,
             .sketch_seed = run->sketch_seed,
             .retention = is_exact ? LYAP_RETENTION_EXACT : LYAP_RETENTION_SKETCH,

@@ -117,8 +117,7 @@ static void publish_generation(struct lyap_engine *engine, struct lyap_run *run)
         lyap_rank_drop(rank, rank->memory);
         rank->memory = run->generation[i];
     }
-    run->skipped =
-        run->generation ? run->generation_skipped : run->skipped + run->generation_skipped;
+    run->passed = run->generation_passed;
     for (uint32_t i = 0; i < run->rank_count; i++) {
         struct lyap_rank *rank = &run->ranks[i];
         if (rank->ahead && rank->ahead->step <= run->record.last_step) {
@@ -129,7 +128,6 @@ static void publish_generation(struct lyap_engine *engine, struct lyap_run *run)
     lyap_free(run->generation);
     run->generation = NULL;
     run->generation_world = 0;
-    run->generation_skipped = 0;
 }
 
 /* Makes the batch visible: what admission and readers see of the run. */

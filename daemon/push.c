@@ -26,7 +26,9 @@ static enum lyap_status generation_take(struct lyap_run *run, struct api_ticket 
     for (uint32_t i = 0; i < world && !first; i++)
         first = tickets[i];
     if (!is_whole || !left) {
-        run->generation_skipped += first && first->snapshot.is_skipped;
+        if (first)
+            run->generation_passed =
+                lyap_passed_after(&run->generation_passed, &first->snapshot, false);
         return LYAP_OK;
     }
     struct lyap_shared_memory **generation = lyap_alloc_array(world, sizeof *generation);
@@ -39,7 +41,7 @@ static enum lyap_status generation_take(struct lyap_run *run, struct api_ticket 
     lyap_free(run->generation);
     run->generation = generation;
     run->generation_world = world;
-    run->generation_skipped = 0;
+    run->generation_passed = lyap_passed_after(&run->generation_passed, &first->snapshot, true);
     return LYAP_OK;
 }
 

@@ -219,11 +219,28 @@ static void rank_release(struct lyap_rank *rank)
     rank->recycled = NULL;
 }
 
+int64_t lyap_passed_updates(const struct lyap_passed *passed, const struct lyap_snapshot *snapshot)
+{
+    const int64_t newest = lyap_snapshot_has(snapshot, LYAP_META_UPDATES)
+                               ? snapshot->updates
+                               : snapshot->step - passed->step - passed->is_held;
+    return newest < LYAP_STEP_MAX - passed->updates ? passed->updates + newest : LYAP_STEP_MAX;
+}
+
+struct lyap_passed lyap_passed_after(const struct lyap_passed *passed,
+                                     const struct lyap_snapshot *snapshot, bool has_memory)
+{
+    return (struct lyap_passed){
+        .step = snapshot->step,
+        .updates = has_memory ? 0 : lyap_passed_updates(passed, snapshot),
+        .is_held = snapshot->is_skipped,
+    };
+}
+
 void lyap_run_forget(struct lyap_registry *registry, struct lyap_run *run)
 {
     for (uint32_t i = 0; i < run->rank_count; i++)
         rank_release(&run->ranks[i]);
-    run->skipped = 0;
     charge_drop(registry, run);
 }
 
@@ -234,7 +251,7 @@ void lyap_run_generation_drop(struct lyap_run *run)
     lyap_free(run->generation);
     run->generation = NULL;
     run->generation_world = 0;
-    run->generation_skipped = 0;
+    run->generation_passed = run->passed;
 }
 
 void lyap_run_close_step(struct lyap_run *run, const struct lyap_closed_step *closed)

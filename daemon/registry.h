@@ -28,6 +28,20 @@ struct lyap_rank {
     struct lyap_memory *recycled;      /* buffers of an old generation, or NULL */
 };
 
+/* How far training has gone since a memory was left. A push counts its updates from the push before
+ * it, which may have left none: a skipped one, a non-finite one. */
+struct lyap_passed {
+    int64_t step;    /* of the newest push since */
+    int64_t updates; /* from the memory to that push */
+    bool is_held;    /* that push said that its own update is skipped */
+};
+
+/* Updates from the memory to this snapshot. */
+int64_t lyap_passed_updates(const struct lyap_passed *passed, const struct lyap_snapshot *snapshot);
+/* The same after this snapshot, which left a memory or did not. */
+struct lyap_passed lyap_passed_after(const struct lyap_passed *passed,
+                                     const struct lyap_snapshot *snapshot, bool has_memory);
+
 /* A step that was closed without some ranks. */
 struct lyap_closed_step {
     int64_t step; /* -1: none */
@@ -63,7 +77,7 @@ struct lyap_run {
     uint32_t rank_count;
     struct lyap_shared_plan *spectral; /* of the next uploads, or NULL */
     struct lyap_plan_pin pins[LYAP_PLAN_PINS];
-    uint64_t skipped;                /* skipped steps since the committed memory */
+    struct lyap_passed passed;       /* since the committed memories */
     struct lyap_closed_step *closed; /* LYAP_CLOSED_STEPS, or NULL */
     uint32_t closed_next;
     bool has_point;
@@ -106,7 +120,7 @@ struct lyap_run {
     bool is_next_set_learned;
     struct lyap_shared_memory **generation; /* by rank, generation_world of them */
     uint32_t generation_world;
-    uint64_t generation_skipped;
+    struct lyap_passed generation_passed; /* since the newest of them, committed or not */
 };
 
 struct lyap_registry;

@@ -394,6 +394,8 @@ enum lyap_status lyap_step_close_missing(struct lyap_engine *engine, struct lyap
         status = lyap_engine_event(engine, run, LYAP_EVENT_RANK_MISSING, open->step,
                                    "{\"world\":%u,\"missing\":[%s]}", open->world, ranks);
     if (status == LYAP_OK) {
+        run->generation_passed =
+            lyap_passed_after(&run->generation_passed, &first->snapshot, false);
         lyap_log(LYAP_LOG_WARNING, "rank-missing", "run=%s step=%lld world=%u arrived=%u",
                  run->name, (long long)open->step, open->world, open->arrived);
         lyap_count(&engine->counters->steps_rank_missing);

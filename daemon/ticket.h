@@ -32,7 +32,7 @@ struct api_ticket {
     struct lyap_shared_memory *memory;   /* what this push leaves behind, or NULL */
     int64_t previous_step;               /* of `previous`; -1: none */
     struct api_ticket *chain;            /* the line before in the same body; until submit */
-    uint64_t skipped;                    /* skipped steps since `previous`, before this push */
+    struct lyap_passed passed;           /* since `previous`, before this push */
     struct lyap_partial partial;         /* tensor_count 0: a push without tensors */
     bool has_upload;                     /* counted in its rank's upload */
     bool has_place;                      /* in the queue; the first of a chain holds it for all */

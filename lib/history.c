@@ -245,7 +245,9 @@ static void absorb_twins(struct lyap_history *h, const struct lyap_point *point)
     if (isfinite(noise))
         h->noise_fraction = noise;
     const double norm = lyap_history_column(point, LYAP_METRIC_UPDATE_NORM);
-    if (norm > 0 && h->last.lr > 0 && h->last.step >= 0 && point->step == h->last.step + 1)
+    const bool has_sums = isfinite(h->last.param_norm) || isfinite(h->last.grad_norm) ||
+                          isfinite(h->last.update_norm);
+    if (norm > 0 && h->last.lr > 0 && has_sums && point->step == h->last.step + 1)
         lyap_track_push(&h->updates, point->step, log(norm / h->last.lr));
 }
 

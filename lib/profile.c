@@ -150,6 +150,21 @@ static bool is_nonfinite(const struct lyap_step *step)
            nonfinite_of(step->partial, LYAP_REDUCE_GRAD_COUNT) > 0;
 }
 
+/* Updates made since the finite point before. A push counts from the one before it, whatever that
+ * was (docs/wire.md). */
+static int64_t updates_since(const struct lyap_step *step)
+{
+    const struct lyap_history *h = &step->profile->history;
+    const struct lyap_live *live = &step->profile->live;
+    const struct lyap_snapshot *s = step->snapshot;
+    if (h->last.step < 0)
+        return 0;
+    const int64_t newest = lyap_snapshot_has(s, LYAP_META_UPDATES)
+                               ? s->updates
+                               : s->step - h->last_step - live->is_held;
+    return newest < LYAP_STEP_MAX - live->passed ? live->passed + newest : LYAP_STEP_MAX;
+}
+
 static void step_begin(struct lyap_step *step, enum lyap_reason missing)
 {
     const struct lyap_history *h = &step->profile->history;
@@ -172,10 +187,8 @@ static void step_begin(struct lyap_step *step, enum lyap_reason missing)
         point->is_event_only = true;
         step->sums = s->is_skipped ? LYAP_REASON_SKIPPED : LYAP_REASON_NONFINITE;
     }
-    if (h->last.step >= 0 && lyap_snapshot_has(s, LYAP_META_UPDATES))
-        step->updates = s->updates;
-    else if (h->last.step >= 0)
-        step->updates = s->step - h->last.step - (int64_t)step->profile->live.skipped;
+    step->updates = updates_since(step);
+    step->is_bare = step->profile->live.sums_step < step->profile->live.step;
 }
 
 /* Asks once for Adam's state, when gradients came but the coming update is unknown. */
@@ -204,8 +217,8 @@ static void step_event(struct lyap_step *step, struct lyap_tensor_row *ret_rows)
     lyap_step_verdict(step);
     lyap_step_rows(step, ret_rows);
     lyap_history_replay(&profile->history, step->point);
-    if (step->snapshot->is_skipped)
-        profile->live.skipped++;
+    profile->live.passed = step->updates;
+    profile->live.is_held = step->snapshot->is_skipped;
 }
 
 static void step_finite(struct lyap_step *step, struct lyap_tensor_row *ret_rows)
@@ -263,7 +276,9 @@ enum lyap_status lyap_profile_replay(struct lyap_profile *profile, const struct 
     profile->live.has_rows = false;
     profile->live.has_delta = false;
     profile->live.decay_energy = profile->live.decay_drift = profile->live.penalty = NAN;
-    profile->live.skipped = 0;
+    profile->live.passed = profile->history.last_step - profile->history.last.step;
+    profile->live.is_held = false;
+    profile->live.sums_step = -1;
     profile->live.is_clipped = false;
     profile->live.batch_id[0] = '\0';
     memset(profile->live.has_sketch, 0, sizeof profile->live.has_sketch);

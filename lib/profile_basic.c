@@ -125,7 +125,7 @@ static struct lyap_value update_cosine(const struct lyap_step *step)
         return lyap_value_absent(LYAP_REASON_NOT_PUSHED);
     if (!live->has_delta)
         return lyap_value_absent(LYAP_REASON_NO_PREVIOUS);
-    const int64_t from = step->is_single ? step->snapshot->step - 1 : live->step;
+    const int64_t from = lyap_step_delta_from(step);
     if (live->delta_to - live->delta_from != step->snapshot->step - from ||
         (!step->is_linked && live->delta_to != from))
         return lyap_value_absent(LYAP_REASON_STEP_GAP);

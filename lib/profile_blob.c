@@ -253,6 +253,8 @@ static void adopt(struct lyap_profile *profile, struct lyap_live *live, struct l
         return;
     const struct lyap_live old = profile->live;
     profile->live = *live;
+    profile->live.passed = old.passed;
+    profile->live.sums_step = live->has_rows ? live->step : -1;
     profile->live.decay_energy = profile->live.decay_drift = profile->live.penalty = NAN;
     *live = old;
 }

@@ -48,8 +48,10 @@ struct lyap_tensor_z {
 
 /* What belongs to the newest finite snapshot and cannot be read from its point. */
 struct lyap_live {
-    int64_t step;     /* -1: nothing, also after a replay */
-    uint32_t skipped; /* skipped steps since */
+    int64_t step;      /* -1: nothing, also after a replay */
+    int64_t passed;    /* updates from there to the newest point, which may be an event */
+    bool is_held;      /* that point said that its own update is skipped */
+    int64_t sums_step; /* of the newest finite point with tensors; -1: none */
     char batch_id[LYAP_BATCH_ID_BYTES_MAX + 1];
     bool is_clipped;                     /* its coming update is clipped */
     double decay_energy, decay_drift;    /* lyap_step_decay_energy, _drift; NaN unknown */
@@ -91,6 +93,7 @@ struct lyap_step {
     bool is_delta_sketched; /* from sketches alone */
     bool is_linked;         /* D connects the finite point before with this one */
     bool is_single;         /* D is one update */
+    bool is_bare;           /* the finite point before had no tensors: differences reach past it */
     bool is_imprecise;      /* D drowns in rounding */
     bool is_mismatched;     /* omega above its limit on the newest pair */
     enum lyap_reason pair;  /* why two-snapshot quantities are absent; NONE */
@@ -115,6 +118,8 @@ enum lyap_reason lyap_first_reason(const struct lyap_value *const *values, uint3
 /* Total of a row: exact, or absent with the reason of missing sums. */
 struct lyap_value lyap_step_total(const struct lyap_step *step, enum lyap_reduce row);
 double lyap_step_metric(const struct lyap_step *step, enum lyap_metric metric);
+/* The step that D goes back to. */
+int64_t lyap_step_delta_from(const struct lyap_step *step);
 
 /* One rate for every group that owns tensors: nothing was folded into P (SPEC 0.1). */
 bool lyap_step_has_one_rate(const struct lyap_step *step);

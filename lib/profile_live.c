@@ -16,8 +16,9 @@ static const double LOG_EMPTY = -40, LOG_HUGE = 70; /* exactly zero; overflowed 
 
 void lyap_live_init(struct lyap_live *live)
 {
-    *live =
-        (struct lyap_live){ .step = -1, .decay_energy = NAN, .decay_drift = NAN, .penalty = NAN };
+    *live = (struct lyap_live){
+        .step = -1, .sums_step = -1, .decay_energy = NAN, .decay_drift = NAN, .penalty = NAN
+    };
 }
 
 void lyap_live_release(struct lyap_live *live)
@@ -162,7 +163,7 @@ static void keep_delta(struct lyap_step *step)
     if (!live->has_delta)
         return;
     live->delta_to = step->snapshot->step;
-    live->delta_from = step->is_single ? step->snapshot->step - 1 : live->step;
+    live->delta_from = lyap_step_delta_from(step);
     if (step->delta == live->scratch) {
         live->scratch = live->delta;
         live->delta = (double *)step->delta;
@@ -203,8 +204,11 @@ void lyap_live_keep(struct lyap_step *step)
     live->decay_drift = lyap_step_decay_drift(step);
     live->penalty = lyap_step_penalty(step);
     memcpy(live->batch_id, s->batch_id, sizeof live->batch_id);
-    live->skipped = 0;
+    live->passed = 0;
+    live->is_held = false;
     live->step = s->step;
+    if (step->partial)
+        live->sums_step = s->step;
 }
 
 /* ---- rows ---- */

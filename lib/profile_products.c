@@ -192,10 +192,11 @@ static void link_delta(struct lyap_step *step)
     step->is_delta_known = lyap_is(&step->delta_sq);
     const bool is_pushed = step->partial && step->partial->delta_unit == 0 &&
                            step->delta != step->profile->live.scratch;
-    step->is_single = is_pushed || step->updates == 1;
-    /* A pushed D is the last update; a difference reaches back to the snapshot before. */
-    step->is_linked =
-        step->is_delta_known && step->updates > 0 && (!is_pushed || step->updates == 1);
+    step->is_single = is_pushed || (step->updates == 1 && !step->is_bare);
+    /* A pushed D is the last update; a difference reaches back to the last snapshot with tensors.
+     */
+    step->is_linked = step->is_delta_known && step->updates > 0 && !step->is_bare &&
+                      (!is_pushed || step->updates == 1);
     step->pair = pair_reason(step);
     if (!step->is_delta_known)
         step->delta_sq = lyap_value_absent(step->pair);
@@ -275,6 +276,14 @@ void lyap_step_products(struct lyap_step *step)
         const struct lyap_value gap = lyap_value_absent(LYAP_REASON_STEP_GAP);
         step->prev_delta = step->grad_diff_sq = step->probe_prev_delta = step->probe_diff_sq = gap;
     }
+    if (step->is_bare && lyap_is(&step->grad_grad_prev))
+        step->grad_grad_prev = lyap_value_absent(LYAP_REASON_STEP_GAP);
+}
+
+int64_t lyap_step_delta_from(const struct lyap_step *step)
+{
+    const struct lyap_live *live = &step->profile->live;
+    return step->is_single ? step->snapshot->step - 1 : live->sums_step;
 }
 
 bool lyap_step_is_probe(const struct lyap_step *step)

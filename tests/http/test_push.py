@@ -168,6 +168,51 @@ class NotApplied(DaemonCase):
         self.assertGreaterEqual(len(known), 8)
         self.assertLess(max(known), 1e-9)
 
+    def events_only(self, run, events, *, updates, left_out=()):
+        """Heavy ball on w^2/2. The steps of `events` are pushed with these fields over theirs and are kept
+        as events; `updates` says what was made before a step, the updates of `left_out` were not."""
+        self.ok(self.daemon.put("/v1/runs/" + run, {"optimizer": {
+            "type": "sgd", "lr": 0.1, "momentum": 0.9}}), 201)
+        w, velocity, found, kept = [1.0, -2.0], [0.0, 0.0], {}, None
+        for step in range(12):
+            body = {"step": step, "loss": 0.5 * sum(x * x for x in w), "lr": 0.1, "tensors": {
+                "%s/w" % role: {"shape": [2], "data": list(w)} for role in ("param", "grad")}}
+            body.update(events.get(step, {}))
+            if step in updates:
+                body["updates"] = updates[step]
+            answer = self.ok(self.daemon.push_json(run, body))
+            self.assertEqual(answer.get("event_only", False), step in events)
+            if step not in events:
+                found[step] = answer["metrics"]
+                if kept:
+                    self.assertAlmostEqual(answer["metrics"]["update_norm"]["value"],
+                                           math.dist(w, kept), 12)
+                kept = w
+            if step not in left_out:
+                velocity = [0.9 * v + x for v, x in zip(velocity, w)]
+                w = [x - 0.1 * v for x, v in zip(w, velocity)]
+        return found
+
+    def single_after(self, found, step):
+        self.assertIsNotNone(found[step]["update_identity"]["value"], found[step])
+        known = [m["update_identity"]["value"] for m in found.values()]
+        self.assertLess(max(x for x in known if x is not None), 1e-9)
+
+    def test_a_count_goes_on_from_the_snapshot_before_even_where_that_is_an_event(self):
+        """From 5 over the event of 6 to 7: one update in all, or two."""
+        for name, bad in ("skipped", {"skipped": True}), ("bad", {"loss": "NaN"}):
+            found = self.events_only(name, {6: bad}, updates={7: 0}, left_out=(6,))
+            self.single_after(found, 7)
+            found = self.events_only(name + "-twice", {6: bad, 7: bad}, updates={7: 0, 8: 0},
+                                     left_out=(6, 7))
+            self.single_after(found, 8)
+        found = self.events_only("applied", {6: {"loss": "NaN"}}, updates={6: 1, 7: 1})
+        self.assertEqual(found[7]["update_identity"]["reason"], "step-gap")
+        self.single_after(found, 9)  # at 8 the momentum is not known: 7 is two updates from 5
+        found = self.events_only("before", {6: {"skipped": True}}, updates={6: 0},
+                                 left_out=(5, 6))
+        self.assertEqual(found[7]["update_norm"]["value"], 0)
+
 
 class Hostile(DaemonCase):
     """A refused body says why, and leaves nothing behind."""

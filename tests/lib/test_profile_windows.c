@@ -385,6 +385,43 @@ START_TEST(test_missing_rank)
 }
 END_TEST
 
+/* The loss alone at step 3, and at the end once more: D goes back to the snapshot before, further
+ * than the point before does. */
+START_TEST(test_a_point_without_tensors_is_a_gap)
+{
+    struct trainer t;
+    trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
+    for (; t.step < 3; trainer_update(&t))
+        (void)trainer_push(&t);
+    double before[NET_SIZE], sum = 0;
+    memcpy(before, t.theta, sizeof before); /* theta_3; the memory is of step 2 */
+    struct lyap_point p = { .step = -1 };
+    fixture_step(&t.fixture, 3);
+    ck_assert_int_eq(
+        lyap_profile_step(t.profile, &t.fixture.snapshot, NULL, LYAP_REASON_NONE, &p, t.rows),
+        LYAP_OK);
+    (void)golden_net_grad(&t.net, t.theta, t.grad);
+    trainer_update(&t);
+    t.fixture.updates = 2;
+    p = trainer_push(&t);
+    for (int i = 0; i < NET_SIZE; i++)
+        sum += (t.theta[i] - before[i]) * (t.theta[i] - before[i]);
+    ck_assert(trainer_value(&p, LYAP_METRIC_UPDATE_NORM) > 1.5 * sqrt(sum)); /* of two updates */
+    static const enum lyap_metric gaps[] = {
+        LYAP_METRIC_UPDATE_IDENTITY, LYAP_METRIC_NET_WORK,    LYAP_METRIC_WORK_RESIDUAL,
+        LYAP_METRIC_ENERGY,          LYAP_METRIC_GRAD_COSINE,
+    };
+    for (unsigned i = 0; i < sizeof gaps / sizeof *gaps; i++)
+        ck_assert_msg(reason_of(&p, gaps[i]) == LYAP_REASON_STEP_GAP, "%s: %s",
+                      lyap_metric_info(gaps[i])->name, lyap_reason_name(reason_of(&p, gaps[i])));
+    trainer_update(&t);
+    t.fixture.updates = 1;
+    p = trainer_push(&t);
+    ck_assert(trainer_value(&p, LYAP_METRIC_UPDATE_IDENTITY) < 1e-6);
+    trainer_free(&t);
+}
+END_TEST
+
 /* Mini-batches: no tau, no Ritz pairs, no energies; equal batch ids make one function of two. */
 START_TEST(test_different_batches)
 {
@@ -532,6 +569,7 @@ int main(void)
     tcase_add_test(tests, test_without_tensors);
     tcase_add_test(tests, test_events_leave_no_trace);
     tcase_add_test(tests, test_missing_rank);
+    tcase_add_test(tests, test_a_point_without_tensors_is_a_gap);
     tcase_add_test(tests, test_different_batches);
     tcase_add_test(tests, test_sketch_retention);
     tcase_add_test(tests, test_state_is_asked_for_once);
