@@ -6,6 +6,7 @@
 #include "banned.h"
 
 static const double TOLERANCE = 0.69314718055994530942; /* ln 2 (SPEC 4.2) */
+static const double ROUNDING = 1e-9;
 
 static const char *const modes[] = { [LYAP_MODE_NONE] = NULL,
                                      [LYAP_MODE_SHARPNESS] = "sharpness",
@@ -167,11 +168,20 @@ static enum lyap_verdict_mode mode_of(const struct lyap_sides *s, enum lyap_verd
     return is_above(s) ? LYAP_MODE_SHARPNESS : LYAP_MODE_LAMBDA_MIN;
 }
 
+/* A twin's distance is that of theta. Where the optimizer has memory, a mode turns in the plane of
+ * both: the distance passes zero and rises again, which M, a bound on the whole state, allows. M of
+ * a method without memory is 1 (P is a number). */
+static bool is_state_seen(const struct lyap_sides *s)
+{
+    return s->gain <= 1 + ROUNDING;
+}
+
 bool lyap_verdict_contradicts(const struct lyap_sides *s)
 {
     if (!has_any_twin(s) || !(s->gain >= 1) || !is_below(s) || s->lambda_min_rate > 0)
         return false;
-    return (grows(worst(s)) && s->rate > s->rate_ci) || s->log_m > log(s->gain) + TOLERANCE;
+    return (grows(worst(s)) && s->rate > s->rate_ci) ||
+           (is_state_seen(s) && s->log_m > log(s->gain) + TOLERANCE);
 }
 
 struct lyap_judgement lyap_verdict_judge(const struct lyap_sides *s)

@@ -148,8 +148,10 @@ enum lyap_status lyap_document_parse(struct lyap_wire_decoder *decoder, struct l
         if (is_tensors ? has_tensors : lyap_metadata_has(&decoder->snapshot, key))
             return lyap_json_fail(&json, "key %s occurs twice", lyap_quote_string(key, &quote));
         has_tensors = has_tensors || is_tensors;
+        json.name = is_tensors ? NULL : key; /* failures name the field */
         status = is_tensors ? tensors_read(decoder, &json)
                             : lyap_metadata_json(&decoder->snapshot, key, &json);
+        json.name = NULL;
     }
     return status ? status : lyap_json_end(&json, " \t\n\r");
 }

@@ -71,7 +71,11 @@ static const struct {
     { "{\"step\":7,\"loss\":1e}", LYAP_E_FORMAT, "malformed number" },
     { "{\"step\":7,\"loss\":1e999}", LYAP_E_FORMAT, "\"1e999\" is beyond F64" },
     { "{\"step\":7,\"loss\":true}", LYAP_E_INVALID, "loss is \"true\", but must be a number" },
-    { "{\"step\":7,\"loss\":{}}", LYAP_E_FORMAT, "expected a number, string, flag or list" },
+    { "{\"step\":7,\"loss\":{}}", LYAP_E_FORMAT,
+      "snapshot, \"loss\": expected a number, string, flag or list" },
+    { "{\"step\":7,\"twin_log\":[1,null]}", LYAP_E_FORMAT,
+      "\"twin_log\": expected a number, found null" },
+    { "{\"step\":7,\"loss\":1 \"lr\":2}", LYAP_E_FORMAT, "snapshot: expected ','" },
     { "{\"step\":7,\"loss\":[1,2]}", LYAP_E_INVALID, "loss is \"1,2\"" },
     { "{\"step\":7,\"lr\":[]}", LYAP_E_INVALID, "lr is \"\"" },
     { "{\"step\":7,\"lr\":[0.1,\"x\"]}", LYAP_E_INVALID, "lr is \"0.1,x\"" },
@@ -235,7 +239,7 @@ START_TEST(bad_lines_are_numbered)
     ck_assert_uint_eq(trace.line, 1);
     trace_release(&trace);
     trace = run(LYAP_WIRE_NDJSON, "{\"step\":1}\n{\"step\":");
-    trace_assert_failed(&trace, LYAP_E_FORMAT, "line 2: snapshot: expected");
+    trace_assert_failed(&trace, LYAP_E_FORMAT, "line 2: snapshot, \"step\": expected");
     trace_release(&trace);
     trace = run(LYAP_WIRE_NDJSON, "\n \n");
     trace_assert_failed(&trace, LYAP_E_FORMAT, "the body has no snapshot");

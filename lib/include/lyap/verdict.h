@@ -50,8 +50,9 @@ LYAP_API struct lyap_judgement lyap_verdict_judge(const struct lyap_sides *sides
  * verdict implies; while a point is made, the caller sets them. */
 LYAP_API struct lyap_sides lyap_verdict_sides(const struct lyap_point *point);
 /* Does the growth exceed what the mode energy allows (SPEC 4.3)? With the neutral mode the state
- * has no contracting energy: q = 1. The gain may be exceeded twofold, the tolerance of SPEC 4.2.
- * False where a side is missing. */
+ * has no contracting energy: q = 1. The gain may be exceeded twofold, the tolerance of SPEC 4.2; it
+ * is compared for methods without memory alone, whose state is what a twin measures. False where a
+ * side is missing. */
 LYAP_API bool lyap_verdict_contradicts(const struct lyap_sides *sides);
 LYAP_API const char *lyap_mode_name(enum lyap_verdict_mode mode); /* NULL: none */
 LYAP_API const char *lyap_qualifier_name(enum lyap_qualifier qualifier);
