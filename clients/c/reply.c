@@ -84,10 +84,11 @@ static void parse_action(const json_t *object, struct lyap_action *action)
 {
     const char *kind = json_string_value(json_object_get(object, "kind"));
     const char *reason = json_string_value(json_object_get(object, "reason"));
+    const json_t *step = json_object_get(object, "step");
     *action = (struct lyap_action){ .kind = LYAP_ACTION_CONTINUE, .lr = NAN };
     if (kind && lyap_action_parse(kind, &action->kind))
         action->lr = number_of(json_object_get(object, "lr"));
-    action->step = json_integer_value(json_object_get(object, "step"));
+    action->step = json_is_integer(step) ? json_integer_value(step) : -1; /* 0 is a step */
     if (reason)
         strncat(action->reason, reason, sizeof action->reason - 1);
 }

@@ -152,6 +152,42 @@ START_TEST(understands_the_reply)
 }
 END_TEST
 
+START_TEST(understands_every_action)
+{
+    static const struct {
+        const char *json;
+        enum lyap_action_kind kind;
+        double lr;
+        int64_t step;
+    } cases[] = {
+        { "{\"kind\":\"continue\"}", LYAP_ACTION_CONTINUE, NAN, -1 },
+        { "{\"kind\":\"skip\",\"step\":7}", LYAP_ACTION_SKIP, NAN, 7 },
+        { "{\"kind\":\"skip\",\"step\":0}", LYAP_ACTION_SKIP, NAN, 0 },
+        { "{\"kind\":\"rollback\",\"step\":9007199254740993,\"lr\":1e-3}", LYAP_ACTION_ROLLBACK,
+          1e-3, 9007199254740993 },
+        { "{\"kind\":\"rollback\"}", LYAP_ACTION_ROLLBACK, NAN, -1 },
+        { "{\"kind\":\"rollback\",\"step\":\"x\"}", LYAP_ACTION_ROLLBACK, NAN, -1 },
+        { "{\"kind\":\"stop\"}", LYAP_ACTION_STOP, NAN, -1 },
+        { "{\"kind\":\"dance\",\"lr\":1}", LYAP_ACTION_CONTINUE, NAN, -1 },
+        { "7", LYAP_ACTION_CONTINUE, NAN, -1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[256];
+        struct lyap_client_reply reply;
+        const int length = snprintf(
+            text, sizeof text, "{\"status\":\"accepted\",\"step\":7,\"action\":%s}", cases[i].json);
+        ck_assert_int_eq(reply_parse_push(text, (size_t)length, &reply, NULL), LYAP_OK);
+        const struct lyap_action *action = &reply.point.action;
+        ck_assert_int_eq(action->kind, cases[i].kind);
+        ck_assert_int_eq(action->step, cases[i].step);
+        if (isnan(cases[i].lr))
+            ck_assert(isnan(action->lr));
+        else
+            ck_assert_double_eq(action->lr, cases[i].lr);
+    }
+}
+END_TEST
+
 START_TEST(repeats_what_failed_for_now)
 {
     struct fake_server server;
@@ -330,6 +366,7 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, sends_a_safetensors_body);
     tcase_add_test(tcase, understands_the_reply);
+    tcase_add_test(tcase, understands_every_action);
     tcase_add_test(tcase, repeats_what_failed_for_now);
     tcase_add_test(tcase, gives_up_at_the_deadline);
     tcase_add_test(tcase, gives_up_when_asked_to_wait_longer);

@@ -137,6 +137,40 @@ class Trainer(unittest.TestCase):
                             "--obey", "--expect", "rescue")
         self.assertIn("the trainer follows", output)
 
+    def test_a_poisoned_batch_is_left_out(self):
+        for grade in ([], ["--partial"]):
+            with self.subTest(grade=grade):
+                run = "poison" + "".join(grade)
+                output = self.train("--run", run, "--steps", "120", "--poison-at", "70", "--obey",
+                                    "--expect", "rescue", *grade)
+                self.assertIn("leaves out the update of step 70", output)
+                self.assertEqual(output.count("<<<"), 1, output)
+                steps, series = self.series(run, 1)
+                self.assertEqual(steps, list(range(120)))
+                self.assertLess(series["update_identity"][73], 0.05)
+                self.assertEqual(self.daemon.get(f"/v1/runs/{run}")["attempt"], 1)
+
+    def test_a_corrupt_weight_is_gone_back_from(self):
+        output = self.train("--run", "corrupt", "--steps", "160", "--corrupt-at", "105", "--obey",
+                            "--expect", "rescue", "--momentum", "0.5", "--lr", "0.1")
+        self.assertRegex(output, r"advises rollback to step 105; the trainer goes on from step 100, "
+                                 r"with 0\.05\n")
+        self.assertEqual(output.count("<<<"), 1, output)
+        run = self.daemon.get("/v1/runs/corrupt")
+        self.assertEqual((run["attempt"], run["state"], run["last_step"]), (2, "ended", 159))
+        first, series = self.series("corrupt", 1)
+        self.assertEqual(first, list(range(107)))
+        second, again = self.series("corrupt", 2)
+        self.assertEqual(second, list(range(100, 160)))
+        # The same parameters, another batch.
+        self.assertEqual(again["param_norm"][0], series["param_norm"][100])
+        self.assertNotEqual(again["loss"][0], series["loss"][100])
+
+    def test_ignored_the_same_faults_end_the_training(self):
+        for fault in ("--poison-at", "--corrupt-at"):
+            output = self.train("--run", "ignored" + fault, "--steps", "90", fault, "70")
+            self.assertRegex(output, r"end: loss inf")
+
     def test_daemon_killed_and_restarted_loses_no_point(self):
         steps = 600
         process = trainer(self.daemon, "--run", "kill", "--steps", str(steps), "--probe-every", "0")

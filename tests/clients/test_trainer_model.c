@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "checkpoint.h"
 #include "data.h"
 #include "mlp.h"
 #include "probe.h"
@@ -156,6 +157,49 @@ START_TEST(data_set_is_whole)
 }
 END_TEST
 
+enum { KEPT = 3 };
+
+static void keep(struct checkpoints *checkpoints, long step)
+{
+    const float value = (float)step;
+    const float params[KEPT] = { value, value + 1, value + 2 };
+    const float velocity[KEPT] = { -value, -value - 1, -value - 2 };
+    checkpoints_keep(checkpoints, step, params, velocity);
+}
+
+static long restore(struct checkpoints *checkpoints, int64_t step)
+{
+    float params[KEPT], velocity[KEPT];
+    const long found = checkpoints_restore(checkpoints, step, params, velocity);
+    for (int i = 0; found >= 0 && i < KEPT; i++) {
+        ck_assert_float_eq(params[i], (float)(found + i));
+        ck_assert_float_eq(velocity[i], (float)(-found - i));
+    }
+    return found;
+}
+
+/* The newest at or before a step, whole; what came later is forgotten, the oldest makes room. */
+START_TEST(checkpoints_are_those_of_the_way_that_was_kept)
+{
+    struct checkpoints checkpoints;
+    ck_assert(checkpoints_init(&checkpoints, KEPT));
+    ck_assert_int_eq(restore(&checkpoints, 100), -1);
+    for (long step = 10; step <= 60; step += 10) /* 30 .. 60 stay */
+        keep(&checkpoints, step);
+    ck_assert_int_eq(restore(&checkpoints, 29), -1);
+    ck_assert_uint_eq(checkpoints.used, 4);
+    ck_assert_int_eq(restore(&checkpoints, 49), 40);
+    ck_assert_int_eq(restore(&checkpoints, 1000), 40);
+    for (long step = 45; step <= 48; step++) /* 40 is the one that makes room after 30 */
+        keep(&checkpoints, step);
+    ck_assert_int_eq(restore(&checkpoints, 44), -1);
+    ck_assert_int_eq(restore(&checkpoints, 48), 48);
+    ck_assert_int_eq(restore(&checkpoints, 45), 45);
+    ck_assert_int_eq(restore(&checkpoints, -1), -1);
+    checkpoints_release(&checkpoints);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("trainer_model");
@@ -166,5 +210,6 @@ int main(void)
     tcase_add_test(tcase, loss_of_equal_logits_is_log_of_classes);
     tcase_add_test(tcase, probe_finds_the_top_curvature);
     tcase_add_test(tcase, data_set_is_whole);
+    tcase_add_test(tcase, checkpoints_are_those_of_the_way_that_was_kept);
     return test_main(suite);
 }

@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* No step is that late: a fault that does not come. */
+enum { NEVER = 10000000 };
+
 enum expectation { EXPECT_NOTHING, EXPECT_CALM, EXPECT_ALERT, EXPECT_RESCUE };
 
 struct options {
@@ -12,7 +15,8 @@ struct options {
     const char *token;
     const char *run;
     const char *data;
-    long steps, batch, probe_every, report_every, raise_at, seed;
+    long steps, batch, probe_every, report_every, seed;
+    long raise_at, poison_at, corrupt_at; /* steps of faults */
     double lr, momentum, raise_lr;
     bool is_obeying, is_partial;
     enum expectation expectation;

@@ -10,10 +10,17 @@
 
 enum { INPUTS_A_LINE = 4, TENSORS_SHOWN = 3 };
 
+static long earlier(long a, long b)
+{
+    return a < b ? a : b;
+}
+
 void report_init(struct report *report, const struct options *options, struct lyap_client *client)
 {
     *report = (struct report){ .options = options,
                                .client = client,
+                               .fault_at = earlier(options->raise_at, earlier(options->poison_at,
+                                                                              options->corrupt_at)),
                                .loss_before = NAN,
                                .alerted_at = -1,
                                .tripled_at = -1,
@@ -41,7 +48,7 @@ static double median_loss(const struct report *report)
 
 static bool is_due(const struct report *report, long step)
 {
-    const long since_fault = step - report->options->raise_at;
+    const long since_fault = step - report->fault_at;
     return step % report->options->report_every == 0 || (since_fault >= 0 && since_fault < 6);
 }
 
@@ -194,7 +201,7 @@ static void note_alerts(struct report *report, long step, const struct lyap_clie
 
 static void note_loss(struct report *report, long step, double loss)
 {
-    const bool is_after = step >= report->options->raise_at;
+    const bool is_after = step >= report->fault_at;
     if (is_after && isnan(report->loss_before))
         report->loss_before = median_loss(report);
     if (is_after && report->tripled_at < 0 && !(loss <= 3 * report->loss_before)) {
@@ -217,12 +224,20 @@ void report_step(struct report *report, long step, double loss, double lr,
     note_loss(report, step, loss);
 }
 
-void report_advice(struct report *report, long step, const struct lyap_action *action, double lr)
+void report_advice(struct report *report, long step, const struct lyap_action *action, double lr,
+                   long to)
 {
     report->advised_at = step;
     printf("  <<<   lyapd advises %s", lyap_action_name(action->kind));
     if (action->kind == LYAP_ACTION_REDUCE_LR)
         printf(" to at most %.4g; the trainer follows, with %.4g\n", action->lr, lr);
+    else if (action->kind == LYAP_ACTION_SKIP)
+        printf("; the trainer leaves out the update of step %ld\n", step);
+    else if (action->kind == LYAP_ACTION_ROLLBACK && to >= 0)
+        printf(" to step %" PRId64 "; the trainer goes on from step %ld, with %.4g\n", action->step,
+               to, lr);
+    else if (action->kind == LYAP_ACTION_ROLLBACK)
+        printf(" to step %" PRId64 "; the trainer has no checkpoint that old\n", action->step);
     else
         printf("; the trainer follows\n");
     if (action->reason[0])
@@ -246,8 +261,11 @@ bool report_end(struct report *report, double accuracy)
 {
     const double loss = median_loss(report);
     const bool is_alerted = report->alerted_at >= 0;
-    const bool is_in_time = is_alerted && report->alerted_at >= report->options->raise_at &&
-                            (report->tripled_at < 0 || report->alerted_at < report->tripled_at);
+    /* A value that is not finite gives no sign before it is there. */
+    const bool is_sudden = report->fault_at != report->options->raise_at;
+    const bool is_in_time =
+        is_alerted && report->alerted_at >= report->fault_at &&
+        (report->tripled_at < 0 || report->alerted_at - (is_sudden ? 1 : 0) < report->tripled_at);
     printf("  end: loss %.3g, accuracy %.1f %%\n", loss, 100 * accuracy);
     print_lead(report);
     switch (report->options->expectation) {

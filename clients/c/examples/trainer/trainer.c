@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "checkpoint.h"
 #include "data.h"
 #include "lyap_client.h"
 #include "mlp.h"
@@ -20,7 +21,8 @@ enum {
     TENSORS = 2 * LAYERS,
     ROLES_MAX = 5, /* param, grad, probe_grad, pair_s, pair_y */
     PROBE_SAMPLES = 256,
-    TEST_SAMPLES = 297 /* the last ones are never trained on: 1500 remain */
+    TEST_SAMPLES = 297, /* the last ones are never trained on: 1500 remain */
+    CHECKPOINT_EVERY = 20
 };
 
 static const char *const tensor_names[TENSORS] = { "fc1.weight", "fc1.bias",   "fc2.weight",
@@ -42,7 +44,10 @@ struct job {
     uint64_t shuffle;
     uint64_t shapes[TENSORS][2];
     struct lyap_client *client;
-    double lr_max; /* what the daemon allows; infinite until it says */
+    uint32_t opened;         /* attempts of this process */
+    double lr_max;           /* what the daemon allows; infinite until it says */
+    bool has_left_out;       /* the update of the last push was not made */
+    struct checkpoints kept; /* states of steps at which nothing was wrong */
     struct report report;
 };
 
@@ -75,6 +80,8 @@ static bool prepare(struct job *job)
     job->shuffle = (uint64_t)job->options.seed + 1000;
     job->lr_max = INFINITY;
     mlp_start(&job->mlp, (uint64_t)job->options.seed, job->params);
+    if (!checkpoints_init(&job->kept, job->mlp.count))
+        return false;
     return probe_init(&job->probe, &job->mlp, job->data.pixels, job->data.labels, PROBE_SAMPLES,
                       (uint64_t)job->options.seed + 2000);
 }
@@ -82,6 +89,7 @@ static bool prepare(struct job *job)
 static void release(struct job *job)
 {
     lyap_client_close(job->client);
+    checkpoints_release(&job->kept);
     probe_release(&job->probe);
     mlp_release(&job->mlp);
     data_release(&job->data);
@@ -93,13 +101,15 @@ static void release(struct job *job)
     free(job->order);
 }
 
+/* Declares the run and opens an attempt of it, another one at each call. */
 static bool connect(struct job *job)
 {
     char declaration[512], attempt_key[64];
     struct lyap_error err = LYAP_ERROR_NULL;
     if (!job->options.url)
         return true;
-    snprintf(attempt_key, sizeof attempt_key, "%lld.%ld", (long long)time(NULL), (long)getpid());
+    snprintf(attempt_key, sizeof attempt_key, "%lld.%ld.%u", (long long)time(NULL), (long)getpid(),
+             (unsigned)job->opened++);
     snprintf(
         declaration, sizeof declaration,
         "{\"optimizer\":{\"type\":\"sgd\",\"lr\":%.17g,\"momentum\":%.17g},"
@@ -145,6 +155,15 @@ static void next_batch(struct job *job)
     job->next += batch;
 }
 
+/* Each fault comes once: a job that went back does not meet it again. */
+static bool is_due(long *at, long step)
+{
+    if (*at != step)
+        return false;
+    *at = NEVER;
+    return true;
+}
+
 static double learning_rate(const struct job *job, long step)
 {
     const double lr = step >= job->options.raise_at ? job->options.raise_lr : job->options.lr;
@@ -186,7 +205,12 @@ static bool push(struct job *job, long step, double loss, double lr, bool is_pro
     struct lyap_error err = LYAP_ERROR_NULL;
     char probe_loss[32];
     snprintf(probe_loss, sizeof probe_loss, "%.17g", job->probe.loss);
-    const struct lyap_client_meta metadata = { "probe_loss", probe_loss };
+    struct lyap_client_meta metadata[2];
+    uint32_t metadata_count = 0;
+    if (is_probed)
+        metadata[metadata_count++] = (struct lyap_client_meta){ "probe_loss", probe_loss };
+    if (job->has_left_out)
+        metadata[metadata_count++] = (struct lyap_client_meta){ "updates", "0" };
     const struct lyap_client_push snapshot = { .step = step,
                                                .has_loss = true,
                                                .has_lr = true,
@@ -194,10 +218,12 @@ static bool push(struct job *job, long step, double loss, double lr, bool is_pro
                                                .lr = lr,
                                                .arrays = arrays,
                                                .array_count = list_arrays(job, is_probed, arrays),
-                                               .metadata = &metadata,
-                                               .metadata_count = is_probed ? 1 : 0 };
-    if (lyap_client_push(job->client, &snapshot, ret_reply, &err) == LYAP_OK)
+                                               .metadata = metadata,
+                                               .metadata_count = metadata_count };
+    if (lyap_client_push(job->client, &snapshot, ret_reply, &err) == LYAP_OK) {
+        job->has_left_out = false;
         return true;
+    }
     fprintf(stderr, "trainer: step %ld is not monitored: %s\n", step, lyap_error_text(&err));
     return false;
 }
@@ -211,38 +237,106 @@ static void update(struct job *job, double lr)
     }
 }
 
-/* The update that was announced with this push goes ahead; the advice holds from the next one on.
- * False: the run is to stop. */
-static bool follow(struct job *job, long step, const struct lyap_action *action)
+/* From a checkpoint in a new attempt, with the batches that come next: the daemon wants other ones
+ * than those that led here. The step to go on with; -1: there is no checkpoint that old. */
+static long go_back(struct job *job, const struct lyap_action *action)
 {
-    if (!job->options.is_obeying || action->kind == LYAP_ACTION_CONTINUE)
-        return true;
-    if (action->kind == LYAP_ACTION_REDUCE_LR && action->lr < learning_rate(job, step)) {
+    const long to = checkpoints_restore(&job->kept, action->step, job->params, job->velocity);
+    if (to < 0)
+        return to;
+    if (action->lr < job->lr_max)
+        job->lr_max = action->lr;
+    lyap_client_close(job->client);
+    job->client = NULL;
+    job->has_left_out = false;
+    if (!connect(job))
+        fprintf(stderr, "trainer: goes on unwatched\n");
+    job->report.client = job->client;
+    return to;
+}
+
+enum course { UPDATE, LEAVE_OUT, GO_BACK, END };
+
+/* What is advised comes before the update that was pushed. *step moves on a rollback alone. */
+static enum course follow(struct job *job, const struct lyap_action *action, long *step)
+{
+    long to = -1;
+    enum course course = UPDATE;
+    if (!job->options.is_obeying)
+        return UPDATE;
+    switch (action->kind) {
+    case LYAP_ACTION_CONTINUE:
+    case LYAP_ACTION_COUNT:
+        return UPDATE;
+    case LYAP_ACTION_SKIP:
+        course = action->step == *step ? LEAVE_OUT : UPDATE;
+        break;
+    case LYAP_ACTION_REDUCE_LR:
+        if (!(action->lr < learning_rate(job, *step)))
+            return UPDATE; /* it is followed already */
         job->lr_max = BELOW_LIMIT * action->lr;
-        report_advice(&job->report, step, action, job->lr_max);
+        course = LEAVE_OUT; /* it was to be made at the rate that is too high */
+        break;
+    case LYAP_ACTION_ROLLBACK:
+        to = go_back(job, action);
+        course = to < 0 ? UPDATE : GO_BACK;
+        break;
+    case LYAP_ACTION_STOP:
+        course = END;
+        break;
     }
-    if (action->kind == LYAP_ACTION_STOP)
-        report_advice(&job->report, step, action, 0);
-    return action->kind != LYAP_ACTION_STOP;
+    report_advice(&job->report, *step, action, job->lr_max, to);
+    *step = to < 0 ? *step : to;
+    return course;
+}
+
+/* What the step began with, unless something is wrong. */
+static void checkpoint(struct job *job, long step, const struct lyap_point *point)
+{
+    const bool is_time =
+        job->kept.used == 0 || step >= job->kept.steps[job->kept.used - 1] + CHECKPOINT_EVERY;
+    if (is_time && point->action.kind == LYAP_ACTION_CONTINUE &&
+        point->state != LYAP_STATE_UNSTABLE)
+        checkpoints_keep(&job->kept, step, job->params, job->velocity);
+}
+
+/* Forward, backward, push; what is to be done then. */
+static enum course train_step(struct job *job, long *step, double lr)
+{
+    struct lyap_client_reply reply;
+    const bool is_probed =
+        job->options.probe_every > 0 && *step % job->options.probe_every == 0 && job->client;
+    next_batch(job);
+    if (is_due(&job->options.poison_at, *step))
+        job->inputs[0] = NAN;
+    const double loss = mlp_loss(&job->mlp, job->params, job->inputs, job->labels,
+                                 (uint32_t)job->options.batch, job->grad);
+    if (is_probed)
+        probe_measure(&job->probe, job->params);
+    const bool is_answered = job->client && push(job, *step, loss, lr, is_probed, &reply);
+    report_step(&job->report, *step, loss, lr, is_answered ? &reply : NULL);
+    if (!is_answered)
+        return UPDATE;
+    checkpoint(job, *step, &reply.point);
+    return follow(job, &reply.point.action, step);
 }
 
 static void train(struct job *job)
 {
-    for (long step = 0; step < job->options.steps; step++) {
-        struct lyap_client_reply reply;
+    long step = 0;
+    while (step < job->options.steps) {
         const double lr = learning_rate(job, step);
-        const bool is_probed =
-            job->options.probe_every > 0 && step % job->options.probe_every == 0 && job->client;
-        next_batch(job);
-        const double loss = mlp_loss(&job->mlp, job->params, job->inputs, job->labels,
-                                     (uint32_t)job->options.batch, job->grad);
-        if (is_probed)
-            probe_measure(&job->probe, job->params);
-        const bool is_answered = job->client && push(job, step, loss, lr, is_probed, &reply);
-        report_step(&job->report, step, loss, lr, is_answered ? &reply : NULL);
-        if (is_answered && !follow(job, step, &reply.point.action))
+        const enum course course = train_step(job, &step, lr);
+        if (course == END)
             break;
-        update(job, lr);
+        if (course == GO_BACK)
+            continue;
+        job->has_left_out = course == LEAVE_OUT;
+        if (course == UPDATE)
+            update(job, lr);
+        if (is_due(&job->options.corrupt_at, step))
+            job->params[job->mlp.count - 1] = INFINITY;
+        step++;
     }
 }
 
