@@ -68,11 +68,12 @@ static void add_tensor_metric(struct lyap_buffer *text, const struct lyap_alert_
     lyap_buffer_json_number(text, value);
 }
 
-/* Tensors with the largest share of the overshoot work <g_t, D>, with how unusual their coming
- * update and their gradient are. */
-static void add_shares(struct lyap_buffer *text, const struct lyap_alert_input *input)
+/* Tensors with the largest share of a sum, with how unusual their coming update and their gradient
+ * are. */
+static void add_shares(struct lyap_buffer *text, const struct lyap_alert_input *input,
+                       enum lyap_reduce sum, const char *name)
 {
-    const double *row = input->partial ? input->partial->rows[LYAP_REDUCE_GRAD_DELTA] : NULL;
+    const double *row = input->partial ? input->partial->rows[sum] : NULL;
     if (!row || input->partial->tensor_count != input->set->count)
         return;
     double total = 0;
@@ -84,7 +85,7 @@ static void add_shares(struct lyap_buffer *text, const struct lyap_alert_input *
     for (uint32_t i = 0; i < count; i++) {
         lyap_buffer_add(text, "%s{\"name\":", i ? "," : "");
         lyap_buffer_json_string(text, input->set->tensors[tensors[i]].name);
-        lyap_buffer_add(text, ",\"work\":");
+        lyap_buffer_add(text, ",\"%s\":", name);
         lyap_buffer_json_number(text, row[tensors[i]]);
         lyap_buffer_add(text, ",\"share\":");
         lyap_buffer_json_number(text, fabs(row[tensors[i]]) / total);
@@ -151,6 +152,38 @@ static void add_nonfinite(struct lyap_buffer *text, const struct lyap_alert_inpu
         lyap_buffer_add(text, "%s{\"name\":", named++ ? "," : "");
         lyap_buffer_json_string(text, input->set->tensors[i].name);
         lyap_buffer_add(text, ",\"param\":%.0f,\"grad\":%.0f}", param, grad);
+    }
+    lyap_buffer_add(text, "]");
+}
+
+static bool is_still(const struct lyap_alert_cause *cause)
+{
+    return lyap_rule_is_of(cause->entry, LYAP_METRIC_DEAD_TENSORS) ||
+           lyap_rule_is_of(cause->entry, LYAP_METRIC_STUCK_TENSORS);
+}
+
+/* How long a tensor has been dead or stuck, as the rule asks; NaN: not long enough. */
+static double still_points(const struct lyap_alert_cause *cause, uint32_t tensor)
+{
+    const bool is_dead = lyap_rule_is_of(cause->entry, LYAP_METRIC_DEAD_TENSORS);
+    const double points =
+        cause->input->rows[tensor]
+            .values[is_dead ? LYAP_TENSOR_METRIC_DEAD_POINTS : LYAP_TENSOR_METRIC_STUCK_POINTS];
+    return points >= LYAP_STILL_POINTS ? points : (double)NAN;
+}
+
+static void add_still(struct lyap_buffer *text, const struct lyap_alert_cause *cause)
+{
+    uint32_t named = 0;
+    lyap_buffer_add(text, ",\"tensors\":[");
+    for (uint32_t i = 0;
+         cause->input->rows && i < cause->input->set->count && named < TENSORS_NAMED_MAX; i++) {
+        const double points = still_points(cause, i);
+        if (isnan(points))
+            continue;
+        lyap_buffer_add(text, "%s{\"name\":", named++ ? "," : "");
+        lyap_buffer_json_string(text, cause->input->set->tensors[i].name);
+        lyap_buffer_add(text, ",\"points\":%.0f}", points);
     }
     lyap_buffer_add(text, "]");
 }
@@ -237,7 +270,11 @@ char *lyap_evidence_json(const struct lyap_alert_cause *cause)
     if ((is_now || is_next) && cause->input->profile)
         add_parts(&text, cause->input->profile, is_now ? LYAP_SCORE_NOW : LYAP_SCORE_NEXT);
     if (is_now || is_next)
-        add_shares(&text, cause->input);
+        add_shares(&text, cause->input, LYAP_REDUCE_GRAD_DELTA, "work");
+    if (lyap_rule_is_of(cause->entry, LYAP_METRIC_UPDATE_IDENTITY))
+        add_shares(&text, cause->input, LYAP_REDUCE_UPDATE_ERROR_SQ, "error_sq");
+    if (is_still(cause))
+        add_still(&text, cause);
     lyap_buffer_add(&text, "}");
     return lyap_buffer_detach(&text);
 }
@@ -257,6 +294,16 @@ static void add_first_nonfinite(struct lyap_buffer *text, const struct lyap_aler
     const struct lyap_value *loss = &input->point->metrics[LYAP_METRIC_LOSS];
     if (loss->reason == LYAP_REASON_NONE && !isfinite(loss->value))
         lyap_buffer_add(text, ", the loss");
+}
+
+/* ", first fc1.weight" */
+static void add_first_still(struct lyap_buffer *text, const struct lyap_alert_cause *cause)
+{
+    for (uint32_t i = 0; is_still(cause) && cause->input->rows && i < cause->input->set->count; i++)
+        if (!isnan(still_points(cause, i))) {
+            lyap_buffer_add(text, ", first %s", cause->input->set->tensors[i].name);
+            return;
+        }
 }
 
 char *lyap_evidence_summary(const struct lyap_alert_cause *cause)
@@ -283,6 +330,7 @@ char *lyap_evidence_summary(const struct lyap_alert_cause *cause)
                         cause->tensor ? " of " : "", cause->tensor ? cause->tensor : "",
                         cause->value.value, lyap_comparison_name(rule->comparison), rule->threshold,
                         step);
+        add_first_still(&text, cause);
         break;
     }
     return lyap_buffer_detach(&text);

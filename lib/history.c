@@ -27,6 +27,7 @@ enum lyap_status lyap_history_init(struct lyap_history *history, double referenc
         .decay_curvature = NAN,
         .probe_lr = NAN,
         .probe_least = NAN,
+        .lr_max = NAN,
         .noise_fraction = NAN,
         .track_capacity = lyap_track_capacity(declaration),
     };
@@ -267,6 +268,7 @@ static void absorb_last(struct lyap_history *h, const struct lyap_point *point)
         .update_norm = lyap_history_column(point, LYAP_METRIC_UPDATE_NORM),
         .update_norm_p = lyap_history_column(point, LYAP_METRIC_UPDATE_NORM_P),
     };
+    h->lr_max = fmax(h->lr_max, h->last.lr); /* fmax prefers the number to NaN */
     h->has_tensors |= !isnan(h->last.param_norm) || !isnan(h->last.grad_norm);
     for (unsigned i = 0; i < sizeof functions / sizeof *functions; i++)
         h->has_function |= lyap_is(&point->metrics[functions[i]]);

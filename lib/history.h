@@ -62,6 +62,7 @@ struct lyap_history {
     uint32_t probe_count;
     double probe_lr;    /* of the newest probe; NaN */
     double probe_least; /* least probe loss; NaN */
+    double lr_max;      /* largest lr; NaN: never known */
 
     struct lyap_level level;
     bool is_level_on_probe;

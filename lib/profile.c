@@ -79,6 +79,7 @@ void lyap_profile_free(struct lyap_profile *profile)
     lyap_forward_release(&profile->forward);
     lyap_tensor_z_release(&profile->update_z);
     lyap_tensor_z_release(&profile->grad_z);
+    lyap_still_release(&profile->still);
     lyap_free(profile);
 }
 
@@ -237,6 +238,7 @@ static void step_finite(struct lyap_step *step, struct lyap_tensor_row *ret_rows
     lyap_step_drift(step);
     lyap_step_energy(step);
     lyap_step_twins(step);
+    lyap_step_still(step);
     lyap_step_rows(step, ret_rows);
     lyap_step_score(step);
     lyap_step_verdict(step);

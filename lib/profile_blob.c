@@ -4,70 +4,23 @@
 
 #include "lyap/alloc.h"
 #include "profile_internal.h"
+#include "profile_rows.h"
 #include "banned.h"
 
 static const char MAGIC[8] = { 'L', 'Y', 'A', 'P', 'P', 'R', 'F', '1' };
 
-/* Writes when `bytes` is there, counts always. */
-struct writer {
-    unsigned char *bytes;
-    uint64_t length;
-};
-struct reader {
-    const unsigned char *bytes;
-    uint64_t length, at;
-    bool is_short;
-};
-
-static void put_word(struct writer *w, uint64_t word)
+static void put_pairs(struct lyap_writer *w, const struct lyap_pairs *pairs)
 {
-    for (unsigned i = 0; i < 8 && w->bytes; i++)
-        w->bytes[w->length + i] = (unsigned char)(word >> (8 * i));
-    w->length += 8;
-}
-
-static void put_doubles(struct writer *w, const double *values, uint64_t count)
-{
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t word;
-        memcpy(&word, &values[i], sizeof word);
-        put_word(w, word);
-    }
-}
-
-static uint64_t get_word(struct reader *r)
-{
-    uint64_t word = 0;
-    if (r->length - r->at < 8) {
-        r->is_short = true;
-        return 0;
-    }
-    for (unsigned i = 0; i < 8; i++)
-        word |= (uint64_t)r->bytes[r->at + i] << (8 * i);
-    r->at += 8;
-    return word;
-}
-
-static void get_doubles(struct reader *r, double *ret, uint64_t count)
-{
-    for (uint64_t i = 0; i < count; i++) {
-        const uint64_t word = get_word(r);
-        memcpy(&ret[i], &word, sizeof word);
-    }
-}
-
-static void put_pairs(struct writer *w, const struct lyap_pairs *pairs)
-{
-    put_word(w, pairs->count);
+    lyap_put_word(w, pairs->count);
     for (uint32_t i = pairs->count; i-- > 0;) { /* oldest first */
         const double *s, *y;
         lyap_pairs_at(pairs, i, &s, &y);
-        put_doubles(w, s, pairs->size);
-        put_doubles(w, y, pairs->size);
+        lyap_put_doubles(w, s, pairs->size);
+        lyap_put_doubles(w, y, pairs->size);
     }
 }
 
-static void put_profile(struct writer *w, const struct lyap_profile *profile)
+static void put_profile(struct lyap_writer *w, const struct lyap_profile *profile)
 {
     const struct lyap_live *live = &profile->live;
     for (unsigned i = 0; i < sizeof MAGIC; i++)
@@ -75,33 +28,33 @@ static void put_profile(struct writer *w, const struct lyap_profile *profile)
             w->bytes[w->length + i] = (unsigned char)MAGIC[i];
     w->length += sizeof MAGIC;
     const uint32_t k = live->size ? live->size : profile->active.size;
-    put_word(w, k);
-    put_word(w, (uint64_t)live->step);
-    put_word(w, profile->passive_function);
-    put_word(w, live->is_clipped);
+    lyap_put_word(w, k);
+    lyap_put_word(w, (uint64_t)live->step);
+    lyap_put_word(w, profile->passive_function);
+    lyap_put_word(w, live->is_clipped);
     for (unsigned i = 0; i < sizeof live->batch_id; i++)
-        put_word(w, (unsigned char)live->batch_id[i]);
+        lyap_put_word(w, (unsigned char)live->batch_id[i]);
     put_pairs(w, &profile->active);
     put_pairs(w, &profile->passive);
     for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++) {
-        put_word(w, live->has_sketch[i]);
+        lyap_put_word(w, live->has_sketch[i]);
         if (live->has_sketch[i])
-            put_doubles(w, live->sketches[i], live->size);
+            lyap_put_doubles(w, live->sketches[i], live->size);
     }
-    put_word(w, live->has_delta);
+    lyap_put_word(w, live->has_delta);
     if (live->has_delta) {
-        put_word(w, (uint64_t)live->delta_from);
-        put_word(w, (uint64_t)live->delta_to);
-        put_doubles(w, live->delta, live->size);
+        lyap_put_word(w, (uint64_t)live->delta_from);
+        lyap_put_word(w, (uint64_t)live->delta_to);
+        lyap_put_doubles(w, live->delta, live->size);
     }
-    put_word(w, live->has_rows ? live->tensors : 0);
-    put_doubles(w, live->param_sq, live->has_rows ? live->tensors : 0);
-    put_doubles(w, live->grad_sq, live->has_rows ? live->tensors : 0);
+    lyap_put_word(w, live->has_rows ? live->tensors : 0);
+    lyap_put_doubles(w, live->param_sq, live->has_rows ? live->tensors : 0);
+    lyap_put_doubles(w, live->grad_sq, live->has_rows ? live->tensors : 0);
 }
 
 /* Start vectors: they serve at any later step. None, where they are too many for a row of the
  * store. */
-static void put_vectors(struct writer *w, const struct lyap_spectral_state *state)
+static void put_vectors(struct lyap_writer *w, const struct lyap_spectral_state *state)
 {
     uint64_t count = 0, bytes = 0;
     for (uint32_t i = 0; i < state->count; i++) {
@@ -110,26 +63,27 @@ static void put_vectors(struct writer *w, const struct lyap_spectral_state *stat
         bytes += tensor->visits > 0 ? sizeof(double) * tensor->cols * tensor->block : 0;
     }
     const bool is_kept = bytes <= LYAP_SPECTRAL_SAVED_BYTES_MAX;
-    put_word(w, is_kept ? count : 0);
+    lyap_put_word(w, is_kept ? count : 0);
     for (uint32_t i = 0; is_kept && i < state->count; i++) {
         const struct lyap_spectral_tensor *tensor = &state->tensors[i];
         if (tensor->visits == 0)
             continue;
-        put_word(w, i);
-        put_word(w, tensor->cols);
-        put_word(w, tensor->block);
-        put_word(w, tensor->visits);
-        put_word(w, tensor->is_cold);
-        put_doubles(w, tensor->v, (uint64_t)tensor->cols * tensor->block);
+        lyap_put_word(w, i);
+        lyap_put_word(w, tensor->cols);
+        lyap_put_word(w, tensor->block);
+        lyap_put_word(w, tensor->visits);
+        lyap_put_word(w, tensor->is_cold);
+        lyap_put_doubles(w, tensor->v, (uint64_t)tensor->cols * tensor->block);
     }
 }
 
 enum lyap_status lyap_profile_save(const struct lyap_profile *profile, void **ret_bytes,
                                    uint64_t *ret_length)
 {
-    struct writer w = { 0 };
+    struct lyap_writer w = { 0 };
     put_profile(&w, profile);
     put_vectors(&w, &profile->spectral);
+    lyap_still_put(&w, &profile->still);
     w.bytes = lyap_alloc_array(w.length, 1);
     if (!w.bytes)
         return LYAP_E_NOMEM;
@@ -137,14 +91,15 @@ enum lyap_status lyap_profile_save(const struct lyap_profile *profile, void **re
     w.length = 0;
     put_profile(&w, profile);
     put_vectors(&w, &profile->spectral);
+    lyap_still_put(&w, &profile->still);
     *ret_bytes = w.bytes;
     return LYAP_OK;
 }
 
-static enum lyap_status get_pairs(struct reader *r, uint32_t capacity, uint32_t k,
+static enum lyap_status get_pairs(struct lyap_reader *r, uint32_t capacity, uint32_t k,
                                   struct lyap_pairs *ret_pairs)
 {
-    const uint64_t count = get_word(r);
+    const uint64_t count = lyap_get_word(r);
     if (r->is_short || count > capacity || (count > 0 && k == 0))
         return LYAP_E_FORMAT;
     if (count == 0)
@@ -155,39 +110,39 @@ static enum lyap_status get_pairs(struct reader *r, uint32_t capacity, uint32_t 
     for (uint64_t i = 0; i < count && !r->is_short; i++) {
         double *s, *y;
         lyap_pairs_slot(ret_pairs, &s, &y);
-        get_doubles(r, s, k);
-        get_doubles(r, y, k);
+        lyap_get_doubles(r, s, k);
+        lyap_get_doubles(r, y, k);
         if (!r->is_short && !lyap_pairs_commit(ret_pairs))
             return LYAP_E_FORMAT;
     }
     return r->is_short ? LYAP_E_FORMAT : LYAP_OK;
 }
 
-static enum lyap_status get_array(struct reader *r, uint64_t count, double **ret_array)
+static enum lyap_status get_array(struct lyap_reader *r, uint64_t count, double **ret_array)
 {
     if (r->is_short || count > (r->length - r->at) / 8)
         return LYAP_E_FORMAT;
     *ret_array = lyap_alloc_array(count, sizeof **ret_array);
     if (!*ret_array)
         return LYAP_E_NOMEM;
-    get_doubles(r, *ret_array, count);
+    lyap_get_doubles(r, *ret_array, count);
     return LYAP_OK;
 }
 
-static enum lyap_status get_sketches(struct reader *r, struct lyap_live *live)
+static enum lyap_status get_sketches(struct lyap_reader *r, struct lyap_live *live)
 {
     enum lyap_status status = LYAP_OK;
     for (unsigned i = 0; i < LYAP_SKETCH_COUNT && status == LYAP_OK; i++) {
-        live->has_sketch[i] = get_word(r) == 1;
+        live->has_sketch[i] = lyap_get_word(r) == 1;
         if (live->has_sketch[i])
             status = get_array(r, live->size, &live->sketches[i]);
     }
     if (status != LYAP_OK)
         return status;
-    live->has_delta = get_word(r) == 1;
+    live->has_delta = lyap_get_word(r) == 1;
     if (live->has_delta) {
-        live->delta_from = (int64_t)get_word(r);
-        live->delta_to = (int64_t)get_word(r);
+        live->delta_from = (int64_t)lyap_get_word(r);
+        live->delta_to = (int64_t)lyap_get_word(r);
         status = get_array(r, live->size, &live->delta);
     } else if (live->size > 0 && !(live->delta = lyap_alloc_array(live->size, sizeof(double))))
         status = LYAP_E_NOMEM;
@@ -197,9 +152,9 @@ static enum lyap_status get_sketches(struct reader *r, struct lyap_live *live)
     return status;
 }
 
-static enum lyap_status get_rows(struct reader *r, struct lyap_live *live)
+static enum lyap_status get_rows(struct lyap_reader *r, struct lyap_live *live)
 {
-    const uint64_t tensors = get_word(r);
+    const uint64_t tensors = lyap_get_word(r);
     if (r->is_short || tensors > LYAP_TENSOR_COUNT_MAX)
         return LYAP_E_FORMAT;
     if (tensors == 0)
@@ -212,23 +167,23 @@ static enum lyap_status get_rows(struct reader *r, struct lyap_live *live)
     return status;
 }
 
-static enum lyap_status get_vectors(struct reader *r, const struct lyap_tensor_set *set,
+static enum lyap_status get_vectors(struct lyap_reader *r, const struct lyap_tensor_set *set,
                                     struct lyap_spectral_state *ret_state)
 {
-    const uint64_t count = get_word(r);
+    const uint64_t count = lyap_get_word(r);
     if (r->is_short || count > set->count)
         return LYAP_E_FORMAT;
     const enum lyap_status status =
         count > 0 ? lyap_spectral_state_reserve(ret_state, set) : LYAP_OK;
     for (uint64_t i = 0; i < count && status == LYAP_OK; i++) {
-        const uint64_t index = get_word(r), cols = get_word(r), block = get_word(r);
-        const uint64_t visits = get_word(r), is_cold = get_word(r);
+        const uint64_t index = lyap_get_word(r), cols = lyap_get_word(r), block = lyap_get_word(r);
+        const uint64_t visits = lyap_get_word(r), is_cold = lyap_get_word(r);
         if (r->is_short || index >= set->count || visits > UINT32_MAX)
             return LYAP_E_FORMAT;
         struct lyap_spectral_tensor *tensor = &ret_state->tensors[index];
         if (!tensor->rows || cols != tensor->cols || block == 0 || block > tensor->block_max)
             return LYAP_E_FORMAT;
-        get_doubles(r, tensor->v, cols * block);
+        lyap_get_doubles(r, tensor->v, cols * block);
         if (r->is_short || !lyap_spectral_is_basis(tensor->cols, (uint32_t)block, tensor->v))
             return LYAP_E_FORMAT;
         tensor->block = (uint32_t)block;
@@ -242,7 +197,7 @@ static enum lyap_status get_vectors(struct reader *r, const struct lyap_tensor_s
 /* Takes what was read. The newest snapshot's part only where it is the newest point's: else points
  * were lost between the save and the end, and the next snapshot has no predecessor. */
 static void adopt(struct lyap_profile *profile, struct lyap_live *live, struct lyap_pairs *active,
-                  struct lyap_pairs *passive)
+                  struct lyap_pairs *passive, struct lyap_still *still)
 {
     const struct lyap_pairs old_active = profile->active, old_passive = profile->passive;
     profile->active = *active;
@@ -252,6 +207,9 @@ static void adopt(struct lyap_profile *profile, struct lyap_live *live, struct l
     if (live->step != profile->history.last.step)
         return;
     const struct lyap_live old = profile->live;
+    const struct lyap_still old_still = profile->still;
+    profile->still = *still;
+    *still = old_still;
     profile->live = *live;
     profile->live.passed = old.passed;
     profile->live.sums_step = live->has_rows ? live->step : -1;
@@ -261,20 +219,21 @@ static void adopt(struct lyap_profile *profile, struct lyap_live *live, struct l
 
 enum lyap_status lyap_profile_load(struct lyap_profile *profile, const void *bytes, uint64_t length)
 {
-    struct reader r = { .bytes = bytes, .length = length, .at = sizeof MAGIC };
+    struct lyap_reader r = { .bytes = bytes, .length = length, .at = sizeof MAGIC };
     struct lyap_pairs active = { 0 }, passive = { 0 };
     struct lyap_spectral_state spectral = { 0 };
+    struct lyap_still still = { 0 };
     struct lyap_live live;
     lyap_live_init(&live);
     if (length < sizeof MAGIC || memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
         return LYAP_E_FORMAT;
     enum lyap_status status = LYAP_E_FORMAT;
-    const uint64_t k = get_word(&r);
-    live.step = (int64_t)get_word(&r);
-    const uint64_t function = get_word(&r);
-    live.is_clipped = get_word(&r) == 1;
+    const uint64_t k = lyap_get_word(&r);
+    live.step = (int64_t)lyap_get_word(&r);
+    const uint64_t function = lyap_get_word(&r);
+    live.is_clipped = lyap_get_word(&r) == 1;
     for (unsigned i = 0; i < sizeof live.batch_id; i++)
-        live.batch_id[i] = (char)get_word(&r);
+        live.batch_id[i] = (char)lyap_get_word(&r);
     live.batch_id[sizeof live.batch_id - 1] = '\0';
     if (r.is_short || k > LYAP_SKETCH_SIZE || function >= LYAP_FUNCTION_COUNT)
         goto out;
@@ -288,11 +247,13 @@ enum lyap_status lyap_profile_load(struct lyap_profile *profile, const void *byt
         status = get_rows(&r, &live);
     if (status == LYAP_OK)
         status = get_vectors(&r, &profile->declaration.set, &spectral);
+    if (status == LYAP_OK)
+        status = lyap_still_get(&r, profile->declaration.set.count, &still);
     if (status == LYAP_OK && (r.is_short || r.at != r.length))
         status = LYAP_E_FORMAT;
     if (status != LYAP_OK)
         goto out;
-    adopt(profile, &live, &active, &passive);
+    adopt(profile, &live, &active, &passive, &still);
     lyap_spectral_state_release(&profile->spectral);
     profile->spectral = spectral;
     spectral = (struct lyap_spectral_state){ 0 };
@@ -302,5 +263,6 @@ out:
     lyap_pairs_release(&active);
     lyap_pairs_release(&passive);
     lyap_spectral_state_release(&spectral);
+    lyap_still_release(&still);
     return status;
 }

@@ -1,7 +1,7 @@
 /* profile_internal.h - the inside of a profile, shared by the profile_*.c files.
  *
  *   step_begin -> products -> basic -> spectral -> forward -> detect -> curvature -> energy
- *     -> twins -> rows -> score -> verdict -> live
+ *     -> twins -> still -> rows -> score -> verdict -> live
  *
  * Each part computes metrics from the step and the history, then lets the history absorb the
  * columns it just wrote. THREADS: one owner at a time. */
@@ -46,6 +46,15 @@ struct lyap_tensor_z {
     uint32_t score_count;
 };
 
+/* Points in a row, per tensor, without a gradient and without a move. */
+struct lyap_still {
+    uint32_t tensors; /* 0: none */
+    uint32_t *dead, *stuck;
+    bool *is_due; /* the coming update of the newest snapshot is not zero there */
+    bool has_due; /* anywhere */
+    uint32_t dead_looks, stuck_looks;
+};
+
 /* What belongs to the newest finite snapshot and cannot be read from its point. */
 struct lyap_live {
     int64_t step;      /* -1: nothing, also after a replay */
@@ -75,6 +84,7 @@ struct lyap_profile {
     struct lyap_pairs active, passive;
     enum lyap_function passive_function;
     struct lyap_tensor_z update_z, grad_z;
+    struct lyap_still still;
     struct lyap_spectral_state spectral;
     struct lyap_forward forward;
     bool is_state_wanted, is_state_asked;
@@ -154,6 +164,7 @@ void lyap_step_level(struct lyap_step *step);
 void lyap_step_energy(struct lyap_step *step);
 void lyap_step_twins(struct lyap_step *step);
 void lyap_step_verdict(struct lyap_step *step);
+void lyap_step_still(struct lyap_step *step);
 void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows);
 /* After the rows: observes the point and gives the scores. */
 void lyap_step_score(struct lyap_step *step);
@@ -170,6 +181,8 @@ void lyap_live_keep(struct lyap_step *step);
 /* Robust z of the log of a tensor's norm, NaN without baseline; then remembers it. */
 double lyap_tensor_z_push(struct lyap_tensor_z *z, uint32_t tensor, double norm);
 void lyap_tensor_z_release(struct lyap_tensor_z *z);
+LYAP_MUST_CHECK enum lyap_status lyap_still_reserve(struct lyap_still *still, uint32_t tensors);
+void lyap_still_release(struct lyap_still *still);
 
 /* Transition of the declared optimizer at the step's rate; method NONE without one. */
 struct lyap_transition lyap_profile_transition(const struct lyap_profile *profile, double lr);

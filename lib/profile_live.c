@@ -147,6 +147,8 @@ enum lyap_status lyap_profile_reserve(struct lyap_profile *profile,
         status = reserve_tensor_z(&profile->update_z, partial->tensor_count);
     if (status == LYAP_OK)
         status = reserve_tensor_z(&profile->grad_z, partial->tensor_count);
+    if (status == LYAP_OK)
+        status = lyap_still_reserve(&profile->still, partial->tensor_count);
     if (status == LYAP_OK && profile->declaration.set.count == partial->tensor_count)
         status = lyap_spectral_state_reserve(&profile->spectral, &profile->declaration.set);
     if (status == LYAP_OK && profile->declaration.set.count == partial->tensor_count)
@@ -302,6 +304,9 @@ static void fill_row(struct lyap_step *step, uint32_t i, struct lyap_tensor_row 
         finite_or_nan(sqrt(row_at(step, LYAP_REDUCE_GAIN_SQ, i)) / grad);
     if (step->point->is_event_only)
         return;
+    v[LYAP_TENSOR_METRIC_DEAD_POINTS] = count > 0 ? profile->still.dead[i] : (double)NAN;
+    if (lyap_is(&step->point->metrics[LYAP_METRIC_STUCK_TENSORS]))
+        v[LYAP_TENSOR_METRIC_STUCK_POINTS] = profile->still.stuck[i];
     v[LYAP_TENSOR_METRIC_UPDATE_Z] =
         lyap_tensor_z_push(&profile->update_z, i, sqrt(row_at(step, LYAP_REDUCE_STEP_SQ, i)));
     v[LYAP_TENSOR_METRIC_GRAD_Z] = lyap_tensor_z_push(&profile->grad_z, i, grad);

@@ -191,6 +191,8 @@ CREATE TABLE points (
     active_verdict REAL,
     sensitive_horizon REAL,
     update_growth REAL,
+    dead_tensors REAL,
+    stuck_tensors REAL,
     nonfinite_param REAL,
     nonfinite_grad REAL,
     -- end
@@ -289,6 +291,8 @@ CREATE TABLE points (
     active_verdict_error REAL,
     sensitive_horizon_error REAL,
     update_growth_error REAL,
+    dead_tensors_error REAL,
+    stuck_tensors_error REAL,
     nonfinite_param_error REAL,
     nonfinite_grad_error REAL,
     -- end
@@ -322,6 +326,8 @@ CREATE TABLE tensor_points (
     spectral_residual REAL,
     spectral_norm_upper REAL,
     update_gain REAL,
+    dead_points REAL,
+    stuck_points REAL,
     -- end
     PRIMARY KEY (run_id, attempt, step, tensor)
 ) WITHOUT ROWID;
@@ -434,6 +440,8 @@ CREATE TABLE rollups (
     active_verdict_min REAL, active_verdict_max REAL, active_verdict_mean REAL, active_verdict_last REAL, active_verdict_count INTEGER, active_verdict_nans INTEGER,
     sensitive_horizon_min REAL, sensitive_horizon_max REAL, sensitive_horizon_mean REAL, sensitive_horizon_last REAL, sensitive_horizon_count INTEGER, sensitive_horizon_nans INTEGER,
     update_growth_min REAL, update_growth_max REAL, update_growth_mean REAL, update_growth_last REAL, update_growth_count INTEGER, update_growth_nans INTEGER,
+    dead_tensors_min REAL, dead_tensors_max REAL, dead_tensors_mean REAL, dead_tensors_last REAL, dead_tensors_count INTEGER, dead_tensors_nans INTEGER,
+    stuck_tensors_min REAL, stuck_tensors_max REAL, stuck_tensors_mean REAL, stuck_tensors_last REAL, stuck_tensors_count INTEGER, stuck_tensors_nans INTEGER,
     nonfinite_param_min REAL, nonfinite_param_max REAL, nonfinite_param_mean REAL, nonfinite_param_last REAL, nonfinite_param_count INTEGER, nonfinite_param_nans INTEGER,
     nonfinite_grad_min REAL, nonfinite_grad_max REAL, nonfinite_grad_mean REAL, nonfinite_grad_last REAL, nonfinite_grad_count INTEGER, nonfinite_grad_nans INTEGER,
     -- end

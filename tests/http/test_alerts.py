@@ -23,6 +23,7 @@ class Rules(DaemonCase):
                 "inconsistent-data", "representation-growth",
                 "delta-precision",
                 "optimizer-mismatch",
+                "dead-tensors", "stuck-tensors",
                 "silent-run",
                 "late-rank",
                 "dropped-pushes",

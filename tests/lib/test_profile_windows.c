@@ -49,6 +49,8 @@ static bool is_refilled(enum lyap_metric metric)
         LYAP_METRIC_UPDATE_Z_MEDIAN,
         LYAP_METRIC_GRAD_Z,
         LYAP_METRIC_GRAD_Z_MEDIAN,
+        LYAP_METRIC_DEAD_TENSORS,
+        LYAP_METRIC_STUCK_TENSORS,
         LYAP_METRIC_INSTABILITY_SCORE,
         LYAP_METRIC_INSTABILITY_SCORE_NEXT,
     };

@@ -276,6 +276,16 @@ enum lyap_reason {
     X(UPDATE_GROWTH, "update_growth", E, "1/step",                                                 \
       "slope of log(|D|/eta); with mini-batches a trend of the noise unless noise_fraction <= .5", \
       "predecessor or delta, lr", "SPEC 2.4")                                                      \
+    X(DEAD_TENSORS, "dead_tensors", I, "count",                                                    \
+      "tensors whose pushed gradient was exactly 0 at each of the newest 32 points, while "        \
+      "others' "                                                                                   \
+      "was not and the parameters moved",                                                          \
+      "grad", "docs/detection.md")                                                                 \
+    X(STUCK_TENSORS, "stuck_tensors", I, "count",                                                  \
+      "tensors that each of the newest 32 updates should have moved and left exactly as they "     \
+      "were, "                                                                                     \
+      "while others moved",                                                                        \
+      "predecessor or delta, optimizer, lr; Adam: state", "docs/detection.md")                     \
     X(NONFINITE_PARAM, "nonfinite_param", I, "count", "non-finite elements of theta_t", "param",   \
       "SPEC 6.4")                                                                                  \
     X(NONFINITE_GRAD, "nonfinite_grad", I, "count", "non-finite elements of g_t", "grad",          \
@@ -310,7 +320,9 @@ enum lyap_metric {
     X(SPECTRAL_RESIDUAL, "spectral_residual", "a singular value lies within it of spectral_norm")  \
     X(SPECTRAL_NORM_UPPER, "spectral_norm_upper",                                                  \
       "upper bound of sigma_1: Gram, |W|_F, sqrt(|W|_1 |W|_inf), or an older one + sum |D_l|_F")   \
-    X(UPDATE_GAIN, "update_gain", "sqrt(sum g^2 |dp/dg|^2 / sum g^2) of the tensor")
+    X(UPDATE_GAIN, "update_gain", "sqrt(sum g^2 |dp/dg|^2 / sum g^2) of the tensor")               \
+    X(DEAD_POINTS, "dead_points", "newest points in a row that dead_tensors counts for it")        \
+    X(STUCK_POINTS, "stuck_points", "newest points in a row that stuck_tensors counts for it")
 
 enum lyap_tensor_metric {
 #define LYAP_TENSOR_METRIC_ENUM(name, wire, formula) LYAP_TENSOR_METRIC_##name,

@@ -18,6 +18,10 @@
 
 struct lyap_profile;
 
+/* Points in a row after which a tensor counts as dead or stuck: longer than any warm-up of a rate
+ * rounds to nothing, shorter than what a person would lose. */
+enum { LYAP_STILL_POINTS = 32 };
+
 /* `reference_loss` (NaN: none) is ref of docs/detection.md, inherited from the attempt before. The
  * declaration is copied. E_NOMEM, E_INVALID. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status

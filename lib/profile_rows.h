@@ -1,0 +1,14 @@
+/* profile_rows.h - the windows of single tensors as words of the profile's bytes.
+ * THREADS: one owner at a time. */
+#ifndef LYAP_PROFILE_ROWS_H
+#define LYAP_PROFILE_ROWS_H
+
+#include "profile_internal.h"
+#include "words.h"
+
+void lyap_still_put(struct lyap_writer *w, const struct lyap_still *still);
+/* `tensors` of the declaration, or none. E_FORMAT, E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_still_get(struct lyap_reader *r, uint32_t tensors,
+                                                struct lyap_still *ret_still);
+
+#endif
