@@ -1,16 +1,21 @@
 """Twins against the exact tangent of the training, and that the job does not notice them."""
 
+import logging
 import math
-import sys
 import os
+import sys
 import unittest
+from unittest import mock
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../clients/python"))
 import torch  # noqa: E402
 
+import lyapd  # noqa: E402
+from fake import Daemon  # noqa: E402
 from lyapd.twin import Company, Twins  # noqa: E402
 from lyapd import wire  # noqa: E402
 
+logging.disable(logging.WARNING)
 DATA = torch.Generator().manual_seed(3)
 X = torch.randn(64, 6, generator=DATA, dtype=torch.float64)
 Y = torch.randn(64, 3, generator=DATA, dtype=torch.float64)
@@ -140,7 +145,7 @@ class Undisturbed(unittest.TestCase):
         watched, logs = self.train(lambda f: Twins(f, count=2))
         for a, b in zip(plain, watched):
             self.assertTrue(torch.equal(a, b))
-        self.assertEqual(logs[0][0], 0.0)
+        self.assertEqual(logs[0], [0.0, 0.0])  # exactly: the daemon knows an injection by it
         # The same dropout masks: the distance moves smoothly. Other masks would jump it to the
         # distance of two trainings, thousands of times e.
         self.assertLess(max(abs(row[0]) for row in logs), 3)
@@ -170,6 +175,138 @@ class Undisturbed(unittest.TestCase):
         want = sorted((math.log(abs(1 - 0.1 * c)) for c in curvature.tolist()), reverse=True)
         for found, start, rate in zip(values["twin_log"], first, want):
             self.assertAlmostEqual((found - start) / 200, rate, delta=2e-3)
+
+
+class Loop(unittest.TestCase):
+    """Through `lyapd.watch`: what a loop does beside plain steps."""
+
+    def setUp(self):
+        self.daemon = Daemon()
+        self.addCleanup(self.daemon.close)
+        torch.manual_seed(4)
+        self.model = network()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+        self.at = 0
+
+    def loss(self):
+        at = self.at * 16 % 64
+        return ((self.model(X[at:at + 16]) - Y[at:at + 16]) ** 2).mean()
+
+    def watch(self, **options):
+        monitor = lyapd.watch(self.model, self.optimizer, run="r", url=self.daemon.url,
+                              **dict({"twins": Twins(self.loss)}, **options))
+        self.addCleanup(monitor.close, 1.0)
+        return monitor
+
+    def one(self, monitor, is_made=True, **values):
+        self.optimizer.zero_grad()
+        loss = self.loss()
+        loss.backward()
+        monitor.step(loss, **values)
+        if is_made:
+            self.optimizer.step()
+        self.at += 1
+
+    def logs(self, monitor):
+        """{(attempt, step): twin_log} of what was pushed."""
+        self.assertTrue(monitor.flush(10))
+        self.assertEqual(monitor.errors, [])
+        return {(int(request.query["attempt"]), request.step):
+                float(request.parse()[0]["twin_log"]) for request in self.daemon.pushes}
+
+    def test_an_update_that_is_left_out_is_left_out_of_the_twin_too(self):
+        """Both stay where they are: the distance is the same, and goes on as before."""
+        monitor = self.watch()
+        for t in range(12):
+            self.one(monitor, is_made=t != 5)
+            if t == 5:
+                monitor.leave_out()
+        self.one(monitor, is_made=False)
+        self.one(monitor, updates=0)  # the same, said by hand
+        self.one(monitor)
+        found = [y for _, y in sorted(self.logs(monitor).items())]
+        self.assertEqual(found[5], found[6])
+        self.assertEqual(found[12], found[13])
+        # An update of the training that the twin did not make, or the other way round, would
+        # throw them apart by |D|, about 1e4 times e.
+        self.assertLess(max(abs(b - a) for a, b in zip(found, found[1:])), 0.5)
+        self.assertNotEqual(found[6], found[7])
+
+    def test_a_rollback_begins_with_a_fresh_twin(self):
+        monitor = self.watch()
+        kept = None
+        for t in range(30):
+            if t == 20:
+                kept = [p.detach().clone() for p in self.model.parameters()]
+            self.one(monitor)
+        for p, old in zip(self.model.parameters(), kept):
+            p.data.copy_(old)
+        self.one(monitor, step=20)
+        self.one(monitor)
+        found = self.logs(monitor)
+        self.assertEqual([key for key in found if key[0] == 2], [(2, 20), (2, 21)])
+        self.assertEqual(found[2, 20], 0.0)
+        self.assertLess(abs(found[2, 21]), 0.5)
+
+    def test_a_scheduler_and_a_late_start(self):
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, 40)
+        for _ in range(10):
+            self.optimizer.zero_grad()
+            self.loss().backward()
+            self.optimizer.step()
+            schedule.step()
+        monitor = self.watch(start_step=10)
+        for _ in range(20):
+            self.one(monitor)
+            schedule.step()
+        found = self.logs(monitor)
+        self.assertEqual(sorted(found)[0], (1, 10))
+        self.assertEqual(found[1, 10], 0.0)
+        self.assertLess(max(abs(y) for y in found.values()), 1)
+
+    def test_the_random_numbers_are_those_of_the_training_pass(self):
+        """Not those of a probe, of activations, or of a validation between the steps: with other
+        dropout masks twin and training would be thrown apart, thousands of times e in one step."""
+        self.model = network(dropout=0.3)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        monitor = self.watch(probe=lambda: ((self.model(X) - Y) ** 2).mean(), probe_every=2,
+                             activations_every=3)
+        for t in range(24):
+            if t % 4 == 1:
+                with torch.no_grad():
+                    self.model(X)  # in training mode: it draws
+            if t % 4 == 2:
+                torch.rand(7)  # as a shuffling loader does
+            self.one(monitor)
+        found = [y for _, y in sorted(self.logs(monitor).items())]
+        self.assertLess(max(abs(b - a) for a, b in zip(found, found[1:])), 0.5)
+
+    def test_wrong_use_is_told_at_once(self):
+        with self.assertRaisesRegex(TypeError, "lyapd.Twins"):
+            self.watch(twins=self.loss)
+        with self.assertRaisesRegex(ValueError, "needs probe="):
+            self.watch(twins=Twins(self.loss, active=True))
+        with self.assertRaisesRegex(ValueError, "one process"):
+            self.watch(rank=0, world=2)
+        for rank in (0, 1):  # every replica says so, not one of them
+            with mock.patch("torch.distributed.is_initialized", return_value=True), \
+                    mock.patch("torch.distributed.get_world_size", return_value=2), \
+                    mock.patch("torch.distributed.get_rank", return_value=rank):
+                with self.assertRaisesRegex(ValueError, "one process"):
+                    self.watch()
+
+    def test_a_closure_that_fails_switches_twins_off_alone(self):
+        def broken():
+            raise RuntimeError("no such batch")
+        monitor = self.watch(twins=Twins(broken))
+        for _ in range(3):
+            self.one(monitor)
+        self.assertTrue(monitor.flush(10))
+        self.assertIn("no such batch", " ".join(monitor.errors))
+        self.assertEqual(len(self.daemon.pushes), 3)
+        self.assertNotIn("twin_log", self.daemon.pushes[-1].parse()[0])
+        for parameter in self.model.parameters():
+            self.assertTrue(torch.isfinite(parameter).all())
 
 
 class Lists(unittest.TestCase):

@@ -82,6 +82,7 @@ class Monitor:
         self._next = start_step
         self._last: Optional[int] = None         # the last step that was queued
         self._left_out = 0                       # updates since then that were not applied
+        self._has_left_out = False               # the update of the last step was not
         self._probe_gradient_at: Optional[int] = None
         self.probed_at: Optional[int] = None     # the last step with a probe pair
         self._has_followed = True                # every update since then was queued too
@@ -91,13 +92,14 @@ class Monitor:
         self._probe = (Probe(model, self._named, probe, probe_mode) if probe is not None
                        else None)
         self._company = _company(model, self._optimizer, twins, probe, clip_norm,
-                                 self._is_passive or bool(shards) or (world or 1) > 1)
+                                 bool(shards) or (world or 1) > 1 or _processes() > 1)
         optimizer_fields = self._groups.declaration()
         self._kind = optimizer_fields["type"]
         self._sender: Optional[Sender] = None
         if self._is_passive:
             return
         layers = self._layers(model, probe)
+        self._forget_passes()
         self._activations_every = activations_every
         self._activations = (Activations(model, probe, layers)
                              if probe is not None and layers and activations_every else None)
@@ -216,17 +218,19 @@ class Monitor:
             self._sender.note("step: %r" % error)
             self._has_followed = False
             return None
+        finally:
+            self._forget_passes()
 
     def _step(self, loss, step, values):
         assert self._sender is not None
-        twin = self._twin(values)
         at = self._next if step is None else int(step)
-        self._next = at + 1
         self.timing["steps"] += 1
+        if self._last is not None and at <= self._last and self._sender.is_usable:
+            self.new_attempt()
+        self._next = at + 1
+        twin = self._twin(values)
         if not self._sender.is_usable:
             return None
-        if self._last is not None and at <= self._last:
-            self.new_attempt()
         if self._pace is not None:
             self._every = self._pace.every(time.perf_counter(), self._every)
         if self._every > 1 and at % self._every > 1:  # two steps in a row, so that they compare
@@ -261,6 +265,7 @@ class Monitor:
     def leave_out(self) -> None:
         """Call when the update of the last `step` is not applied: the next push says so."""
         self._left_out += 1
+        self._has_left_out = True
 
     def new_attempt(self, step: Optional[int] = None) -> None:
         """Call after going back to a checkpoint; `step` is the coming one. A step that does not
@@ -269,7 +274,7 @@ class Monitor:
         if self._sender is not None:
             self._sender.begin_attempt()
             self._last, self._has_followed, self._wants_state = None, True, True
-            self._left_out = 0
+            self._left_out, self._has_left_out = 0, False
             self.probed_at = None
             if self._company is not None:
                 self._company.reset()
@@ -383,8 +388,11 @@ class Monitor:
         started = time.perf_counter()
         try:
             is_skipped = bool(values.get("skipped") or self._scaling().get("skipped"))
-            return self._company.step(self._probe.direction_of(self._optimizer)
-                                      if self._probe is not None else None, is_skipped)
+            direction = (self._probe.direction_of(self._optimizer) if self._probe is not None
+                         else None)
+            is_left_out = self._has_left_out or values.get("updates") == 0
+            self._has_left_out = False
+            return self._company.step(direction, is_skipped, is_left_out)
         except Exception as error:
             assert self._sender is not None
             self._sender.note("twins switched off: %r" % error)
@@ -393,6 +401,10 @@ class Monitor:
             return {}
         finally:
             self.timing["twin_s"] += time.perf_counter() - started
+
+    def _forget_passes(self):
+        if self._company is not None:
+            self._company.forget_pass()
 
     # ---- the probe ----
 
@@ -578,10 +590,16 @@ def _is_replica(rank, shards):
     if rank is not None or shards:
         return False
     with contextlib.suppress(Exception):
-        distributed = torch.distributed
-        return (distributed.is_available() and distributed.is_initialized()
-                and distributed.get_rank() != 0)
+        return _processes() > 1 and torch.distributed.get_rank() != 0
     return False
+
+
+def _processes():
+    """Of torch.distributed; 1 without."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size()
 
 
 def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str] = None,
