@@ -5,7 +5,7 @@ import statistics
 
 import lyapd
 from jobs import Job, exact_sharpness
-from table import Table
+from table import Outcome, Table, percent, share
 
 STEPS, PROBE_EVERY, EXACT_EVERY, COLD_PROBES = 300, 5, 15, 10
 
@@ -31,17 +31,26 @@ def ratios(url, network, kind, steps=STEPS):
     return found
 
 
-def measure(url, steps=STEPS):
+def measure(url, steps=STEPS, networks=("mlp", "cnn", "transformer"),
+            optimizers=("sgd", "heavy-ball", "adamw")):
     result = Table(["network", "optimizer", "probes", "absent", "median of reported / exact",
                     "median distance from 1", "least", "largest", "outside the stated error"])
-    for network in ("mlp", "cnn", "transformer"):
-        for kind in ("sgd", "heavy-ball", "adamw"):
+    every, missing, beyond = [], 0, 0
+    for network in networks:
+        for kind in optimizers:
             found = ratios(url, network, kind, steps)
             present = [pair for pair in found if pair is not None]
             values = [value for value, _ in present]
             outside = sum(abs(value - 1) > error for value, error in present)
             result.add([network, kind, len(found), len(found) - len(present),
                         "%.4f" % statistics.median(values),
-                        "%.2f %%" % (100 * statistics.median(abs(v - 1) for v in values)),
+                        percent(statistics.median(abs(v - 1) for v in values)),
                         "%.3f" % min(values), "%.3f" % max(values), outside])
-    return result
+            every += values
+            missing += len(found) - len(present)
+            beyond += outside
+    return Outcome(result, 0, [
+        ("`sharpness` with a probe, after ten probes", "within 2 % median of the probe batch's own",
+         "median %s, largest %s from it; %d of %d outside the stated error, %d absent" % (
+             share(statistics.median(abs(v - 1) for v in every)),
+             share(max(abs(v - 1) for v in every)), beyond, len(every), missing))])

@@ -4,9 +4,9 @@ metric of every step: on the golden network and on three PyTorch networks, with 
 import test_oracle
 import trainings
 from networks import NETWORKS, Model
-from table import Table, exponent
+from table import Outcome, Table, exponent
 
-STEPS = 30
+STEPS, LIMIT = 30, 1e-6  # steps; a relative difference that is a defect
 # Declared optimizer, learning rate of the golden network and of the three networks, mini-batch.
 OPTIMIZERS = {
     "SGD": (dict(type="sgd"), 0.5, 0.1, 0),
@@ -22,8 +22,16 @@ OPTIMIZERS = {
     "Lion": (dict(type="lion", beta1=0.9, beta2=0.99, weight_decay=0.1), 0.01, 0.0005, 0),
     "signSGD": (dict(type="signsgd"), 0.01, 0.0005, 0),
     "proximal, l1": (dict(type="proxgd", prox={"kind": "l1", "lambda": 0.01}), 0.4, 0.1, 0),
+    "proximal, l2": (dict(type="proxgd", prox={"kind": "l2", "lambda": 0.05}), 0.4, 0.1, 0),
+    "proximal, group l1": (dict(type="proxgd", prox={"kind": "group_l1", "lambda": 0.1}), 0.4, 0.1,
+                           0),
+    "proximal, elastic net": (
+        dict(type="proxgd", prox={"kind": "elastic_net", "l1": 0.01, "l2": 0.03}), 0.4, 0.1, 0),
     "projected, box": (dict(type="projgd", set={"kind": "box", "low": -0.5, "high": 0.4}), 0.4,
                        0.1, 0),
+    "projected, ball": (dict(type="projgd", set={"kind": "ball", "radius": 2.0}), 0.4, 0.1, 0),
+    "projected, simplex": (dict(type="projgd", set={"kind": "simplex", "radius": 5.0}), 0.2, 0.05,
+                           0),
 }
 
 
@@ -39,22 +47,24 @@ class Case(test_oracle.OracleCase):
 
 class Objective:
     """A network with the non-smooth part of its objective, as proximal and projected methods have
-    it: in the loss alone."""
+    it: in the loss alone; the start is a point of the set."""
 
     def __init__(self, model, declared):
         self.model, self.shapes, self.rows = model, model.shapes, getattr(model, "rows", 24)
-        self.penalty = declared.get("prox", {}).get("lambda", 0.0)
-        bounds = declared.get("set", {})
-        self.theta = model.theta.clip(bounds.get("low"), bounds.get("high")) if bounds else (
-            model.theta)
+        self.rule = trainings.Optimizer(declared["type"], model.theta.size,
+                                        **test_oracle.constants_of(declared))
+        self.rule.groups = list(trainings.slices_of(model.shapes).values())
+        self.theta = model.theta
+        if declared["type"] == "projgd":
+            self.theta = self.theta + self.rule.update(self.theta, 0 * self.theta, 1.0)
 
     def at(self, theta, rows=None):
         loss, gradient = self.model.at(theta, rows)
-        return loss + self.penalty * float(abs(theta).sum()), gradient
+        return loss + self.rule.penalty(theta), gradient
 
 
 def measure(networks=("golden",) + tuple(NETWORKS), optimizers=tuple(OPTIMIZERS), steps=STEPS):
-    """(Table of worst differences by network and optimizer, worst metrics overall)."""
+    """Worst differences by network and optimizer."""
     case, worst = Case(), {}
     case.setUp()
     result = Table(["optimizer"] + list(networks))
@@ -71,7 +81,12 @@ def measure(networks=("golden",) + tuple(NETWORKS), optimizers=tuple(OPTIMIZERS)
             result.add(row)
     finally:
         case.doCleanups()
-    return result, worst
+    largest = max(worst.values())
+    return Outcome(result, sum(value > LIMIT for value in worst.values()), [
+        ("every other metric of every step, %d metrics" % len(worst),
+         "the reference's, in %d optimizers on %d networks" % (len(optimizers), len(networks)),
+         "largest relative difference %s (`%s`)" % (
+             exponent(largest), max(worst, key=worst.get).replace(" (state)", "")))])
 
 
 def train(case, kind, network, steps):

@@ -1,4 +1,4 @@
-"""Rows of text as Markdown."""
+"""Rows of text as Markdown, and what they come to."""
 
 
 class Table:
@@ -7,11 +7,19 @@ class Table:
 
     def add(self, row):
         assert len(row) == len(self.columns), (row, self.columns)
-        self.rows.append([str(cell) for cell in row])
+        self.rows.append([str(cell).replace("|", "\\|") for cell in row])
 
     def markdown(self):
         lines = [self.columns, ["---"] * len(self.columns)] + self.rows
         return "".join("| %s |\n" % " | ".join(line) for line in lines)
+
+
+class Outcome:
+    """`broken`: how often something certified, or promised of it, did not hold. `reach`: rows
+    (quantity, what was aimed at, what was measured)."""
+
+    def __init__(self, table, broken=0, reach=()):
+        self.table, self.broken, self.reach = table, broken, list(reach)
 
 
 def exponent(value):
@@ -21,3 +29,8 @@ def exponent(value):
 
 def percent(value, digits=2):
     return "%.*f %%" % (digits, 100 * value)
+
+
+def share(value):
+    """Two digits that count, of a share: 0.0012 %."""
+    return "%.2g %%" % (100 * value)
