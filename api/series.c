@@ -30,6 +30,7 @@ struct writer {
     int64_t last_key;
     enum phase phase;
     uint32_t block; /* JSON columns: 0 last, 1 min, 2 max */
+    bool is_open;   /* JSON columns: this one has its name; a slice may end right after it */
     uint32_t column, row;
 };
 
@@ -196,13 +197,14 @@ static void write_steps(struct writer *w, struct api_text *out)
 static void write_columns(struct writer *w, struct api_text *out)
 {
     static const char *const blocks[] = { "series", "min", "max" };
-    if (w->row == 0 && w->column == 0) {
+    if (!w->is_open && w->column == 0) {
         api_json_key(out, blocks[w->block]);
         api_json_open(out, '{');
     }
-    if (w->row == 0) {
+    if (!w->is_open) {
         api_json_key(out, w->series.names[w->column]);
         api_json_open(out, '[');
+        w->is_open = true;
     }
     for (; w->row < w->row_count && out->length < API_SLICE_BYTES; w->row++)
         write_json_cell(w, out, w->row, w->column, w->block);
@@ -210,6 +212,7 @@ static void write_columns(struct writer *w, struct api_text *out)
         return;
     api_json_close(out, ']');
     w->row = 0;
+    w->is_open = false;
     if (++w->column < w->series.metric_count)
         return;
     api_json_close(out, '}');

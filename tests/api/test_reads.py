@@ -369,6 +369,14 @@ class Profile(Case):
             else:
                 self.assertEqual(reply.body.count(b"\n"), 10001)
 
+    def test_a_slice_may_end_anywhere(self):
+        """Rows of 9 bytes fill the first slice (32 KiB); leaving them out one by one moves its end over
+        the name of the second column, which is longer."""
+        self.push_lines("slices", [{"step": i, "loss": 0.5} for i in range(1000, 4640)])
+        for first in range(1000, 1060):
+            body = self.profile(f"metric=loss&metric=instability_score_next&limit=10000&from={first}", "slices").json()
+            self.assertEqual([len(c) for c in body["series"].values()], [4640 - first] * 2)
+
     def test_latest(self):
         body = self.get("/v1/runs/p/profile/latest").json()
         self.assertEqual((body["step"], body["metrics"]["loss"]), (99, {"value": 9.9, "trust": "I"}))
