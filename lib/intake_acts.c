@@ -38,9 +38,10 @@ struct lyap_intake_acts {
     uint32_t reader_count;
     struct lyap_pairwise sums; /* of the open entry: |x|^2, |x' - x|^2 */
     double gate_max;
-    bool is_distance; /* the open entry is the second half of a pair that is in reach */
-    double *token;    /* owned; GRAM_WIDTH_MAX */
-    double *gram;     /* owned; the square of it, upper triangle */
+    uint64_t gates_left; /* of LYAP_GATE_VALUES_MAX */
+    bool is_distance;    /* the open entry is the second half of a pair that is in reach */
+    double *token;       /* owned; GRAM_WIDTH_MAX */
+    double *gram;        /* owned; the square of it, upper triangle */
 };
 
 static const struct lyap_network *network_of(const struct lyap_intake *intake)
@@ -149,6 +150,7 @@ static bool allocate(struct lyap_intake *intake)
     if (!acts)
         return false;
     acts->count = count;
+    acts->gates_left = LYAP_GATE_VALUES_MAX;
     acts->acts = lyap_alloc_array(count, sizeof *acts->acts);
     acts->token = lyap_alloc_array(GRAM_WIDTH_MAX, sizeof *acts->token);
     acts->gram = lyap_alloc_array((size_t)GRAM_WIDTH_MAX * GRAM_WIDTH_MAX, sizeof *acts->gram);
@@ -162,6 +164,30 @@ static uint64_t tail_of(const struct lyap_intake_entry *entry, uint32_t from)
     for (uint32_t i = from; i < entry->rank; i++)
         product *= entry->shape[i]; /* at most the count of the entry */
     return product;
+}
+
+/* The gates of a linear layer one by one, where they are as many as the rows of its weight. */
+static enum lyap_status plan_gates(struct lyap_intake *intake,
+                                   const struct lyap_intake_array *array)
+{
+    const uint32_t index = array->entry.tensor;
+    const struct lyap_layer *layer = index > 0 ? &network_of(intake)->layers[index - 1] : NULL;
+    if (!layer || layer->kind != LYAP_LAYER_LINEAR || layer->is_misfit ||
+        layer->index[LYAP_LAYER_PART_WEIGHT] < 0)
+        return LYAP_OK;
+    const struct lyap_tensor *weight =
+        &intake->config.declaration->set.tensors[layer->index[LYAP_LAYER_PART_WEIGHT]];
+    struct lyap_intake_acts *acts = intake->acts;
+    if (weight->rank != 2 || weight->shape[0] != array->width || array->entry.count == 0 ||
+        array->width > acts->gates_left)
+        return LYAP_OK;
+    struct lyap_gates *gates =
+        lyap_gates_new(array->entry.count / array->width, (uint32_t)array->width, acts->gates_left);
+    if (!gates)
+        return LYAP_E_NOMEM;
+    acts->gates_left -= (uint64_t)gates->groups * gates->units;
+    intake->partial.acts[index].gates = gates;
+    return LYAP_OK;
 }
 
 enum lyap_status lyap_acts_plan(struct lyap_intake *intake, struct lyap_error *reterr)
@@ -179,6 +205,8 @@ enum lyap_status lyap_acts_plan(struct lyap_intake *intake, struct lyap_error *r
             return status;
         array->samples = array->entry.rank > 0 ? array->entry.shape[0] : 0;
         array->width = tail_of(&array->entry, array->entry.rank - 1);
+        if (array->entry.what == LYAP_ROLE_GATE && plan_gates(intake, array) != LYAP_OK)
+            return lyap_error_set(reterr, LYAP_E_NOMEM, "no memory for gates");
     }
     return lay_acts(intake) == LYAP_OK
                ? LYAP_OK
@@ -348,11 +376,15 @@ static double square_sum(const double *x, const double *y, size_t count)
 }
 
 static void chunk_add(struct lyap_intake *intake, const struct lyap_intake_array *array,
-                      const double *x, size_t count)
+                      uint64_t first, const double *x, size_t count)
 {
     struct lyap_intake_acts *acts = intake->acts;
-    for (size_t i = 0; array->entry.what == LYAP_ROLE_GATE && i < count; i++)
+    struct lyap_gates *gates = intake->partial.acts[array->entry.tensor].gates;
+    const bool is_gate = array->entry.what == LYAP_ROLE_GATE;
+    for (size_t i = 0; is_gate && i < count; i++)
         acts->gate_max = fabs(x[i]) > acts->gate_max || isnan(x[i]) ? fabs(x[i]) : acts->gate_max;
+    if (is_gate && gates)
+        lyap_gates_add(gates, first, x, count);
     for (uint32_t i = 0; i < acts->reader_count; i++) {
         if (acts->readers[i].is_attention)
             attention_add(acts, &acts->readers[i], array->width, x, count);
@@ -376,7 +408,7 @@ void lyap_acts_block(struct lyap_intake *intake, const struct lyap_intake_array 
             widen_other(intake, array, first + at, taken, y);
             sums[1] += square_sum(x, y, taken);
         }
-        chunk_add(intake, array, x, taken);
+        chunk_add(intake, array, first + at, x, taken);
     }
     lyap_pairwise_push(&intake->acts->sums, sums);
 }

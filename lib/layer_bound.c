@@ -31,7 +31,9 @@ static const struct lyap_layer_bound nothing = { .method = LYAP_BOUND_METHOD_NON
                                                  .gain_inf = NAN,
                                                  .value_output = NAN,
                                                  .query_key = NAN,
-                                                 .head_product = NAN };
+                                                 .head_product = NAN,
+                                                 .gated = NAN,
+                                                 .gate_max = NAN };
 
 struct lyap_layer_bound lyap_layer_bound_none(void)
 {
@@ -319,6 +321,7 @@ struct lyap_layer_bound lyap_layer_bound_after(const struct lyap_network *networ
     const uint64_t side = set->tensors[layer->index[LYAP_LAYER_PART_WEIGHT]].shape[0];
     later.upper += lyap_layer_frobenius_factor(network, set, index) * distance;
     later.log_norm += distance;
+    later.gated += bound->gate_max * distance;
     later.gain_inf += layer->step * layer->activation.lipschitz * sqrt((double)side) * distance;
     return later;
 }

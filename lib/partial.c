@@ -89,6 +89,8 @@ void lyap_partial_release(struct lyap_partial *partial)
     for (unsigned i = 0; i < LYAP_SKETCH_COUNT; i++)
         lyap_free(partial->sketches[i]);
     lyap_spectral_sums_free(partial->spectral);
+    for (uint32_t i = 0; partial->acts && i < partial->act_count; i++)
+        lyap_gates_free(partial->acts[i].gates);
     lyap_free(partial->acts);
     *partial = (struct lyap_partial)LYAP_PARTIAL_NULL;
 }
@@ -120,7 +122,7 @@ struct lyap_act_sums *lyap_partial_acts(struct lyap_partial *partial, uint32_t c
         return partial->act_count == count ? partial->acts : NULL;
     struct lyap_act_sums *acts = lyap_alloc_array(count, sizeof *acts);
     for (uint32_t i = 0; acts && i < count; i++)
-        acts[i] = (struct lyap_act_sums){ NAN, NAN, NAN, NAN, NAN, NAN };
+        acts[i] = (struct lyap_act_sums){ NAN, NAN, NAN, NAN, NAN, NAN, NULL };
     partial->acts = acts;
     partial->act_count = acts ? count : 0;
     return acts;
@@ -143,6 +145,8 @@ static void add_acts(struct lyap_partial *target, const struct lyap_partial *sou
         to->token_norm = fmax(to->token_norm, from->token_norm);
         to->token_count = fmax(to->token_count, from->token_count);
         to->gate_max = fmax(to->gate_max, from->gate_max);
+        lyap_gates_free(to->gates); /* the other side's inputs would be missing */
+        to->gates = NULL;
     }
 }
 

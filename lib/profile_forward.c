@@ -17,6 +17,8 @@ void lyap_forward_init(struct lyap_forward *forward)
 
 void lyap_forward_release(struct lyap_forward *forward)
 {
+    for (uint32_t i = 0; forward->layers && i < forward->count; i++)
+        lyap_gates_free(forward->layers[i].gates);
     lyap_free(forward->layers);
     lyap_free(forward->rows);
     lyap_free(forward->distance);
@@ -55,11 +57,50 @@ enum lyap_status lyap_forward_reserve(struct lyap_forward *forward,
     next.count = count;
     next.tensors = tensors;
     for (uint32_t i = 0; i < count; i++)
-        next.layers[i].gain_max = NAN;
+        next.layers[i] = (struct lyap_forward_layer){ .gain_max = NAN, .gates_step = -1 };
     forward_break(&next);
     lyap_forward_release(forward);
     *forward = next;
     return LYAP_OK;
+}
+
+/* What was pushed of a layer's gates, or NULL. */
+static const struct lyap_gates *pushed_gates(const struct lyap_forward *forward,
+                                             const struct lyap_partial *partial, uint32_t layer)
+{
+    const bool is_there = partial->acts && partial->act_count == forward->count + 1;
+    return is_there ? partial->acts[layer + 1].gates : NULL;
+}
+
+enum lyap_status lyap_forward_reserve_gates(struct lyap_forward *forward,
+                                            const struct lyap_partial *partial)
+{
+    for (uint32_t i = 0; i < forward->count; i++) {
+        struct lyap_forward_layer *kept = &forward->layers[i];
+        const struct lyap_gates *pushed = pushed_gates(forward, partial, i);
+        if (!pushed || (kept->gates && kept->gates->units == pushed->units &&
+                        kept->gates->groups == pushed->groups))
+            continue;
+        struct lyap_gates *room = lyap_gates_dup(pushed);
+        if (!room)
+            return LYAP_E_NOMEM;
+        lyap_gates_free(kept->gates);
+        kept->gates = room;
+        kept->gates_step = -1;
+    }
+    return LYAP_OK;
+}
+
+static void keep_gates(struct lyap_step *step)
+{
+    struct lyap_forward *forward = &step->profile->forward;
+    for (uint32_t i = 0; i < forward->count; i++) {
+        const struct lyap_gates *pushed = pushed_gates(forward, step->partial, i);
+        if (!pushed)
+            continue;
+        lyap_gates_copy(pushed, forward->layers[i].gates);
+        forward->layers[i].gates_step = step->snapshot->step;
+    }
 }
 
 void lyap_forward_redeclare(struct lyap_forward *forward, const struct lyap_network *before,
@@ -98,11 +139,23 @@ struct lyap_layer_bound lyap_forward_bound(const struct lyap_step *step, uint32_
                                   &moved);
 }
 
+/* The gates that the newest snapshot brought, where a job can use them. */
+static const struct lyap_gates *due_gates(const struct lyap_profile *profile, uint32_t layer)
+{
+    const struct lyap_declaration *declaration = &profile->declaration;
+    const struct lyap_forward_layer *kept = &profile->forward.layers[layer];
+    const bool is_gated =
+        kept->gates_step == profile->forward.rows_step &&
+        lyap_layer_is_gated_job(&declaration->network, &declaration->set, layer, kept->gates);
+    return is_gated ? kept->gates : NULL;
+}
+
 static bool is_due(const struct lyap_profile *profile, uint32_t every, uint32_t layer)
 {
     const struct lyap_declaration *declaration = &profile->declaration;
     return profile->forward.layers[layer].age >= every &&
-           lyap_layer_is_job(&declaration->network, &declaration->set, layer);
+           (lyap_layer_is_job(&declaration->network, &declaration->set, layer) ||
+            due_gates(profile, layer));
 }
 
 static bool is_any_due(const struct lyap_profile *profile, uint32_t every)
@@ -136,10 +189,17 @@ enum lyap_status lyap_profile_layer_job(struct lyap_profile *profile, uint32_t e
         const uint32_t i = (forward->cursor + seen) % forward->count;
         if (!is_due(profile, every, i))
             continue;
-        job->tasks[job->count++] = (struct lyap_layer_task){ .layer = i };
-        flops += lyap_layer_flops(&declaration->network, &declaration->set, i);
-        forward->layers[i].age = 0;
+        struct lyap_layer_task *task = &job->tasks[job->count++];
+        *task = (struct lyap_layer_task){ .layer = i };
+        const struct lyap_gates *gates = due_gates(profile, i);
+        if (gates && !(task->gates = lyap_gates_dup(gates))) {
+            lyap_layer_job_free(job);
+            return LYAP_E_NOMEM;
+        }
+        flops += lyap_layer_task_flops(task, declaration);
     }
+    for (uint32_t i = 0; i < job->count; i++)
+        forward->layers[job->tasks[i].layer].age = 0;
     forward->cursor = forward->count > 0 ? (forward->cursor + seen) % forward->count : 0;
     memcpy(forward->marked, forward->distance, forward->tensors * sizeof *forward->marked);
     forward->marked_step = job->step;
@@ -272,6 +332,7 @@ void lyap_step_forward(struct lyap_step *step)
     forward_move(step);
     lyap_layers_fill(step, forward->rows);
     forward->rows_step = step->snapshot->step;
+    keep_gates(step);
     keep_maxima(step);
     const struct lyap_value *output = forward->rows[network->output].values;
     lyap_step_give(step, LYAP_METRIC_FORWARD_BOUND, output[LYAP_LAYER_METRIC_LOG_PRODUCT]);

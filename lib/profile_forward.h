@@ -6,13 +6,16 @@
 
 #include "lyap/layer_bound.h"
 #include "lyap/layer_row.h"
+#include "lyap/partial.h"
 
 struct lyap_forward_layer {
     struct lyap_layer_bound bound;
     int64_t step;                      /* of the bound's snapshot; -1: there is none */
     double moved_at[LYAP_LAYER_PARTS]; /* distances of its tensors at that step */
-    uint32_t age;    /* snapshots since a bound was asked for; UINT32_MAX: never */
-    double gain_max; /* largest empirical gain; NaN: none yet */
+    uint32_t age;             /* snapshots since a bound was asked for; UINT32_MAX: never */
+    double gain_max;          /* largest empirical gain; NaN: none yet */
+    struct lyap_gates *gates; /* owned; newest pushed ones of a linear layer, or NULL */
+    int64_t gates_step;       /* that they are of; -1: none */
 };
 
 struct lyap_forward {
@@ -35,5 +38,8 @@ void lyap_forward_redeclare(struct lyap_forward *forward, const struct lyap_netw
 /* For the declared layers and tensors; another number of them starts anew. E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status lyap_forward_reserve(struct lyap_forward *forward,
                                                       const struct lyap_declaration *declaration);
+/* Room for the gates of a push. E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_forward_reserve_gates(struct lyap_forward *forward,
+                                                            const struct lyap_partial *partial);
 
 #endif

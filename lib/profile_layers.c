@@ -69,7 +69,7 @@ static struct lyap_layer_bound kept_bound(const struct layers *layers, uint32_t 
 /* NaN: not pushed. */
 static struct lyap_act_sums acts_of(const struct layers *layers, uint32_t index)
 {
-    const struct lyap_act_sums none = { NAN, NAN, NAN, NAN, NAN, NAN };
+    const struct lyap_act_sums none = { NAN, NAN, NAN, NAN, NAN, NAN, NULL };
     const struct lyap_partial *partial = layers->step->partial;
     const bool is_there = partial && partial->acts && index < partial->act_count;
     return is_there ? partial->acts[index] : none;
@@ -128,6 +128,11 @@ static void matrix_fill(const struct layers *layers, uint32_t index)
     const struct lyap_layer *layer = &layers->network->layers[index];
     give_gain(layers, index, upper_of(layers, layer->index[LYAP_LAYER_PART_WEIGHT]),
               LYAP_BOUND_METHOD_MATRIX);
+    /* Of the gates one by one, the activation included; of the inputs of the step that it is of. */
+    const struct lyap_layer_bound bound = kept_bound(layers, index);
+    const struct lyap_value *local = value_at(layers, index, LYAP_LAYER_METRIC_LOCAL_GAIN);
+    if (isfinite(bound.gated) && !(lyap_is(local) && local->value <= bound.gated))
+        set(layers, index, LYAP_LAYER_METRIC_LOCAL_GAIN, with_trust(bound.gated, LYAP_TRUST_E));
 }
 
 static void conv_fill(const struct layers *layers, uint32_t index)

@@ -153,6 +153,8 @@ enum lyap_status lyap_profile_reserve(struct lyap_profile *profile,
         status = lyap_spectral_state_reserve(&profile->spectral, &profile->declaration.set);
     if (status == LYAP_OK && profile->declaration.set.count == partial->tensor_count)
         status = lyap_forward_reserve(&profile->forward, &profile->declaration);
+    if (status == LYAP_OK)
+        status = lyap_forward_reserve_gates(&profile->forward, partial);
     return status;
 }
 

@@ -187,6 +187,28 @@ class Layers(DaemonCase):
         self.assertGreaterEqual(rows["attn"]["local_gain"]["value"], bound * (1 - 1e-12))
         self.assertLess(rows["attn"]["local_gain"]["value"], 2 * bound)  # |X'X|_F for |X|_2^2
 
+    def test_gates_of_a_linear_layer_count_one_by_one(self):
+        params = self.mlp()
+        gates = (self.rng.normal(size=(2, 4, 8)) > 0.8).astype(float)  # 8 inputs: each a group of its own
+        self.declare("gates", [dict(layer, activation="relu") for layer in self.MLP])
+        self.push("gates", 0, params, {"gate/b": gates})
+        coarse = self.layers("gates")["b"]["local_gain"]["value"]
+        self.assertGreaterEqual(coarse, sigma(params["b"]) * (1 - 1e-12))
+        exact = max(sigma(np.diag(gate) @ params["b"]) for gate in gates.reshape(-1, 8))
+        deadline = time.monotonic() + 20
+        for step in range(1, 400):
+            metrics = self.push("gates", step, params)
+            row = self.layers("gates")["b"]
+            if row["local_gain"]["value"] < coarse or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        self.close_to(row["local_gain"]["value"], exact, 1e-12)
+        self.assertLess(exact, 0.95 * coarse)
+        self.assertEqual((row["local_gain"]["trust"], row["bound_step"]), ("E", 0))
+        local = sum(math.log(sigma(params[name])) for name in "ac") + math.log(exact)
+        self.assertGreaterEqual(metrics["forward_bound_local"]["value"], local - 1e-9)
+        self.assertLess(metrics["forward_bound_local"]["value"], local + 0.03)
+
     def perturbed(self, scale):
         x = self.rng.normal(size=(6, 5))
         d = 1e-3 * self.rng.normal(size=(6, 5))

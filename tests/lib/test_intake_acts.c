@@ -202,6 +202,35 @@ START_TEST(what_does_not_fit_has_no_distance)
 }
 END_TEST
 
+/* Of the linear layer whose weight has as many rows: 15 inputs, each a group. */
+START_TEST(gates_of_a_linear_layer_are_kept)
+{
+    struct lyap_layer *fc = &fixture.declaration.network.layers[4];
+    fixture.declaration.set.tensors[0].rank = 2;
+    fixture.declaration.set.tensors[0].shape[1] = 1;
+    fc->index[LYAP_LAYER_PART_WEIGHT] = 0;
+    fixture_step(&fixture, 0);
+    fixture_add(&fixture, LYAP_ROLE_PARAM, 0, LYAP_DTYPE_F64, weight);
+    add(LYAP_ROLE_GATE, 5, LYAP_DTYPE_F64, gate, shape, 3);
+    add(LYAP_ROLE_GATE, 6, LYAP_DTYPE_F64, gate, shape, 3);
+    fixture.cut_seed = (uint64_t)_i;
+    struct lyap_partial partial = push();
+    const struct lyap_gates *gates = partial.acts[5].gates;
+    ck_assert_ptr_nonnull(gates);
+    ck_assert_uint_eq(gates->units, WIDTH);
+    ck_assert_uint_eq(gates->groups, SAMPLES * TOKENS);
+    for (int i = 0; i < ELEMENTS; i++)
+        ck_assert(gates->largest[i] == fabs(gate[i]));
+    ck_assert_ptr_null(partial.acts[6].gates);
+    struct lyap_partial sum;
+    ck_assert_int_eq(lyap_partial_init(&sum, 1, LYAP_SKETCH_SIZE), LYAP_OK);
+    ck_assert_int_eq(lyap_partial_add(&sum, &partial), LYAP_OK);
+    ck_assert_ptr_null(sum.acts[5].gates); /* of one rank alone */
+    lyap_partial_release(&sum);
+    lyap_partial_release(&partial);
+}
+END_TEST
+
 START_TEST(bad_bodies_are_explained)
 {
     const uint64_t fewer[2] = { SAMPLES, TOKENS };
@@ -288,6 +317,7 @@ int main(void)
     tcase_add_test(tcase, the_cut_of_the_bytes_does_not_show);
     tcase_add_test(tcase, narrow_tokens_have_a_gram_matrix);
     tcase_add_test(tcase, what_does_not_fit_has_no_distance);
+    tcase_add_loop_test(tcase, gates_of_a_linear_layer_are_kept, 0, 6);
     tcase_add_test(tcase, bad_bodies_are_explained);
     tcase_add_test(tcase, nonfinite_and_empty_activations);
     tcase_add_test(tcase, ranks_add);

@@ -119,9 +119,7 @@ static void work(void)
             const int32_t tensor = declaration.network.layers[task->layer].index[part];
             values.parts[part] = tensor < 0 ? NULL : weights[tensor];
         }
-        task->is_done = lyap_layer_bound(&declaration.network, &declaration.set, task->layer,
-                                         &values, &task->bound) == LYAP_OK;
-        ck_assert(task->is_done);
+        ck_assert_int_eq(lyap_layer_task_bound(task, &declaration, &values), LYAP_OK);
     }
     lyap_profile_layer_result(profile, job);
     lyap_layer_job_free(job);
@@ -473,6 +471,47 @@ START_TEST(empirical_gains)
 }
 END_TEST
 
+/* ---- gates ---- */
+
+/* 0/1 gates of 20 inputs on a 3 x 4 weight, one unit open in each: the norm behind them is that of
+ * the longest row, far from max |gate| sigma_1. */
+START_TEST(local_gain_is_of_the_gates_one_by_one)
+{
+    enum { INPUTS = 20 };
+    test_network_init(&net, 1);
+    test_network_set(&net, 0, "fc", layer_of(LYAP_LAYER_LINEAR, LYAP_ACTIVATION_RELU));
+    test_network_tensor(&net, 0, LYAP_LAYER_PART_WEIGHT, (const uint64_t[2]){ 3, 4 }, 2);
+    for (int i = 0; i < 12; i++)
+        weights[0][i] = 1 + i / 4 * 0.1; /* rows of length 2, 2.2, 2.4: sigma_1 3.82 */
+    begin();
+    struct lyap_act_sums *acts = lyap_partial_acts(&partial, 2);
+    double gates[INPUTS * 3] = { 0 };
+    for (int i = 0; i < INPUTS; i++)
+        gates[3 * i + i * 3 / INPUTS] = 1;
+    acts[1].gate_max = 1;
+    acts[1].gates = lyap_gates_new(INPUTS, 3, LYAP_GATE_VALUES_MAX);
+    lyap_gates_add(acts[1].gates, 0, gates, 7); /* cut anywhere */
+    lyap_gates_add(acts[1].gates, 7, gates + 7, INPUTS * 3 - 7);
+    const struct lyap_layer_row *rows = step(0);
+    const double whole = sqrt(4 + 4.84 + 5.76);
+    test_close(value_of(rows, LYAP_LAYER_METRIC_LOCAL_GAIN), whole, 2e-3);
+    work();
+    lyap_gates_free(acts[1].gates);
+    acts[1].gates = NULL;
+    acts[1].gate_max = NAN;
+    moved_sq = 1e-4;
+    rows = step(1);
+    test_close(value_of(rows, LYAP_LAYER_METRIC_LOCAL_GAIN), 2.4 + 0.01, 1e-12);
+    ck_assert_uint_eq(rows->values[LYAP_LAYER_METRIC_LOCAL_GAIN].trust, LYAP_TRUST_E);
+    test_close(value_of(rows, LYAP_LAYER_METRIC_GAIN), whole, 2e-3);
+    ck_assert_int_eq(rows->bound_step, 0);
+    test_close(metric_of(LYAP_METRIC_FORWARD_BOUND_LOCAL), log(2.4 + 0.01), 1e-12);
+    struct lyap_layer_job *job;
+    ck_assert_int_eq(lyap_profile_layer_job(profile, 1, &job), LYAP_OK);
+    ck_assert_ptr_null(job); /* no gates came with step 1 */
+}
+END_TEST
+
 /* ---- reasons ---- */
 
 START_TEST(reasons)
@@ -538,6 +577,7 @@ int main(void)
     tcase_add_test(tcase, scaling_a_weight);
     tcase_add_test(tcase, a_break_drops_what_was_kept);
     tcase_add_test(tcase, empirical_gains);
+    tcase_add_test(tcase, local_gain_is_of_the_gates_one_by_one);
     tcase_add_test(tcase, reasons);
     tcase_add_test(tcase, every_allocation_may_fail);
     suite_add_tcase(suite, tcase);

@@ -18,6 +18,8 @@ struct lyap_layer_bound {
     double value_output; /* attention: a = sum over heads of sigma_1(W_V W_O) */
     double query_key;    /* attention: sum of sigma_1(W_Q W_K')/sqrt(dk) */
     double head_product; /* attention: b = sum of the products of both: gain a |P|_2 + b |X|_2^2 */
+    double gated;        /* linear: largest sigma_1(diag(gate) W) over the pushed inputs; class E */
+    double gate_max;     /* of those gates */
 };
 
 /* All NaN: there is none. */

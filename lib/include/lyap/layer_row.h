@@ -37,7 +37,8 @@ enum lyap_layer_metric {
 struct lyap_layer_row {
     uint32_t layer;     /* index in the declared network */
     uint8_t method;     /* enum lyap_bound_method of `gain`, else of `local_gain` */
-    int64_t bound_step; /* of the snapshot whose values gave the bound; -1: of this one */
+    int64_t bound_step; /* of the snapshot whose values gave the bound; -1: of this one; linear: of
+                           `local_gain`, with the gates of that snapshot */
     struct lyap_value values[LYAP_LAYER_METRIC_COUNT];
 };
 

@@ -31,6 +31,8 @@ enum {
     LYAP_GAIN_LOG2_MIN = -32, /* bin i: 2^(i-32) <= |gain| < 2^(i-31); eta/eps of a dead coordinate
                                  is 2^17 at Adam's defaults */
     LYAP_GAIN_TENSORS_MAX = 4096,   /* with more, no histogram: 2 MiB of counts a push */
+    LYAP_GATE_GROUPS = 16,          /* of the inputs whose gates are pushed: one SVD each */
+    LYAP_GATE_VALUES_MAX = 1 << 18, /* gates kept of one push: 2 MiB */
     LYAP_SUM_BLOCK = 4096,          /* elements per closed partial sum (SPEC 6.1) */
     LYAP_HOLD_BYTES_MAX = 32 << 20, /* hold buffer of one upload in sketch retention */
     LYAP_RITZ_WINDOW_MAX = 16,      /* pairs; SPEC 2.2 uses 8, four of them for active pairs */

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "lyap/gates.h"
 #include "lyap/limits.h"
 #include "lyap/spectral_plan.h"
 #include "lyap/status.h"
@@ -113,8 +114,9 @@ struct lyap_act_sums {
                             x_{l-1} */
     double
         token_norm; /* attention: largest |X|_2 (or |X|_F, when the tokens are wide) of a sample */
-    double token_count; /* attention: tokens of a sample */
-    double gate_max;    /* largest |phi'| */
+    double token_count;       /* attention: tokens of a sample */
+    double gate_max;          /* largest |phi'| */
+    struct lyap_gates *gates; /* owned; of a linear layer, of one rank alone; NULL: none */
 };
 
 struct lyap_partial {
