@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "codec_text.h"
+#include "lyap/parts.h"
 #include "lyap/verdict.h"
 
 static const char *const push_statuses[] = { "accepted", "duplicate", "waiting" };
@@ -23,12 +24,11 @@ static void encode_action(struct api_text *text, const struct lyap_action *actio
     api_json_close(text, '}');
 }
 
-/* {"value":1.74,"trust":"E","error":0.02} or {"value":null,"reason":"no-probe"}; a code with its
- * word: {"value":5,"label":"exponential","trust":"E"}. */
+/* "value":1.74,"trust":"E","error":0.02 or "value":null,"reason":"no-probe"; a code with its word:
+ * "value":5,"label":"exponential","trust":"E". */
 static void encode_labelled(struct api_text *text, const struct lyap_value *value,
                             const char *label)
 {
-    api_json_open(text, '{');
     api_json_key(text, "value");
     if (value->reason != LYAP_REASON_NONE) {
         api_json_null(text);
@@ -41,22 +41,85 @@ static void encode_labelled(struct api_text *text, const struct lyap_value *valu
         if (!isnan(value->error))
             api_member_number(text, "error", value->error);
     }
-    api_json_close(text, '}');
 }
 
 static void encode_value(struct api_text *text, const struct lyap_value *value)
 {
+    api_json_open(text, '{');
     encode_labelled(text, value, NULL);
+    api_json_close(text, '}');
+}
+
+static void encode_observable(struct api_text *text, enum lyap_observable observable, double value,
+                              double per)
+{
+    api_json_open(text, '{');
+    api_member_string(text, "name", lyap_observable_name(observable));
+    api_member_number(text, "value", value);
+    if (!isnan(per))
+        api_member_number(text, "per", per);
+    api_json_close(text, '}');
+}
+
+static void encode_part(struct api_text *text, const struct lyap_score_part *part)
+{
+    api_json_open(text, '{');
+    api_member_number(text, "log_odds", part->log_odds);
+    api_json_key(text, "observables");
+    api_json_open(text, '[');
+    encode_observable(text, part->a, part->value_a, part->per_a);
+    if (part->b != LYAP_OBSERVABLE_COUNT)
+        encode_observable(text, part->b, part->value_b, part->per_b);
+    api_json_close(text, ']');
+    api_json_close(text, '}');
+}
+
+static void encode_named(struct api_text *text, const struct lyap_named_tensor *tensor)
+{
+    api_json_open(text, '{');
+    api_member_string(text, "name", tensor->name);
+    api_member_string(text, tensor->reason == LYAP_NAMED_WORK ? "share_of" : "largest",
+                      lyap_named_for_name(tensor->reason));
+    api_member_number(text, "value", tensor->value);
+    api_json_close(text, '}');
+}
+
+/* What a score is made of, beside its value; the tensors go with the score of the present. */
+static void encode_parts(struct api_text *text, const struct lyap_parts *parts,
+                         enum lyap_score_kind kind)
+{
+    api_member_int(text, "version", parts->version);
+    api_json_key(text, "parts");
+    api_json_open(text, '[');
+    for (uint32_t i = 0; i < parts->counts[kind]; i++)
+        encode_part(text, &parts->parts[kind][i]);
+    api_json_close(text, ']');
+    if (kind != LYAP_SCORE_NOW)
+        return;
+    api_json_key(text, "tensors");
+    api_json_open(text, '[');
+    for (uint32_t i = 0; i < parts->tensor_count; i++)
+        encode_named(text, &parts->tensors[i]);
+    api_json_close(text, ']');
 }
 
 static void encode_metrics(struct api_text *text, const struct lyap_point *point)
 {
+    struct lyap_parts parts;
+    const bool has_parts =
+        lyap_parts_decode(point->parts, point->parts_bytes, &parts) == LYAP_OK && parts.version > 0;
     api_json_key(text, "metrics");
     api_json_open(text, '{');
     for (unsigned i = 0; i < LYAP_METRIC_COUNT; i++) {
+        const struct lyap_value *value = &point->metrics[i];
         api_json_key(text, lyap_metric_info((enum lyap_metric)i)->name);
-        encode_labelled(text, &point->metrics[i],
-                        lyap_metric_label((enum lyap_metric)i, point->metrics[i].value));
+        api_json_open(text, '{');
+        encode_labelled(text, value, lyap_metric_label((enum lyap_metric)i, value->value));
+        const bool is_now = i == LYAP_METRIC_INSTABILITY_SCORE;
+        if (has_parts && value->reason == LYAP_REASON_NONE &&
+            (is_now || i == LYAP_METRIC_INSTABILITY_SCORE_NEXT))
+            encode_parts(text, &parts, is_now ? LYAP_SCORE_NOW : LYAP_SCORE_NEXT);
+        api_json_close(text, '}');
     }
     api_json_close(text, '}');
 }

@@ -179,28 +179,6 @@ enum lyap_status api_h_run_delete(const struct api_request *request, struct api_
 
 /* ---- what belongs to one run ---- */
 
-enum lyap_status api_h_latest(const struct api_request *request, struct api_reply *reply,
-                              struct lyap_error *reterr)
-{
-    const char *run = request->path_args[0];
-    struct lyap_run_record record;
-    struct lyap_point point;
-    enum lyap_status status = api_find_run(request, run, &record, reterr);
-    if (status != LYAP_OK)
-        return status;
-    status = api_last_point(request, run, &point);
-    if (status == LYAP_E_NOT_FOUND)
-        return lyap_error_set(reterr, status, "run '%s' has no point yet", run);
-    if (status != LYAP_OK)
-        return status;
-    api_json_open(&reply->body, '{');
-    api_encode_point_members(&reply->body, run, &point, true);
-    api_json_close(&reply->body, '}');
-    api_text_puts(&reply->body, "\n");
-    lyap_point_release(&point);
-    return LYAP_OK;
-}
-
 static enum lyap_status list_of_run(const struct api_request *request, struct api_list *list,
                                     struct api_reply *reply, struct lyap_error *reterr)
 {

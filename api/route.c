@@ -106,6 +106,9 @@ static const struct api_route routes[] = {
       "", JSON_ONLY,
       "The last point: every metric with value, trust and error, or the reason why it is "
       "absent." },
+    { API_GET, API_SCOPE_READ, "/v1/runs/{run}/points/{step}", api_h_point, 0, 0,
+      "attempt", JSON_ONLY,
+      "One stored point: every metric, and what its scores are made of." },
     { API_GET, API_SCOPE_READ, "/v1/runs/{run}/layers", api_h_layers, 0, API_ROUTE_LIST,
       "attempt limit cursor", JSON_ONLY,
       "Newest bounds and gains of each declared layer, in declared order." },

@@ -241,6 +241,7 @@ static void step_finite(struct lyap_step *step, struct lyap_tensor_row *ret_rows
     lyap_step_still(step);
     lyap_step_rows(step, ret_rows);
     lyap_step_score(step);
+    lyap_step_parts(step);
     lyap_step_verdict(step);
     watch_state(step);
     lyap_live_keep(step);

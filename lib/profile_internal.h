@@ -44,6 +44,8 @@ struct lyap_tensor_z {
     uint8_t *counts, *nexts;
     double *scores; /* of the newest point, those that are known side by side */
     uint32_t score_count;
+    double most;  /* the largest of them */
+    uint32_t top; /* whose it is */
 };
 
 /* Points in a row, per tensor, without a gradient and without a move. */
@@ -168,6 +170,8 @@ void lyap_step_still(struct lyap_step *step);
 void lyap_step_rows(struct lyap_step *step, struct lyap_tensor_row *ret_rows);
 /* After the rows: observes the point and gives the scores. */
 void lyap_step_score(struct lyap_step *step);
+/* After the scores: what they are made of. */
+void lyap_step_parts(struct lyap_step *step);
 
 /* ---- live memory ---- */
 void lyap_live_init(struct lyap_live *live);

@@ -246,8 +246,13 @@ double lyap_tensor_z_push(struct lyap_tensor_z *z, uint32_t tensor, double norm)
     if (tensor >= z->tensors || isnan(norm))
         return NAN;
     const double score = tensor_z(z, tensor, norm);
-    if (!isnan(score))
-        z->scores[z->score_count++] = score;
+    if (isnan(score))
+        return score;
+    if (z->score_count == 0 || score > z->most) {
+        z->most = score;
+        z->top = tensor;
+    }
+    z->scores[z->score_count++] = score;
     return score;
 }
 
@@ -324,10 +329,7 @@ static void give_z(struct lyap_step *step, struct lyap_tensor_z *z, enum lyap_me
         lyap_step_absent(step, median, reason ? reason : LYAP_REASON_WARMING_UP);
         return;
     }
-    double most = z->scores[0];
-    for (uint32_t i = 1; i < z->score_count; i++)
-        most = fmax(most, z->scores[i]);
-    lyap_step_give(step, largest, lyap_value_estimate(most, NAN));
+    lyap_step_give(step, largest, lyap_value_estimate(z->most, NAN));
     lyap_step_give(step, median,
                    lyap_value_estimate(lyap_stats_median(z->scores, z->score_count), NAN));
 }

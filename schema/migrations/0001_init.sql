@@ -96,6 +96,7 @@ CREATE TABLE points (
     twin_names TEXT, -- comma list: whose values twin_log ... twin_log_4 are; NULL: no twin
     annotation INTEGER, -- annotations.id; NULL: every metric is there, in its own trust class
     nan_metrics TEXT, -- comma list of metrics that are NaN
+    parts BLOB, -- what the scores are made of (docs/storage.md); NULL: there is no score
     -- metrics: value
     loss REAL,
     lr REAL,

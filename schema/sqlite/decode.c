@@ -48,6 +48,7 @@ static void decode_metrics(struct lyap_rows *rows, struct lyap_row *row, struct 
         rows->marks_id = annotation;
     }
     row->column++; /* nan_metrics: a NaN is there, so its reason is NONE, and the column NULL */
+    point->parts_bytes = (uint16_t)lyap_row_bytes(row, point->parts, sizeof point->parts);
     const struct lyap_marks *marks = &rows->marks;
     for (unsigned i = 0; i < LYAP_METRIC_COUNT; i++)
         point->metrics[i] = (struct lyap_value){

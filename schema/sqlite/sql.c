@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 static bool is_no_space(int error)
 {
@@ -210,4 +211,14 @@ void lyap_row_copy(struct lyap_row *row, char *ret_text, size_t bytes)
 {
     const char *text = lyap_row_text(row);
     (void)snprintf(ret_text, bytes, "%s", text ? text : "");
+}
+
+size_t lyap_row_bytes(struct lyap_row *row, unsigned char *ret_bytes, size_t bytes)
+{
+    const void *blob = sqlite3_column_blob(row->stmt, row->column);
+    const size_t length = (size_t)sqlite3_column_bytes(row->stmt, row->column++);
+    if (!blob || length > bytes)
+        return 0;
+    memcpy(ret_bytes, blob, length);
+    return length;
 }

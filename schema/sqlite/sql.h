@@ -67,5 +67,7 @@ double lyap_row_double(struct lyap_row *row);
 const char *lyap_row_text(struct lyap_row *row);
 /* Copied and cut to `bytes`, terminated; NULL: empty. */
 void lyap_row_copy(struct lyap_row *row, char *ret_text, size_t bytes);
+/* Copies a blob, returns its length; NULL, or longer than `bytes`: 0. */
+size_t lyap_row_bytes(struct lyap_row *row, unsigned char *ret_bytes, size_t bytes);
 
 #endif

@@ -53,12 +53,13 @@
 #define POINT_COLUMNS                                                                              \
     "run_id, attempt, step, time_ns, state, verdict, action, action_lr, action_reason, "           \
     "action_step, "                                                                                \
-    "is_event_only, is_gap, labels, twin_names, annotation, nan_metrics" METRICS ERRORS
+    "is_event_only, is_gap, labels, twin_names, annotation, nan_metrics, parts" METRICS ERRORS
 #define POINT_HEAD                                                                                 \
     "SELECT step, time_ns, p.attempt, p.state, p.verdict, p.action, p.action_lr, "                 \
     "p.action_reason, p.action_step, is_event_only, is_gap, p.labels, twin_names, annotation, "    \
     "a.text, "                                                                                     \
-    "nan_metrics" METRICS ERRORS " FROM points p LEFT JOIN annotations a ON a.id = annotation"     \
+    "nan_metrics, parts" METRICS ERRORS                                                            \
+    " FROM points p LEFT JOIN annotations a ON a.id = annotation"                                  \
     " WHERE p.run_id = ?3 AND p.attempt = ?4 AND step BETWEEN ?5 AND ?6 AND "
 #define SERIES_HEAD                                                                                \
     "SELECT step, step, 1, nan_metrics" METRICS                                                    \
@@ -232,8 +233,9 @@ static const char *const texts[LYAP_SQL_COUNT] = {
                             " FROM tensors WHERE run_id = ?1 AND attempt = ?2 ORDER BY tensor",
     [LYAP_SQL_FIND_ANNOTATION] = "SELECT id FROM annotations WHERE run_id = ?1 AND text = ?2",
     [LYAP_SQL_PUT_ANNOTATION] = "INSERT INTO annotations(run_id, text) VALUES(?,?)",
-    [LYAP_SQL_PUT_POINT] = "INSERT INTO points(" POINT_COLUMNS
-                           ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?" METRIC_MARKS METRIC_MARKS ")",
+    [LYAP_SQL_PUT_POINT] =
+        "INSERT INTO points(" POINT_COLUMNS
+        ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?" METRIC_MARKS METRIC_MARKS ")",
     [LYAP_SQL_PUT_TENSOR_POINT] = "INSERT INTO tensor_points(run_id, attempt, step, tensor" TENSORS
                                   ") VALUES(?,?,?,?" TENSOR_MARKS ")",
     [LYAP_SQL_PUT_ROLLUP] =

@@ -101,6 +101,7 @@ static enum lyap_status put_row(struct lyap_writer *writer, int64_t run_id,
     lyap_bind_text(&bind, twin_words(point, twins));
     lyap_bind_step(&bind, annotation);
     lyap_bind_text(&bind, lyap_nans_write(point, nans) ? nans : NULL);
+    lyap_bind_blob(&bind, point->parts_bytes ? point->parts : NULL, point->parts_bytes);
     for (unsigned i = 0; i < LYAP_METRIC_COUNT; i++)
         lyap_bind_double(&bind, point->metrics[i].value);
     for (unsigned i = 0; i < LYAP_METRIC_COUNT; i++)

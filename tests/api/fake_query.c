@@ -176,7 +176,8 @@ static void point_rows(const struct fake_run *run, const struct lyap_query *quer
                        struct fake_cursor *cursor)
 {
     for (uint32_t i = run->point_count; i-- > 0 && cursor->count < query->limit;)
-        add_row(cursor, LYAP_TABLE_POINTS, run->points[i].step)->u.point = run->points[i];
+        if (query->attempt == 0 || is_in_range(query, &run->points[i]))
+            add_row(cursor, LYAP_TABLE_POINTS, run->points[i].step)->u.point = run->points[i];
 }
 
 static void tensor_rows(const struct fake_run *run, const struct lyap_query *query,

@@ -7,7 +7,8 @@ import unittest
 
 from harness import JSON, NDJSON, Case, head, read_reply
 
-ARGUMENTS = {"{run}": "gpt", "{rule}": "r", "{id}": "3", "{pack}": "fake", "{receiver}": "ops"}
+ARGUMENTS = {"{run}": "gpt", "{rule}": "r", "{id}": "3", "{pack}": "fake", "{receiver}": "ops",
+             "{step}": "0"}
 
 
 def filled(path):
@@ -383,6 +384,15 @@ class Profile(Case):
         self.assertEqual(body["metrics"]["lr"], {"value": None, "reason": "not-pushed"})
         self.assertEqual(body["time"], "2023-11-14T22:13:20.500Z")
         self.problem(self.get("/v1/runs/nobody/profile/latest"), 404, "not-found", "nobody")
+
+
+    def test_one_point(self):
+        body = self.get("/v1/runs/p/points/99").json()
+        self.assertEqual(body, self.get("/v1/runs/p/profile/latest").json())
+        self.assertEqual(self.get("/v1/runs/p/points/7").json()["metrics"]["loss"]["value"], 0.7)
+        self.problem(self.get("/v1/runs/p/points/100"), 404, "not-found", "no point of step 100")
+        self.problem(self.get("/v1/runs/p/points/1e3"), 404, "not-found", "no step")
+        self.problem(self.get("/v1/runs/nobody/points/1"), 404, "not-found", "nobody")
 
 
 class Rules(Case):

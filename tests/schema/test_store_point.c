@@ -62,6 +62,9 @@ static void random_point(struct test_rng *rng, int64_t step, struct lyap_point *
     for (unsigned i = 0; i < LYAP_TWIN_COUNT_MAX; i++) /* some slots are empty */
         if (test_rng_u64(rng) % 2)
             (void)snprintf(ret_point->twin_names[i], sizeof ret_point->twin_names[i], "twin-%u", i);
+    ret_point->parts_bytes = (uint16_t)(test_rng_u64(rng) % 3 * (LYAP_PARTS_BYTES_MAX / 2));
+    for (unsigned i = 0; i < ret_point->parts_bytes; i++)
+        ret_point->parts[i] = (unsigned char)test_rng_u64(rng);
     ret_point->verdict = (enum lyap_verdict)(test_rng_u64(rng) % LYAP_VERDICT_COUNT);
     ret_point->action.kind = (enum lyap_action_kind)(test_rng_u64(rng) % LYAP_ACTION_COUNT);
     ret_point->action.lr = odd_values[test_rng_u64(rng) % 4 + 5];
@@ -97,6 +100,8 @@ static void assert_same_point(const struct lyap_point *a, const struct lyap_poin
     if (a->action.kind == LYAP_ACTION_SKIP || a->action.kind == LYAP_ACTION_ROLLBACK)
         ck_assert_int_eq(a->action.step, b->action.step);
     ck_assert_pstr_eq(a->labels_json, b->labels_json);
+    ck_assert_int_eq(a->parts_bytes, b->parts_bytes);
+    ck_assert(memcmp(a->parts, b->parts, a->parts_bytes) == 0);
     assert_same_metrics(a, b);
 }
 
@@ -252,7 +257,7 @@ START_TEST(columns_are_the_metric_tables)
     sqlite3_close(db);
     /* And no others: 15 columns of a point that are no metrics, 9 of a roll-up, 4 of a tensor. */
     ck_assert_int_eq(test_sql_int(test.path, "SELECT count(*) FROM pragma_table_info('points')"),
-                     17 + 2 * LYAP_METRIC_COUNT);
+                     18 + 2 * LYAP_METRIC_COUNT);
     ck_assert_int_eq(test_sql_int(test.path, "SELECT count(*) FROM pragma_table_info('rollups')"),
                      9 + 6 * LYAP_METRIC_COUNT);
     ck_assert_int_eq(

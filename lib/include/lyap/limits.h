@@ -59,6 +59,8 @@ enum {
     LYAP_AUTHOR_BYTES_MAX = 64,      /* who said so */
     LYAP_REPLAY_POINTS_MAX = 100000, /* of one replay: seconds of one thread */
     LYAP_REPLAY_ALERTS_MAX = 1000,   /* listed in its answer; the rest is counted */
+    LYAP_PARTS_TENSORS_MAX = 6,      /* named beside the parts of a score: a person reads them */
+    LYAP_PARTS_BYTES_MAX = 2400,     /* of the parts of a point's scores: 16 parts, 6 names */
     LYAP_LIST_LIMIT_DEFAULT = 100,
     LYAP_LIST_LIMIT_MAX = 1000,        /* rows of one page */
     LYAP_SERIES_METRICS_MAX = 256,     /* metric= parameters of one profile request */

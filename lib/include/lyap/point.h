@@ -75,6 +75,8 @@ struct lyap_point {
     /* Whose y_t stands in twin_log ... twin_log_4; empty: nobody's. */
     char twin_names[LYAP_TWIN_COUNT_MAX][LYAP_TWIN_NAME_BYTES_MAX + 1];
     struct lyap_value metrics[LYAP_METRIC_COUNT];
+    uint16_t parts_bytes;                      /* of `parts`; 0: there is no score */
+    unsigned char parts[LYAP_PARTS_BYTES_MAX]; /* of the scores: lyap/parts.h */
 };
 
 /* Per tensor; values NaN where absent, reasons are those of the point's metric of the same name. */

@@ -1,0 +1,144 @@
+/* Parts of a score as bytes: they come back as they were, and nothing else is taken. */
+#include <math.h>
+#include <string.h>
+
+#include "lyap/parts.h"
+#include "support.h"
+
+static struct lyap_parts sample(void)
+{
+    struct lyap_parts parts = {
+        .version = 7,
+        .counts = { 2, 1 },
+        .parts = { { { .a = LYAP_OBSERVABLE_RECORD,
+                       .b = LYAP_OBSERVABLE_GRAD_Z,
+                       .value_a = .75,
+                       .value_b = 1.0 / 3,
+                       .per_a = .5,
+                       .per_b = 4,
+                       .log_odds = 2.25 },
+                     { .a = LYAP_OBSERVABLE_GAP,
+                       .b = LYAP_OBSERVABLE_COUNT,
+                       .value_a = 1,
+                       .value_b = NAN,
+                       .per_a = NAN,
+                       .per_b = NAN,
+                       .log_odds = .1 } },
+                   { { .a = LYAP_OBSERVABLE_EXCESS,
+                       .b = LYAP_OBSERVABLE_COUNT,
+                       .value_a = INFINITY,
+                       .value_b = NAN,
+                       .per_a = NAN,
+                       .per_b = NAN,
+                       .log_odds = 3 } } },
+        .tensor_count = 2,
+        .tensors = { { "fc1.weight", LYAP_NAMED_WORK, .625 }, { "", LYAP_NAMED_MOMENT, 9 } },
+    };
+    return parts;
+}
+
+static void same_number(double a, double b)
+{
+    ck_assert_msg(a == b || (isnan(a) && isnan(b)), "%g, %g", a, b);
+}
+
+START_TEST(test_round_trip)
+{
+    const struct lyap_parts parts = sample();
+    unsigned char bytes[LYAP_PARTS_BYTES_MAX];
+    struct lyap_parts back;
+    const uint32_t length = lyap_parts_encode(&parts, bytes);
+    ck_assert_int_eq(lyap_parts_decode(bytes, length, &back), LYAP_OK);
+    ck_assert_uint_eq(back.version, 7);
+    for (unsigned kind = 0; kind < LYAP_SCORE_KIND_COUNT; kind++) {
+        ck_assert_uint_eq(back.counts[kind], parts.counts[kind]);
+        for (uint32_t i = 0; i < back.counts[kind]; i++) {
+            const struct lyap_score_part *a = &parts.parts[kind][i], *b = &back.parts[kind][i];
+            ck_assert(a->a == b->a && a->b == b->b);
+            same_number(a->value_a, b->value_a);
+            same_number(a->value_b, b->value_b);
+            same_number(a->per_a, b->per_a);
+            same_number(a->per_b, b->per_b);
+            same_number(a->log_odds, b->log_odds);
+        }
+    }
+    ck_assert_uint_eq(back.tensor_count, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_str_eq(back.tensors[i].name, parts.tensors[i].name);
+        ck_assert(back.tensors[i].reason == parts.tensors[i].reason);
+        same_number(back.tensors[i].value, parts.tensors[i].value);
+    }
+}
+END_TEST
+
+/* The most that there can be: every slot taken, the longest names. */
+START_TEST(test_largest)
+{
+    struct lyap_parts parts = sample(), back;
+    unsigned char bytes[LYAP_PARTS_BYTES_MAX];
+    for (unsigned kind = 0; kind < LYAP_SCORE_KIND_COUNT; kind++) {
+        parts.counts[kind] = LYAP_SCORE_PARTS_MAX;
+        for (unsigned i = 0; i < LYAP_SCORE_PARTS_MAX; i++)
+            parts.parts[kind][i] = parts.parts[0][0];
+    }
+    parts.tensor_count = LYAP_PARTS_TENSORS_MAX;
+    for (unsigned i = 0; i < LYAP_PARTS_TENSORS_MAX; i++) {
+        memset(parts.tensors[i].name, 'a', LYAP_TENSOR_NAME_BYTES_MAX);
+        parts.tensors[i].name[LYAP_TENSOR_NAME_BYTES_MAX] = '\0';
+        parts.tensors[i].reason = LYAP_NAMED_GRAD_Z;
+    }
+    const uint32_t length = lyap_parts_encode(&parts, bytes);
+    ck_assert_uint_le(length, sizeof bytes);
+    ck_assert_int_eq(lyap_parts_decode(bytes, length, &back), LYAP_OK);
+    ck_assert_uint_eq(strlen(back.tensors[LYAP_PARTS_TENSORS_MAX - 1].name),
+                      LYAP_TENSOR_NAME_BYTES_MAX);
+}
+END_TEST
+
+START_TEST(test_what_is_none)
+{
+    struct lyap_parts parts = { .version = 0 }, back = sample();
+    unsigned char bytes[LYAP_PARTS_BYTES_MAX];
+    ck_assert_uint_eq(lyap_parts_encode(&parts, bytes), 0);
+    ck_assert_int_eq(lyap_parts_decode(bytes, 0, &back), LYAP_OK);
+    ck_assert_uint_eq(back.version, 0);
+    ck_assert_uint_eq(back.tensor_count, 0);
+}
+END_TEST
+
+/* Cut anywhere, longer, or of other bytes: refused, or within its bounds. */
+START_TEST(test_damaged_bytes)
+{
+    const struct lyap_parts parts = sample();
+    unsigned char bytes[LYAP_PARTS_BYTES_MAX + 1], damaged[sizeof bytes];
+    struct lyap_parts back;
+    struct test_rng rng = { 11 };
+    const uint32_t length = lyap_parts_encode(&parts, bytes);
+    bytes[length] = 0;
+    for (uint32_t cut = 1; cut <= length + 1; cut++)
+        if (cut != length)
+            ck_assert_int_eq(lyap_parts_decode(bytes, cut, &back), LYAP_E_FORMAT);
+    for (int i = 0; i < 20000; i++) {
+        memcpy(damaged, bytes, sizeof damaged);
+        damaged[test_rng_u64(&rng) % length] = (unsigned char)test_rng_u64(&rng);
+        if (lyap_parts_decode(damaged, length, &back) != LYAP_OK)
+            continue;
+        ck_assert_uint_le(back.counts[0], LYAP_SCORE_PARTS_MAX);
+        ck_assert_uint_le(back.tensor_count, LYAP_PARTS_TENSORS_MAX);
+        for (uint32_t k = 0; k < back.tensor_count; k++)
+            ck_assert_uint_le(strlen(back.tensors[k].name), LYAP_TENSOR_NAME_BYTES_MAX);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("parts");
+    TCase *tests = tcase_create("bytes");
+    tcase_add_test(tests, test_round_trip);
+    tcase_add_test(tests, test_largest);
+    tcase_add_test(tests, test_what_is_none);
+    tcase_add_test(tests, test_damaged_bytes);
+    suite_add_tcase(suite, tests);
+    return test_main(suite);
+}
