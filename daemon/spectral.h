@@ -1,5 +1,6 @@
 /* spectral.h - how the norms of weights (SPEC 1.2) go between uploads, engine and worker: the plan
- * that uploads follow, and the jobs that take long. */
+ * that uploads follow, and the jobs that take long.
+ * THREADS: choose, prepare: the HTTP pool's; publish, offer, settle: the engine. */
 #ifndef LYAP_SPECTRAL_DAEMON_H
 #define LYAP_SPECTRAL_DAEMON_H
 

@@ -1,5 +1,6 @@
 /* loops_rows.h - the part of loops.h that works on whole rows of a matrix, F32 in place or doubles:
- * products with a few vectors, sums of magnitudes. Part of loops.h, not a general header. */
+ * products with a few vectors, sums of magnitudes. Part of loops.h, not a general header.
+ * THREADS: pure functions. */
 #ifndef LYAP_LOOPS_ROWS_H
 #define LYAP_LOOPS_ROWS_H
 
