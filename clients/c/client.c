@@ -16,7 +16,8 @@
 
 enum {
     CLIENT_PATH_BYTES = LYAP_RUN_NAME_BYTES_MAX + 32,
-    CLIENT_META_FIXED = 4, /* step, loss, lr, attempt */
+    CLIENT_META_FIXED = 6, /* step, loss, lr, attempt, twin_log, twin_name */
+    CLIENT_TEXTS = 4,      /* of single numbers */
     CLIENT_META_MAX = 64   /* keys of one push; the wire format has 25 and 32 labels */
 };
 
@@ -147,13 +148,45 @@ void lyap_client_close(struct lyap_client *client)
 struct metadata {
     struct lyap_client_meta items[CLIENT_META_MAX];
     uint32_t count;
-    char texts[CLIENT_META_FIXED][BODY_NUMBER_BYTES];
+    char texts[CLIENT_TEXTS][BODY_NUMBER_BYTES];
+    char twin_logs[LYAP_TWIN_COUNT_MAX * BODY_NUMBER_BYTES];
+    char twin_names[LYAP_TWIN_COUNT_MAX * (LYAP_TWIN_NAME_BYTES_MAX + 1)];
 };
 
 static void add_meta(struct metadata *metadata, const char *key, const char *value)
 {
     assert(metadata->count < CLIENT_META_MAX);
     metadata->items[metadata->count++] = (struct lyap_client_meta){ key, value };
+}
+
+/* The twins as two comma lists. */
+static enum lyap_status collect_twins(const struct lyap_client_push *push, struct metadata *ret,
+                                      struct lyap_error *reterr)
+{
+    size_t logs = 0, names = 0;
+    if (push->twin_count > LYAP_TWIN_COUNT_MAX)
+        return lyap_error_set(reterr, LYAP_E_LIMIT, "%" PRIu32 " twins, at most %d",
+                              push->twin_count, LYAP_TWIN_COUNT_MAX);
+    for (uint32_t i = 0; i < push->twin_count; i++) {
+        const struct lyap_client_twin *twin = &push->twins[i];
+        const char *name = twin->name ? twin->name : LYAP_TWIN_DEFAULT, *comma = i > 0 ? "," : "";
+        char number[BODY_NUMBER_BYTES];
+        if (!*name || strlen(name) > LYAP_TWIN_NAME_BYTES_MAX || strchr(name, ','))
+            return lyap_error_set(reterr, LYAP_E_INVALID,
+                                  "twin %" PRIu32 ": the name \"%.80s\" must have 1 to %d bytes "
+                                  "and no comma",
+                                  i, name, LYAP_TWIN_NAME_BYTES_MAX);
+        body_number(twin->log, number);
+        logs += (size_t)snprintf(ret->twin_logs + logs, sizeof ret->twin_logs - logs, "%s%s", comma,
+                                 number);
+        names += (size_t)snprintf(ret->twin_names + names, sizeof ret->twin_names - names, "%s%s",
+                                  comma, name);
+    }
+    if (push->twin_count > 0) {
+        add_meta(ret, "twin_log", ret->twin_logs);
+        add_meta(ret, "twin_name", ret->twin_names);
+    }
+    return LYAP_OK;
 }
 
 static enum lyap_status collect(const struct lyap_client *client,
@@ -177,7 +210,7 @@ static enum lyap_status collect(const struct lyap_client *client,
         add_meta(ret, "lr", ret->texts[3]);
     for (uint32_t i = 0; i < push->metadata_count; i++)
         add_meta(ret, push->metadata[i].key, push->metadata[i].value);
-    return LYAP_OK;
+    return collect_twins(push, ret, reterr);
 }
 
 static enum lyap_status full_body(const struct lyap_client_push *push,
@@ -219,7 +252,7 @@ static enum lyap_status partial_body(struct lyap_client *client,
         status = grade_reduce(&client->grade, push, ret_reduced, reterr);
     if (status != LYAP_OK)
         return status;
-    for (int i = 0; i < GRADE_META_COUNT; i++)
+    for (uint32_t i = 0; i < ret_reduced->meta_count; i++)
         add_meta(metadata, ret_reduced->metadata[i].key, ret_reduced->metadata[i].value);
     return body_build(ret_reduced->arrays, ret_reduced->array_count, metadata->items,
                       metadata->count, ret_body, reterr);

@@ -1,13 +1,14 @@
 /* Partial grade on the client. */
 #include "grade.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lyap/alloc.h"
+#include "lyap/role.h"
 #include "lyap/snapshot.h"
 #include "lyap/wire.h"
 
@@ -15,7 +16,7 @@ enum lyap_status grade_init(struct grade *grade, const char *declaration,
                             enum lyap_retention retention, struct lyap_error *reterr)
 {
     char *canonical = NULL;
-    *grade = (struct grade){ .previous_step = -1, .pending_step = -1, .retention = retention };
+    *grade = (struct grade){ .passed.step = -1, .pending_passed.step = -1, .retention = retention };
     lyap_declaration_init(&grade->declaration);
     if (retention == LYAP_RETENTION_AUTO)
         grade->retention = LYAP_RETENTION_EXACT;
@@ -33,7 +34,7 @@ void grade_release(struct grade *grade)
     lyap_memory_free(grade->pending);
     lyap_spectral_state_free(grade->spectral);
     lyap_declaration_release(&grade->declaration);
-    *grade = (struct grade){ .previous_step = -1 };
+    *grade = (struct grade){ .passed.step = -1 };
 }
 
 static enum lyap_status copy_tensor(const struct lyap_client_array *array,
@@ -98,6 +99,7 @@ enum lyap_status grade_learn(struct grade *grade, const struct lyap_client_push 
     }
     grade->declaration.set = set;
     lyap_declaration_resolve_groups(&grade->declaration);
+    lyap_network_resolve(&grade->declaration.network, &grade->declaration.set, NULL);
     return LYAP_OK;
 }
 
@@ -122,26 +124,65 @@ static enum lyap_status to_snapshot(const struct lyap_client_push *push,
     return status == LYAP_OK ? lyap_snapshot_check(snapshot, reterr) : status;
 }
 
+/* What the intake reads. */
+struct parts {
+    struct lyap_intake_entry *entries; /* owned */
+    const void **data;                 /* owned; of each entry, borrowed */
+    uint32_t count;
+};
+
+/* An activation: its place among the declared layers, and its shape. */
+static enum lyap_status act_entry(const struct grade *grade, const struct lyap_client_array *array,
+                                  struct lyap_intake_entry *entry, struct lyap_error *reterr)
+{
+    const struct lyap_network *network = &grade->declaration.network;
+    const int32_t layer = lyap_network_find(network, array->name, strlen(array->name));
+    if (layer == LYAP_NETWORK_NONE)
+        return lyap_error_set(reterr, LYAP_E_INVALID, "%s/%s is of no declared layer",
+                              lyap_role_name(array->role), array->name);
+    if (array->rank < 2)
+        return lyap_error_set(reterr, LYAP_E_INVALID,
+                              "%s/%s has rank %" PRIu32 ", but must be [samples, ...]",
+                              lyap_role_name(array->role), array->name, array->rank);
+    entry->tensor = (uint32_t)(layer + 1); /* 0: the network's input */
+    entry->shape = array->shape;
+    entry->rank = array->rank;
+    return LYAP_OK;
+}
+
+static enum lyap_status to_entry(const struct grade *grade, const struct lyap_client_array *array,
+                                 struct lyap_intake_entry *entry, struct lyap_error *reterr)
+{
+    const struct lyap_tensor_set *set = &grade->declaration.set;
+    *entry = (struct lyap_intake_entry){ .kind = LYAP_INTAKE_TENSOR,
+                                         .what = array->role,
+                                         .dtype = array->dtype };
+    const enum lyap_status status =
+        body_count(array->name, array->shape, array->rank, &entry->count, reterr);
+    if (status != LYAP_OK)
+        return status;
+    if (array->role == LYAP_ROLE_ACT || array->role == LYAP_ROLE_ACT_PERTURBED)
+        return act_entry(grade, array, entry, reterr);
+    const int64_t tensor = lyap_tensor_set_find(set, array->name, strlen(array->name));
+    if (tensor < 0)
+        return lyap_error_set(reterr, LYAP_E_TENSOR_SET, "tensor \"%s\" was not declared",
+                              array->name);
+    entry->tensor = (uint32_t)tensor;
+    return LYAP_OK;
+}
+
+/* Gates have no row: they are left out. */
 static enum lyap_status to_entries(const struct grade *grade, const struct lyap_client_push *push,
-                                   struct lyap_intake_entry *entries, struct lyap_error *reterr)
+                                   struct parts *parts, struct lyap_error *reterr)
 {
     for (uint32_t i = 0; i < push->array_count; i++) {
-        const struct lyap_client_array *array = &push->arrays[i];
-        const int64_t tensor =
-            lyap_tensor_set_find(&grade->declaration.set, array->name, strlen(array->name));
-        uint64_t count;
+        if (push->arrays[i].role == LYAP_ROLE_GATE)
+            continue;
         const enum lyap_status status =
-            body_count(array->name, array->shape, array->rank, &count, reterr);
+            to_entry(grade, &push->arrays[i], &parts->entries[parts->count], reterr);
         if (status != LYAP_OK)
             return status;
-        if (tensor < 0)
-            return lyap_error_set(reterr, LYAP_E_TENSOR_SET, "tensor \"%s\" was not declared",
-                                  array->name);
-        entries[i] = (struct lyap_intake_entry){ .kind = LYAP_INTAKE_TENSOR,
-                                                 .what = array->role,
-                                                 .tensor = (uint32_t)tensor,
-                                                 .dtype = array->dtype,
-                                                 .count = count };
+        parts->data[parts->count++] = push->arrays[i].data;
     }
     return LYAP_OK;
 }
@@ -158,18 +199,26 @@ static enum lyap_status plan_spectral(struct grade *grade, struct lyap_spectral_
     return status == LYAP_OK ? status : lyap_error_set(reterr, status, "no memory");
 }
 
+static int64_t updates_since(const struct grade_passed *passed,
+                             const struct lyap_snapshot *snapshot)
+{
+    const int64_t newest = lyap_snapshot_has(snapshot, LYAP_META_UPDATES)
+                               ? snapshot->updates
+                               : snapshot->step - passed->step - passed->is_held;
+    return newest < LYAP_STEP_MAX - passed->updates ? passed->updates + newest : LYAP_STEP_MAX;
+}
+
 static enum lyap_status run_intake(struct grade *grade, const struct lyap_client_push *push,
-                                   const struct lyap_snapshot *snapshot,
-                                   const struct lyap_intake_entry *entries,
+                                   const struct lyap_snapshot *snapshot, const struct parts *parts,
                                    struct grade_body *ret_body, struct lyap_error *reterr)
 {
-    assert(entries);
-    const bool has_previous = grade->previous && push->step > grade->previous_step;
+    const bool has_previous = grade->previous && push->step > grade->passed.step;
+    const struct grade_passed none = { .step = push->step - 1 };
     const struct lyap_intake_config config = {
         .declaration = &grade->declaration,
         .snapshot = snapshot,
         .previous = has_previous ? grade->previous : NULL,
-        .updates = has_previous ? (uint64_t)(push->step - lyap_memory_step(grade->previous)) : 1,
+        .updates = (uint64_t)updates_since(has_previous ? &grade->passed : &none, snapshot),
         .sketch_seed = grade->seed,
         .retention = grade->retention,
         .hold_bytes_max = LYAP_HOLD_BYTES_MAX,
@@ -178,10 +227,10 @@ static enum lyap_status run_intake(struct grade *grade, const struct lyap_client
     struct lyap_intake *intake = NULL;
     enum lyap_status status = lyap_intake_new(&config, &intake, reterr);
     if (status == LYAP_OK)
-        status = lyap_intake_plan(intake, entries, push->array_count, reterr);
-    for (uint32_t i = 0; i < push->array_count && status == LYAP_OK; i++)
-        lyap_intake_bytes(intake, i, push->arrays[i].data,
-                          entries[i].count * lyap_dtype_bytes(entries[i].dtype));
+        status = lyap_intake_plan(intake, parts->entries, parts->count, reterr);
+    for (uint32_t i = 0; i < parts->count && status == LYAP_OK; i++)
+        lyap_intake_bytes(intake, i, parts->data[i],
+                          parts->entries[i].count * lyap_dtype_bytes(parts->entries[i].dtype));
     if (status == LYAP_OK)
         status = lyap_intake_finish(intake, &ret_body->partial, &grade->pending);
     lyap_intake_free(intake);
@@ -209,6 +258,13 @@ static void add_row(struct grade_body *body, enum lyap_reduce row, const double 
         body->arrays[body->array_count - 1].rank = 2;
 }
 
+static void add_meta(struct grade_body *body, const char *key, double value)
+{
+    char *text = body->texts[body->meta_count];
+    body_number(value, text);
+    body->metadata[body->meta_count++] = (struct lyap_client_meta){ key, text };
+}
+
 static void to_body(struct grade_body *body)
 {
     const struct lyap_partial *partial = &body->partial;
@@ -221,42 +277,70 @@ static void to_body(struct grade_body *body)
     for (int i = 0; i < LYAP_SKETCH_COUNT; i++)
         add_array(body, "sketch", lyap_sketch_name((enum lyap_sketch_role)i), &body->sketch_size,
                   partial->sketches[i]);
-    body_number(partial->delta_unit, body->delta_unit);
-    body_number(partial->grad_unit, body->grad_unit);
-    body->metadata[0] = (struct lyap_client_meta){ "delta_unit", body->delta_unit };
-    body->metadata[1] = (struct lyap_client_meta){ "grad_unit", body->grad_unit };
-    body->metadata[2] =
+    add_meta(body, "delta_unit", partial->delta_unit);
+    add_meta(body, "grad_unit", partial->grad_unit);
+    body->metadata[body->meta_count++] =
         (struct lyap_client_meta){ "state_exact", partial->is_state_exact ? "true" : "false" };
+    if (partial->acts && !isnan(partial->acts[0].sq))
+        add_meta(body, "act_input_sq", partial->acts[0].sq);
+    if (partial->acts && !isnan(partial->acts[0].diff_sq))
+        add_meta(body, "act_input_diff_sq", partial->acts[0].diff_sq);
+}
+
+/* The rows of activations: a value for each tensor that is a layer's. */
+static enum lyap_status fill_acts(const struct lyap_network *network, struct lyap_partial *partial,
+                                  struct lyap_error *reterr)
+{
+    if (!partial->acts)
+        return LYAP_OK;
+    double *sq = lyap_partial_row(partial, LYAP_REDUCE_ACT_SQ);
+    double *diff_sq = lyap_partial_row(partial, LYAP_REDUCE_ACT_DIFF_SQ);
+    if (!sq || !diff_sq)
+        return lyap_error_set(reterr, LYAP_E_NOMEM, "no memory");
+    for (uint32_t l = 0; l < network->count; l++) {
+        const int32_t tensor = network->layers[l].index[LYAP_LAYER_PART_WEIGHT];
+        if (tensor < 0)
+            continue;
+        sq[tensor] = partial->acts[l + 1].sq;
+        diff_sq[tensor] = partial->acts[l + 1].diff_sq;
+    }
+    return LYAP_OK;
 }
 
 enum lyap_status grade_reduce(struct grade *grade, const struct lyap_client_push *push,
                               struct grade_body *ret_body, struct lyap_error *reterr)
 {
     struct lyap_snapshot snapshot;
-    struct lyap_intake_entry *entries = NULL;
+    struct parts parts = { 0 };
     enum lyap_status status;
     *ret_body = (struct grade_body){ .array_count = 0 };
     lyap_memory_free(grade->pending);
     grade->pending = NULL;
-    grade->pending_step = push->step;
     lyap_snapshot_init(&snapshot);
     status = to_snapshot(push, &snapshot, reterr);
     if (status != LYAP_OK)
         goto out;
-    entries = lyap_alloc_array(push->array_count, sizeof *entries);
-    status = entries ? to_entries(grade, push, entries, reterr)
-                     : lyap_error_set(reterr, LYAP_E_NOMEM, "no memory");
+    grade->pending_passed =
+        (struct grade_passed){ snapshot.step, updates_since(&grade->passed, &snapshot),
+                               snapshot.is_skipped };
+    parts.entries = lyap_alloc_array(push->array_count, sizeof *parts.entries);
+    parts.data = lyap_alloc_array(push->array_count, sizeof *parts.data);
+    status = parts.entries && parts.data ? to_entries(grade, push, &parts, reterr)
+                                         : lyap_error_set(reterr, LYAP_E_NOMEM, "no memory");
     if (status != LYAP_OK)
         goto out;
     status = plan_spectral(grade, &ret_body->plan, reterr);
     if (status == LYAP_OK)
-        status = run_intake(grade, push, &snapshot, entries, ret_body, reterr);
+        status = run_intake(grade, push, &snapshot, &parts, ret_body, reterr);
+    if (status == LYAP_OK)
+        status = fill_acts(&grade->declaration.network, &ret_body->partial, reterr);
     if (status == LYAP_OK) {
         lyap_spectral_state_step(grade->spectral, &ret_body->partial, false);
         to_body(ret_body);
     }
 out:
-    lyap_free(entries);
+    lyap_free(parts.entries);
+    lyap_free(parts.data);
     lyap_snapshot_release(&snapshot);
     return status;
 }
@@ -271,10 +355,11 @@ void grade_body_release(struct grade_body *body)
 
 void grade_commit(struct grade *grade)
 {
-    grade->previous_step = grade->pending_step;
+    grade->passed = grade->pending_passed;
     if (!grade->pending) /* non-finite or without tensors: never a predecessor */
         return;
     lyap_memory_free(grade->previous);
     grade->previous = grade->pending;
     grade->pending = NULL;
+    grade->passed.updates = 0;
 }

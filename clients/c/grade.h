@@ -7,19 +7,25 @@
 #include "lyap/intake.h"
 #include "lyap_client.h"
 
+/* What happened since a snapshot that products are made with: as the daemon counts it. */
+struct grade_passed {
+    int64_t step, updates; /* of the last push, -1: none; made before it */
+    bool is_held;          /* its own update was skipped */
+};
+
 struct grade {
-    struct lyap_declaration declaration; /* set.count 0: not yet known */
-    struct lyap_memory *previous;        /* owned; of the last accepted finite push, or NULL */
-    struct lyap_memory *pending;         /* owned; of the push under way */
-    int64_t previous_step;               /* of the last accepted push; -1: none */
-    int64_t pending_step;
+    struct lyap_declaration declaration;  /* set.count 0: not yet known */
+    struct lyap_memory *previous;         /* owned; of the last accepted finite push, or NULL */
+    struct lyap_memory *pending;          /* owned; of the push under way */
+    struct grade_passed passed;           /* since `previous`, up to the last accepted push */
+    struct grade_passed pending_passed;   /* up to the push under way */
     struct lyap_spectral_state *spectral; /* owned; of the weights' norms; NULL: not begun */
     uint64_t seed;
     enum lyap_retention retention;
 };
 
 /* A partial as arrays to send, with the metadata that belongs to it. */
-enum { GRADE_META_COUNT = 3 };
+enum { GRADE_META_COUNT = 5 };
 struct grade_body {
     struct lyap_spectral_plan *plan; /* owned; what the partial was measured by */
     struct lyap_partial partial;
@@ -27,7 +33,8 @@ struct grade_body {
     uint32_t array_count;
     uint64_t tensor_count, sketch_size, gain_shape[2]; /* the shapes of the arrays */
     struct lyap_client_meta metadata[GRADE_META_COUNT];
-    char delta_unit[BODY_NUMBER_BYTES], grad_unit[BODY_NUMBER_BYTES];
+    uint32_t meta_count;
+    char texts[GRADE_META_COUNT][BODY_NUMBER_BYTES];
 };
 
 /* `declaration` is JSON or NULL. E_FORMAT and what lyap_wire_declaration says, E_NOMEM. */

@@ -80,6 +80,16 @@ static void parse_metrics(json_t *metrics, struct lyap_point *point)
     }
 }
 
+/* Whose distances twin_log ... twin_log_4 are. */
+static void parse_twins(const json_t *twins, struct lyap_point *point)
+{
+    for (size_t i = 0; i < LYAP_TWIN_COUNT_MAX; i++) {
+        const char *name = json_string_value(json_array_get(twins, i));
+        if (name)
+            strncat(point->twin_names[i], name, LYAP_TWIN_NAME_BYTES_MAX);
+    }
+}
+
 static void parse_action(const json_t *object, struct lyap_action *action)
 {
     const char *kind = json_string_value(json_object_get(object, "kind"));
@@ -159,6 +169,7 @@ enum lyap_status reply_parse_push(const char *text, size_t length,
     reply.point.attempt = (uint32_t)json_integer_value(json_object_get(root, "attempt"));
     parse_action(json_object_get(root, "action"), &reply.point.action);
     parse_metrics(json_object_get(root, "metrics"), &reply.point);
+    parse_twins(json_object_get(root, "twins"), &reply.point);
     reply.wants_state = wants(json_object_get(root, "want"), "exp_avg");
     size_t index;
     json_array_foreach(json_object_get(root, "alerts"), index, alert)

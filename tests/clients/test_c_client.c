@@ -25,6 +25,7 @@ static const char push_answer[] = CLOSING(
     "\"loss\":{\"value\":\"Infinity\",\"trust\":\"I\"},"
     "\"stability_ratio\":{\"value\":1.74,\"trust\":\"C\",\"error\":0.02},"
     "\"sharpness\":{\"value\":null,\"reason\":\"no-probe\"},\"from_the_future\":{\"value\":1}},"
+    "\"twins\":[\"random\",null,\"active\",null],"
     "\"state\":\"unstable\",\"verdict\":\"edge\",\"action\":{\"kind\":\"reduce_lr\",\"lr\":0.25},"
     "\"want\":[\"exp_avg\",\"exp_avg_sq\"],\"alerts\":[{\"id\":17,\"rule\":\"instability\","
     "\"state\":\"firing\",\"severity\":\"critical\",\"since_step\":6}],\"new\":[1]}");
@@ -149,6 +150,75 @@ START_TEST(understands_the_reply)
     ck_assert_int_eq(reply.alerts[0].severity, LYAP_SEVERITY_CRITICAL);
     ck_assert_str_eq(reply.alerts[0].rule, "instability");
     ck_assert(reply.wants_state);
+    ck_assert_str_eq(reply.point.twin_names[0], "random");
+    ck_assert_str_eq(reply.point.twin_names[1], "");
+    ck_assert_str_eq(reply.point.twin_names[2], "active");
+}
+END_TEST
+
+START_TEST(sends_twins)
+{
+    struct fake_server server;
+    const char *answers[] = { run_answer, push_answer };
+    const struct lyap_client_twin twins[] = {
+        { NULL, 0 }, { "active", -INFINITY }, { "b", NAN }, { "c", 0.1 }
+    };
+    struct lyap_client_push push = snapshot;
+    push.twins = twins;
+    push.twin_count = 4;
+    fake_server_start(&server, answers, 2);
+    struct lyap_client *client = open_client(&server, 2000);
+    ck_assert_int_eq(lyap_client_push(client, &push, NULL, NULL), LYAP_OK);
+    lyap_client_close(client);
+    fake_server_stop(&server);
+    const char *body = server.requests[1].body;
+    json_t *header =
+        json_loadb(body + 8, (unsigned char)body[0] | (unsigned char)body[1] << 8, 0, NULL);
+    ck_assert_str_eq(field(header, "twin_log"), "0,-Infinity,NaN,0.10000000000000001");
+    ck_assert_str_eq(field(header, "twin_name"), "random,active,b,c");
+    json_decref(header);
+    fake_server_release(&server);
+}
+END_TEST
+
+START_TEST(refuses_bad_twins)
+{
+    char longest[LYAP_TWIN_NAME_BYTES_MAX + 2];
+    memset(longest, 'a', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    const struct lyap_client_twin many[LYAP_TWIN_COUNT_MAX + 1] = { { "a", 0 } };
+    const struct lyap_client_twin comma = { "a,b", 0 }, none = { "", 0 }, more = { longest, 0 };
+    const struct lyap_client_meta twice = { "twin_log", "1" };
+    const struct {
+        const struct lyap_client_twin *twins;
+        uint32_t count;
+        enum lyap_status status;
+        const char *text;
+    } cases[] = {
+        { many, LYAP_TWIN_COUNT_MAX + 1, LYAP_E_LIMIT, "5 twins, at most 4" },
+        { &comma, 1, LYAP_E_INVALID, "\"a,b\" must have 1 to 64 bytes and no comma" },
+        { &none, 1, LYAP_E_INVALID, "twin 0" },
+        { &more, 1, LYAP_E_INVALID, "1 to 64 bytes" },
+        { many, 1, LYAP_E_INVALID, "\"twin_log\" is there twice" },
+    };
+    struct fake_server server;
+    const char *answers[] = { run_answer };
+    fake_server_start(&server, answers, 1);
+    struct lyap_client *client = open_client(&server, 2000);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lyap_error err = LYAP_ERROR_NULL;
+        struct lyap_client_push push = snapshot;
+        push.twins = cases[i].twins;
+        push.twin_count = cases[i].count;
+        push.metadata = &twice;
+        push.metadata_count = i == 4;
+        ck_assert_int_eq(lyap_client_push(client, &push, NULL, &err), cases[i].status);
+        ck_assert_msg(strstr(err.text, cases[i].text) != NULL, "%s", err.text);
+    }
+    lyap_client_close(client);
+    fake_server_stop(&server);
+    ck_assert_uint_eq(server.request_count, 1); /* nothing was sent */
+    fake_server_release(&server);
 }
 END_TEST
 
@@ -366,6 +436,8 @@ int main(void)
     suite_add_tcase(suite, tcase);
     tcase_add_test(tcase, sends_a_safetensors_body);
     tcase_add_test(tcase, understands_the_reply);
+    tcase_add_test(tcase, sends_twins);
+    tcase_add_test(tcase, refuses_bad_twins);
     tcase_add_test(tcase, understands_every_action);
     tcase_add_test(tcase, repeats_what_failed_for_now);
     tcase_add_test(tcase, gives_up_at_the_deadline);

@@ -39,7 +39,7 @@ static double value_of(const struct grade_body *body, const char *name)
 
 static const char *meta_of(const struct grade_body *body, const char *key)
 {
-    for (int i = 0; i < GRADE_META_COUNT; i++)
+    for (uint32_t i = 0; i < body->meta_count; i++)
         if (strcmp(body->metadata[i].key, key) == 0)
             return body->metadata[i].value;
     return NULL;
@@ -142,6 +142,86 @@ START_TEST(nonfinite_snapshot_is_no_predecessor)
 }
 END_TEST
 
+/* The daemon's count: an update that was not made (`updates` 0) or was skipped is none. */
+START_TEST(updates_that_were_not_made)
+{
+    const struct lyap_client_meta meta[] = { { "updates", "0" }, { "skipped", "true" } };
+    for (int kind = 0; kind < 2; kind++) {
+        struct grade grade;
+        struct grade_body body;
+        struct lyap_client_array arrays[2];
+        start(&grade);
+        struct lyap_client_push push = make_push(0, arrays);
+        push.metadata = &meta[1];
+        push.metadata_count = kind == 1; /* skipped at step 0 */
+        ck_assert_int_eq(grade_reduce(&grade, &push, &body, NULL), LYAP_OK);
+        grade_commit(&grade);
+        grade_body_release(&body);
+        push = make_push(2, arrays); /* the same parameters */
+        push.step = 1;
+        push.metadata = &meta[0];
+        push.metadata_count = kind == 0;
+        ck_assert_int_eq(grade_reduce(&grade, &push, &body, NULL), LYAP_OK);
+        const double error = value_of(&body, "update_error_sq");
+        ck_assert_msg(isnan(error) || error == 0, "%g", error); /* not |p|^2 = .3 */
+        grade_commit(&grade);
+        grade_body_release(&body);
+        push = make_push(3, arrays); /* one update from there, as predicted */
+        push.step = 2;
+        ck_assert_int_eq(grade_reduce(&grade, &push, &body, NULL), LYAP_OK);
+        test_close(value_of(&body, "update_error_sq"), 0, 1e-20);
+        grade_body_release(&body);
+        grade_release(&grade);
+    }
+}
+END_TEST
+
+/* Of a layer with a tensor; the input goes into the metadata; a gate has no row. */
+START_TEST(rows_of_activations)
+{
+    static const uint64_t outputs[] = { 1, 3 };
+    static const double x[2][COUNT] = { { 1, 2, 3, 4 }, { 1, 2, 3, 5 } };
+    static const double y[2][3] = { { 1, 2, 2 }, { 3, 2, 2 } };
+    struct lyap_client_array arrays[8];
+    struct lyap_client_push push = make_push(0, arrays);
+    struct lyap_error err = LYAP_ERROR_NULL;
+    struct grade grade;
+    struct grade_body body;
+    char *json = NULL;
+    ck_assert_int_eq(grade_init(&grade,
+                                "{\"layers\":[{\"name\":\"fc\",\"kind\":\"linear\","
+                                "\"tensor\":\"w\"}]}",
+                                LYAP_RETENTION_AUTO, &err),
+                     LYAP_OK);
+    ck_assert_int_eq(grade_learn(&grade, &push, &json, &err), LYAP_OK);
+    free(json);
+    for (int i = 0; i < 2; i++) {
+        const enum lyap_role role = i == 0 ? LYAP_ROLE_ACT : LYAP_ROLE_ACT_PERTURBED;
+        arrays[2 + i] = (struct lyap_client_array){ role, "input", LYAP_DTYPE_F64, 2, shape, x[i] };
+        arrays[4 + i] = (struct lyap_client_array){ role, "fc", LYAP_DTYPE_F64, 2, outputs, y[i] };
+    }
+    arrays[6] =
+        (struct lyap_client_array){ LYAP_ROLE_GATE, "fc", LYAP_DTYPE_F64, 2, outputs, y[0] };
+    push.array_count = 7;
+    ck_assert_msg(grade_reduce(&grade, &push, &body, &err) == LYAP_OK, "%s", err.text);
+    test_close(value_of(&body, "act_sq"), 9, 1e-15);
+    test_close(value_of(&body, "act_diff_sq"), 4, 1e-15);
+    ck_assert_str_eq(meta_of(&body, "act_input_sq"), "30");
+    ck_assert_str_eq(meta_of(&body, "act_input_diff_sq"), "1");
+    grade_body_release(&body);
+    push.array_count = 2;
+    ck_assert_int_eq(grade_reduce(&grade, &push, &body, &err), LYAP_OK);
+    ck_assert(isnan(value_of(&body, "act_sq")) && !meta_of(&body, "act_input_sq"));
+    grade_body_release(&body);
+    push.array_count = 5;
+    arrays[4].name = "nowhere";
+    ck_assert_int_eq(grade_reduce(&grade, &push, &body, &err), LYAP_E_INVALID);
+    ck_assert_str_eq(err.text, "act/nowhere is of no declared layer");
+    grade_body_release(&body);
+    grade_release(&grade);
+}
+END_TEST
+
 START_TEST(refusals)
 {
     struct grade grade;
@@ -198,6 +278,8 @@ int main(void)
     tcase_add_test(tcase, rows_of_one_snapshot);
     tcase_add_test(tcase, products_with_the_predecessor);
     tcase_add_test(tcase, nonfinite_snapshot_is_no_predecessor);
+    tcase_add_test(tcase, updates_that_were_not_made);
+    tcase_add_test(tcase, rows_of_activations);
     tcase_add_test(tcase, refusals);
     tcase_add_test(tcase, releases_everything_when_memory_ends);
     return test_main(suite);

@@ -53,6 +53,13 @@ struct lyap_client_array {
     const void *data;
 };
 
+/* A second training that started a small distance e away and sees the same batches (SPEC 2.5): the
+ * log of its distance over e, renormalisations added; 0 when it is injected (anew). */
+struct lyap_client_twin {
+    const char *name; /* NULL: "random"; "active": the one along the direction of the probe */
+    double log;
+};
+
 /* Any other key of the wire format as text (docs/wire.md): batch_id, probe_loss, x-..., */
 struct lyap_client_meta {
     const char *key, *value;
@@ -69,6 +76,8 @@ struct lyap_client_push {
     uint32_t array_count;
     const struct lyap_client_meta *metadata;
     uint32_t metadata_count;
+    const struct lyap_client_twin *twins;
+    uint32_t twin_count; /* at most LYAP_TWIN_COUNT_MAX */
 };
 
 enum lyap_client_answer { LYAP_CLIENT_ACCEPTED, LYAP_CLIENT_DUPLICATE, LYAP_CLIENT_WAITING };
