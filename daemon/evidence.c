@@ -188,6 +188,41 @@ static void add_still(struct lyap_buffer *text, const struct lyap_alert_cause *c
     lyap_buffer_add(text, "]");
 }
 
+/* The rows of the declared layers at this point, or NULL. */
+static const struct lyap_layer_row *layers_of(const struct lyap_alert_input *input,
+                                              uint32_t *ret_count)
+{
+    int64_t step = -1;
+    const struct lyap_layer_row *rows =
+        input->profile ? lyap_profile_layers(input->profile, ret_count, &step) : NULL;
+    return step == input->point->step ? rows : NULL;
+}
+
+/* The layers whose empirical gain grew most. */
+static void add_layers(struct lyap_buffer *text, const struct lyap_alert_input *input)
+{
+    uint32_t count = 0, named[TENSORS_NAMED_MAX];
+    const struct lyap_layer_row *rows = layers_of(input, &count);
+    double *growth = rows ? calloc(count, sizeof *growth) : NULL;
+    if (!growth)
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct lyap_value *value = &rows[i].values[LYAP_LAYER_METRIC_EMPIRICAL_GAIN_GROWTH];
+        growth[i] = value->reason == LYAP_REASON_NONE ? value->value : 0;
+    }
+    count = largest(growth, count, named);
+    lyap_buffer_add(text, ",\"layers\":[");
+    for (uint32_t i = 0; i < count; i++) {
+        lyap_buffer_add(text, "%s{\"name\":", i ? "," : "");
+        lyap_buffer_json_string(text, lyap_profile_layer_name(input->profile, named[i]));
+        lyap_buffer_add(text, ",\"growth\":");
+        lyap_buffer_json_number(text, growth[named[i]]);
+        lyap_buffer_add(text, "}");
+    }
+    lyap_buffer_add(text, "]");
+    free(growth);
+}
+
 struct operands {
     struct lyap_buffer *text;
     const struct lyap_point *point;
@@ -275,6 +310,8 @@ char *lyap_evidence_json(const struct lyap_alert_cause *cause)
         add_shares(&text, cause->input, LYAP_REDUCE_UPDATE_ERROR_SQ, "error_sq");
     if (is_still(cause))
         add_still(&text, cause);
+    if (lyap_rule_is_of(cause->entry, LYAP_METRIC_EMPIRICAL_GAIN_GROWTH))
+        add_layers(&text, cause->input);
     lyap_buffer_add(&text, "}");
     return lyap_buffer_detach(&text);
 }

@@ -19,6 +19,7 @@ void lyap_forward_release(struct lyap_forward *forward)
 {
     for (uint32_t i = 0; forward->layers && i < forward->count; i++)
         lyap_gates_free(forward->layers[i].gates);
+    lyap_lows_release(&forward->lows);
     lyap_free(forward->layers);
     lyap_free(forward->rows);
     lyap_free(forward->distance);
@@ -274,47 +275,6 @@ static struct lyap_value over_blocks(const struct lyap_step *step, enum lyap_lay
     return best;
 }
 
-/* Of the last declared layer with a tensor of its own that was pushed: in both grades the same. */
-static struct lyap_value empirical_gain(const struct lyap_step *step)
-{
-    const struct lyap_network *network = &step->profile->declaration.network;
-    struct lyap_value last = lyap_value_absent(LYAP_REASON_NEEDS_ACTIVATIONS);
-    for (uint32_t i = network->count; i-- > 0 && !lyap_is(&last);)
-        if (network->layers[i].index[LYAP_LAYER_PART_WEIGHT] >= 0) {
-            const struct lyap_value *value =
-                &step->profile->forward.rows[i].values[LYAP_LAYER_METRIC_EMPIRICAL_GAIN];
-            if (lyap_is(value) || value->reason != LYAP_REASON_NEEDS_ACTIVATIONS)
-                last = *value;
-        }
-    return last;
-}
-
-static void keep_maxima(struct lyap_step *step)
-{
-    struct lyap_forward *forward = &step->profile->forward;
-    for (uint32_t i = 0; i < forward->count; i++) {
-        struct lyap_value *values = forward->rows[i].values;
-        const struct lyap_value *gain = &values[LYAP_LAYER_METRIC_EMPIRICAL_GAIN];
-        double *most = &forward->layers[i].gain_max;
-        if (lyap_is(gain))
-            *most = fmax(*most, gain->value); /* fmax prefers the number to NaN */
-        values[LYAP_LAYER_METRIC_EMPIRICAL_GAIN_MAX] =
-            isnan(*most) ? lyap_value_absent((enum lyap_reason)gain->reason)
-                         : lyap_value_exact(*most);
-    }
-}
-
-static struct lyap_value growth(const struct lyap_step *step)
-{
-    const struct lyap_value *gain = &step->point->metrics[LYAP_METRIC_EMPIRICAL_GAIN];
-    const double least = lyap_history_gain_least(&step->profile->history);
-    if (!lyap_is(gain))
-        return *gain;
-    if (!(least > 0))
-        return lyap_value_absent(LYAP_REASON_WARMING_UP);
-    return lyap_value_exact(gain->value / least);
-}
-
 void lyap_step_forward(struct lyap_step *step)
 {
     struct lyap_profile *profile = step->profile;
@@ -333,7 +293,6 @@ void lyap_step_forward(struct lyap_step *step)
     lyap_layers_fill(step, forward->rows);
     forward->rows_step = step->snapshot->step;
     keep_gates(step);
-    keep_maxima(step);
     const struct lyap_value *output = forward->rows[network->output].values;
     lyap_step_give(step, LYAP_METRIC_FORWARD_BOUND, output[LYAP_LAYER_METRIC_LOG_PRODUCT]);
     lyap_step_give(step, LYAP_METRIC_FORWARD_BOUND_LOCAL,
@@ -342,9 +301,7 @@ void lyap_step_forward(struct lyap_step *step)
                    over_blocks(step, LYAP_LAYER_METRIC_GAIN, true));
     lyap_step_give(step, LYAP_METRIC_CFL_MARGIN,
                    over_blocks(step, LYAP_LAYER_METRIC_CFL_MARGIN, false));
-    lyap_step_give(step, LYAP_METRIC_EMPIRICAL_GAIN, empirical_gain(step));
-    lyap_step_give(step, LYAP_METRIC_EMPIRICAL_GAIN_GROWTH, growth(step));
-    lyap_history_absorb(&profile->history, LYAP_HISTORY_REPRESENTATION, step->point);
+    lyap_forward_empirical(step);
 }
 
 double lyap_step_tensor_gain(const struct lyap_step *step, uint32_t layer)
@@ -364,6 +321,11 @@ const struct lyap_layer_row *lyap_profile_layers(const struct lyap_profile *prof
     *ret_count = is_there ? forward->count : 0;
     *ret_step = forward->rows_step;
     return is_there ? forward->rows : NULL;
+}
+
+const char *lyap_profile_layer_name(const struct lyap_profile *profile, uint32_t layer)
+{
+    return lyap_network_name(&profile->declaration.network, layer);
 }
 
 enum lyap_status lyap_profile_layers_recall(struct lyap_profile *profile, uint32_t layer,

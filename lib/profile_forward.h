@@ -4,6 +4,7 @@
 #ifndef LYAP_PROFILE_FORWARD_H
 #define LYAP_PROFILE_FORWARD_H
 
+#include "lows.h"
 #include "lyap/layer_bound.h"
 #include "lyap/layer_row.h"
 #include "lyap/partial.h"
@@ -23,6 +24,7 @@ struct lyap_forward {
     struct lyap_forward_layer *layers; /* owned */
     struct lyap_layer_row *rows;       /* owned; newest */
     int64_t rows_step;                 /* -1: none yet */
+    struct lyap_lows lows;             /* empirical gains; from the first pushed ones on */
     uint32_t cursor;                   /* layer that the next job begins with */
     uint32_t tensors;                  /* length of the next two */
     double *distance;                  /* owned; sum of |D_l|_F since the last break */
@@ -41,5 +43,12 @@ LYAP_MUST_CHECK enum lyap_status lyap_forward_reserve(struct lyap_forward *forwa
 /* Room for the gates of a push. E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status lyap_forward_reserve_gates(struct lyap_forward *forward,
                                                             const struct lyap_partial *partial);
+/* Room for the windows of empirical gains, of `window` values each. E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_forward_reserve_lows(struct lyap_forward *forward,
+                                                           const struct lyap_partial *partial,
+                                                           uint32_t window);
+struct lyap_step;
+/* What the newest rows say of empirical gains: maxima and growth of the layers, the point's. */
+void lyap_forward_empirical(struct lyap_step *step);
 
 #endif

@@ -155,6 +155,9 @@ enum lyap_status lyap_profile_reserve(struct lyap_profile *profile,
         status = lyap_forward_reserve(&profile->forward, &profile->declaration);
     if (status == LYAP_OK)
         status = lyap_forward_reserve_gates(&profile->forward, partial);
+    if (status == LYAP_OK)
+        status =
+            lyap_forward_reserve_lows(&profile->forward, partial, profile->history.gains.capacity);
     return status;
 }
 

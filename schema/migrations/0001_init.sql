@@ -628,6 +628,7 @@ CREATE TABLE layers (
     act_norm REAL,
     empirical_gain REAL,
     empirical_gain_max REAL,
+    empirical_gain_growth REAL,
     -- end
     PRIMARY KEY (run_id, attempt, layer),
     FOREIGN KEY (run_id, attempt) REFERENCES attempts(run_id, attempt) ON DELETE CASCADE

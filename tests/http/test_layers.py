@@ -230,6 +230,9 @@ class Layers(DaemonCase):
                 self.assertGreater(metrics["empirical_gain_growth"]["value"], 2)
                 alerts = self.daemon.get("/v1/alerts?run=gain&rule=representation-growth").json["alerts"]
                 self.assertEqual([alert["severity"] for alert in alerts], ["info"])
+                named = alerts[0]["evidence"]["layers"]
+                self.assertEqual([layer["name"] for layer in named], ["c"])
+                self.assertEqual(named[0]["growth"], metrics["empirical_gain_growth"]["value"])
             else:
                 self.assertEqual("value" in metrics["empirical_gain_growth"], True)
         row = self.layers("gain")["c"]

@@ -471,6 +471,45 @@ START_TEST(empirical_gains)
 }
 END_TEST
 
+/* The gain of the first layer grows, the last one's does not: the worst counts. A layer that was
+ * pushed for the first time, and one without a tensor, do not. */
+START_TEST(growth_is_of_the_worst_layer)
+{
+    test_network_init(&net, 4);
+    for (uint32_t i = 0; i < 3; i++) {
+        static const char *const names[] = { "a", "b", "c" };
+        test_network_set(&net, i, names[i], test_network_layer(LYAP_LAYER_LINEAR));
+        test_network_tensor(&net, i, LYAP_LAYER_PART_WEIGHT, (const uint64_t[2]){ 2, 2 }, 2);
+    }
+    test_network_set(&net, 3, "d", layer_of(LYAP_LAYER_ACTIVATION, LYAP_ACTIVATION_TANH));
+    begin();
+    static const double gains[3][5] = { { 2, 1, 2.5, 5, 1 },
+                                        { NAN, NAN, NAN, 7, 7 },
+                                        { 1, 1, 1, 1, 4 } };
+    static const double growth[5] = { NAN, 1, 2.5, 5, 4 };
+    for (int i = 0; i < 5; i++) {
+        perturb(0, 5, 1e-6);
+        perturb(4, 9, pow(100, i) * 1e-6);
+        for (uint32_t l = 0; l < 3; l++)
+            perturb(l + 1, 9, gains[l][i] * gains[l][i] * 1e-6);
+        const struct lyap_layer_row *rows = step(i);
+        if (isnan(growth[i])) {
+            ck_assert_uint_eq(point.metrics[LYAP_METRIC_EMPIRICAL_GAIN_GROWTH].reason,
+                              LYAP_REASON_WARMING_UP);
+            continue;
+        }
+        test_close(metric_of(LYAP_METRIC_EMPIRICAL_GAIN_GROWTH), growth[i], 1e-12);
+        test_close(value_of(&rows[0], LYAP_LAYER_METRIC_EMPIRICAL_GAIN_GROWTH),
+                   gains[0][i] / (i < 2 ? 2 : 1), 1e-12);
+        ck_assert_uint_eq(rows[1].values[LYAP_LAYER_METRIC_EMPIRICAL_GAIN_GROWTH].reason,
+                          i < 3    ? LYAP_REASON_NEEDS_ACTIVATIONS
+                          : i == 3 ? LYAP_REASON_WARMING_UP
+                                   : LYAP_REASON_NONE);
+    }
+    ck_assert_str_eq(lyap_profile_layer_name(profile, 2), "c");
+}
+END_TEST
+
 /* ---- gates ---- */
 
 /* 0/1 gates of 20 inputs on a 3 x 4 weight, one unit open in each: the norm behind them is that of
@@ -577,6 +616,7 @@ int main(void)
     tcase_add_test(tcase, scaling_a_weight);
     tcase_add_test(tcase, a_break_drops_what_was_kept);
     tcase_add_test(tcase, empirical_gains);
+    tcase_add_test(tcase, growth_is_of_the_worst_layer);
     tcase_add_test(tcase, local_gain_is_of_the_gates_one_by_one);
     tcase_add_test(tcase, reasons);
     tcase_add_test(tcase, every_allocation_may_fail);

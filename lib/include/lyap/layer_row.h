@@ -25,7 +25,9 @@
     X(BACKWARD_GAIN, "backward_gain", I, "block: 1 / (1 - h mu), of the implicit step")            \
     X(ACT_NORM, "act_norm", I, "|x_l| of the pushed activations")                                  \
     X(EMPIRICAL_GAIN, "empirical_gain", I, "|x'_l - x_l| / |x'_0 - x_0|, a lower bound")           \
-    X(EMPIRICAL_GAIN_MAX, "empirical_gain_max", I, "its running maximum in the attempt")
+    X(EMPIRICAL_GAIN_MAX, "empirical_gain_max", I, "its running maximum in the attempt")           \
+    X(EMPIRICAL_GAIN_GROWTH, "empirical_gain_growth", I,                                           \
+      "empirical_gain / its least over the points of the shortest window before")
 
 enum lyap_layer_metric {
 #define LYAP_LAYER_METRIC_ENUM(name, wire, trust, formula) LYAP_LAYER_METRIC_##name,

@@ -250,8 +250,9 @@ enum lyap_reason {
       "|x'_l - x_l| / |x'_0 - x_0| of the last pushed layer with a tensor, a lower bound",         \
       "act, act_perturbed", "SPEC 1.5")                                                            \
     X(EMPIRICAL_GAIN_GROWTH, "empirical_gain_growth", I, "1",                                      \
-      "empirical_gain / its least over the points of the shortest window before",                  \
-      "empirical_gain", "SPEC 9")                                                                  \
+      "largest empirical_gain / its least over the points of the shortest window before, over "    \
+      "the layers with a tensor",                                                                  \
+      "act, act_perturbed", "SPEC 9")                                                              \
     X(TWIN_LOG, "twin_log", I, "1", "y_t of the twin in slot 1, as pushed", "twin_log",            \
       "SPEC 2.5")                                                                                  \
     X(TWIN_LOG_2, "twin_log_2", I, "1", "the same of slot 2", "twin_log", "SPEC 2.5")              \

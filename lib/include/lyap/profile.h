@@ -52,6 +52,7 @@ LYAP_API double lyap_profile_reference_loss(const struct lyap_profile *profile);
  * first finite snapshot with tensors, and without layers. */
 LYAP_API const struct lyap_layer_row *lyap_profile_layers(const struct lyap_profile *profile,
                                                           uint32_t *ret_count, int64_t *ret_step);
+LYAP_API const char *lyap_profile_layer_name(const struct lyap_profile *profile, uint32_t layer);
 /* The running maximum of a layer's empirical gain (NaN: none), from the stored rows of the attempt;
  * ignored where the layer has another name by now. E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_layers_recall(struct lyap_profile *profile,
