@@ -34,7 +34,7 @@ static struct lyap_value weighted(const struct lyap_step *step, enum lyap_reduce
 }
 
 /* The exact quotient of the pushed pair and its exact residual. */
-static void single_pair(const struct lyap_step *step, struct estimate *e)
+static void single_pair(struct lyap_step *step, struct estimate *e)
 {
     const struct lyap_value sy = lyap_step_total(step, LYAP_REDUCE_PAIR_SY);
     const struct lyap_value ss = weighted(step, LYAP_REDUCE_PAIR_SPS, LYAP_REDUCE_PAIR_SS);
@@ -51,6 +51,7 @@ static void single_pair(const struct lyap_step *step, struct estimate *e)
     e->value = e->visited = sy.value / ss.value;
     e->residual = e->visited_residual = sqrt(fmax(yy.value / ss.value - e->value * e->value, 0));
     e->is_accepted = e->value > 0 && e->residual <= LYAP_RITZ_RESIDUAL_MAX * e->value;
+    step->is_pair_accepted = e->is_accepted;
     if (e->residual <= LYAP_RITZ_RESIDUAL_MAX * fabs(e->value)) {
         e->least = e->value;
         e->least_residual = e->residual;

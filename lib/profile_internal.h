@@ -108,6 +108,7 @@ struct lyap_step {
     bool is_bare;           /* the finite point before had no tensors: differences reach past it */
     bool is_imprecise;      /* D drowns in rounding */
     bool is_mismatched;     /* omega above its limit on the newest pair */
+    bool is_pair_accepted;  /* the pushed active pair is by itself an accepted Ritz pair */
     enum lyap_reason pair;  /* why two-snapshot quantities are absent; NONE */
     const double *delta;    /* sketch of D, or NULL */
     double error_share;     /* sketched inner products: error / (|a||b|) */

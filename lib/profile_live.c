@@ -300,8 +300,10 @@ static void fill_row(struct lyap_step *step, uint32_t i, struct lyap_tensor_row 
         finite_or_nan(row_at(step, LYAP_REDUCE_GRAD_ZEROS, i) / count);
     v[LYAP_TENSOR_METRIC_NONFINITE_PARAM] = row_at(step, LYAP_REDUCE_PARAM_NONFINITE, i);
     v[LYAP_TENSOR_METRIC_NONFINITE_GRAD] = row_at(step, LYAP_REDUCE_GRAD_NONFINITE, i);
-    v[LYAP_TENSOR_METRIC_CURVATURE_SHARE] =
-        finite_or_nan(row_at(step, LYAP_REDUCE_PAIR_SY, i) / sy);
+    /* c'Y_l c / rho of the window of one pair (SPEC 2.2): of more, Y_l is not known. */
+    if (step->is_pair_accepted)
+        v[LYAP_TENSOR_METRIC_CURVATURE_SHARE] =
+            finite_or_nan(row_at(step, LYAP_REDUCE_PAIR_SY, i) / sy);
     v[LYAP_TENSOR_METRIC_SECOND_MOMENT_RATIO] =
         finite_or_nan(sqrt(row_at(step, LYAP_REDUCE_RMS_SQ, i) / count));
     const struct lyap_spectral_view *view = lyap_step_spectral_view(step, i);

@@ -509,11 +509,12 @@ class Reference:
     def _active(self, s, rows):
         (a, b), weight = s["pair"], self.weight(s)
         ss, sy, yy = float(a @ (weight * a)), float(a @ b), float(b @ (b / weight))
-        for name, cut in self.slices.items():
-            rows[name]["curvature_share"] = float(a[cut] @ b[cut]) / sy
         rho = visited = sy / ss
         residual = visited_residual = math.sqrt(max(yy / ss - rho * rho, 0.0))
         accepted = rho > 0 and residual <= 0.2 * rho
+        for name, cut in self.slices.items():
+            if accepted:
+                rows[name]["curvature_share"] = float(a[cut] @ b[cut]) / sy
         least, asymmetry = rho if residual <= 0.2 * abs(rho) else None, None
         root = np.sqrt(weight)
         pair = sketch(self.cut(root * a), self.seed), sketch(self.cut(b / root), self.seed)

@@ -134,6 +134,36 @@ START_TEST(test_active_probes)
 }
 END_TEST
 
+static double dot(const double *a, const double *b)
+{
+    double sum = 0;
+    for (int i = 0; i < NET_SIZE; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* Shares are of an accepted curvature: of a pair whose own residual passes, else there are none. */
+START_TEST(test_shares_are_of_accepted_pairs)
+{
+    struct trainer t;
+    int refused = 0, given = 0;
+    trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
+    for (t.is_probing = true; t.step < 60; trainer_update(&t)) {
+        (void)trainer_push(&t);
+        const double ss = dot(t.pair_s, t.pair_s), sy = dot(t.pair_s, t.pair_y);
+        const double rho = sy / ss, residual_sq = dot(t.pair_y, t.pair_y) / ss - rho * rho;
+        const bool is_accepted = rho > 0 && residual_sq <= .04 * rho * rho;
+        for (int i = 0; i < 4; i++)
+            ck_assert_int_eq(!isnan(t.rows[i].values[LYAP_TENSOR_METRIC_CURVATURE_SHARE]),
+                             is_accepted);
+        refused += !is_accepted;
+        given += is_accepted;
+    }
+    ck_assert(refused > 3 && given > 3);
+    trainer_free(&t);
+}
+END_TEST
+
 /* A rate raised past the limit between two probes shows at that very push, and the advice is the
  * largest stable rate. */
 START_TEST(test_limit_crossing)
@@ -332,6 +362,7 @@ int main(void)
     TCase *tests = tcase_create("profile");
     tcase_add_loop_test(tests, test_golden_network, 0, 4);
     tcase_add_loop_test(tests, test_active_probes, 0, 2);
+    tcase_add_test(tests, test_shares_are_of_accepted_pairs);
     tcase_add_test(tests, test_limit_crossing);
     tcase_add_test(tests, test_diverging_run_fires);
     tcase_add_loop_test(tests, test_dissipation, 0, 2);

@@ -311,7 +311,7 @@ enum lyap_metric {
     X(NONFINITE_PARAM, "nonfinite_param", "non-finite elements of theta_l")                        \
     X(NONFINITE_GRAD, "nonfinite_grad", "non-finite elements of g_l")                              \
     X(CURVATURE_SHARE, "curvature_share",                                                          \
-      "share <s_l,y_l> / <s,y> of the newest active pair; they sum to 1")                          \
+      "share <s_l,y_l> / <s,y> of an active pair that is accepted by itself; they sum to 1")       \
     X(SECOND_MOMENT_RATIO, "second_moment_ratio", "sqrt(mean(g^2 / vhat)) of the tensor")          \
     X(EMPIRICAL_GAIN, "empirical_gain", "|x'_l - x_l| / |x'_0 - x_0| of the tensor's layer")       \
     X(UPDATE_Z, "update_z", "robust z of log |p_l| against its last 50")                           \
