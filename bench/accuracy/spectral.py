@@ -26,6 +26,7 @@ class Chain(nn.Module):
         return self.layers[-1](x)
 
 
+LARGE = ("1024 x 4",)
 # The network of docs/evidence.md E1; and one whose weights exceed what an upload measures for free,
 # so that they take turns as those of a large model do.
 jobs.NETWORKS.update({"512-512": lambda: Chain(512, 512),
@@ -34,10 +35,10 @@ for kind, rate in (("heavy-ball", 0.02), ("adamw", 1e-3)):
     jobs.RATES[kind].update({"512-512": rate, "1024 x 4": rate})
 # Singular values that cross and steps too far apart are what costs accuracy.
 CASES = tuple((network, kind, "exact", spacing) for network in ("mlp", "cnn", "transformer")
-              for kind in ("heavy-ball", "adamw") for spacing in (1, 10, 50)) + tuple(
+              for kind in ("heavy-ball", "adamw") for spacing in (1, 50)) + tuple(
     (network, "adamw", "sketch", 10) for network in ("mlp", "cnn", "transformer")) + tuple(
     (network, kind, retention, 10) for network in ("512-512", "1024 x 4")
-    for kind in ("heavy-ball", "adamw") for retention in ("exact", "sketch"))
+    for kind, retention in (("heavy-ball", "exact"), ("adamw", "sketch")))
 
 
 def train(url, network, kind, retention, spacing, snapshots=SNAPSHOTS):
@@ -90,23 +91,29 @@ def measure(url, snapshots=SNAPSHOTS, cases=CASES):
     result = Table(["network", "optimizer", "retention", "steps between snapshots", "values",
                     "absent", "shortfall, median", "shortfall, largest", "above the true value",
                     "upper bound's excess, median", "below the true value"])
-    shortfalls, excesses, broken, medians = [], [], 0, []
+    shortfalls, excesses, broken, medians, turns = [], [], 0, [], []
     for network, kind, retention, spacing in cases:
         below, above, absent = train(url, network, kind, retention, spacing, snapshots)
         wrong = [sum(value < -ROUNDING for value in side) for side in (below, above)]
         result.add([network, kind, retention, spacing, len(below), absent,
                     percent(statistics.median(below), 4), percent(max(below)), wrong[0],
                     percent(statistics.median(above), 1) if above else "-", wrong[1]])
-        medians.append(statistics.median(below))
-        shortfalls += below
+        if network not in LARGE:
+            medians.append(statistics.median(below))
+        (turns if network in LARGE else shortfalls).extend(below)
         excesses += above
         broken += sum(wrong)
+    large = [("the same, of a model whose weights take turns", "within 1 % median, 5 % worst",
+              "%s in the median, largest %s" % (share(statistics.median(turns)),
+                                                share(max(turns))))] if turns else []
     return Outcome(result, broken, [
         ("`spectral_norm` of a tensor, after ten snapshots", "within 1 % median, 5 % worst",
          "%s short in the median (the worst training: %s), largest %s" % (
-             share(statistics.median(shortfalls)), share(max(medians)), share(max(shortfalls)))),
+             share(statistics.median(shortfalls)), share(max(medians)), share(max(shortfalls))))
+    ] + large + [
         ("`spectral_norm`, `spectral_norm_upper`, as bounds", "0 violations",
-         "%d violations in %d values" % (broken, len(shortfalls) + len(excesses))),
+         "%d violations in %d values" % (
+             broken, len(shortfalls + turns + excesses))),
         ("`spectral_norm_upper`", "",
          "%s above in the median, largest %s" % (share(statistics.median(excesses)),
                                                  share(max(excesses))))])
