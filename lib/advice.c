@@ -7,6 +7,7 @@
 #include "lyap/transition.h"
 
 static const double RISE_SHARE = 0.1;     /* of what is at stake: an eye sees the curve turn */
+static const double LOST_SHARE = 1;       /* of what is at stake: half of the progress */
 static const double SAME_RATE = 1 - 1e-3; /* up to the digits a client may have rounded away */
 
 static double column(const struct lyap_point *point, enum lyap_metric metric)
@@ -27,12 +28,22 @@ static bool is_quiet(const struct lyap_point *point)
     return point->action.kind == LYAP_ACTION_CONTINUE && point->state != LYAP_STATE_UNSTABLE;
 }
 
-static bool is_calm(const struct lyap_point *point)
+/* More than the usual spread of the losses above `share` of what is at stake. */
+static bool has_risen(const struct lyap_point *point, double share)
 {
     const double excess = column(point, LYAP_METRIC_LOSS_EXCESS);
     const double spread = column(point, LYAP_METRIC_LOSS_SPREAD);
-    const bool has_risen = excess > RISE_SHARE + (isnan(spread) ? 0 : spread);
-    return is_quiet(point) && !point->is_event_only && !has_risen;
+    return excess > share + (isnan(spread) ? 0 : spread);
+}
+
+static bool is_calm(const struct lyap_point *point)
+{
+    return is_quiet(point) && !point->is_event_only && !has_risen(point, RISE_SHARE);
+}
+
+bool lyap_advice_is_lost(const struct lyap_advice *advice, const struct lyap_point *point)
+{
+    return advice->lost > 0 && has_risen(point, LOST_SHARE);
 }
 
 void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *point)
@@ -41,6 +52,7 @@ void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *poi
     if (is_calm(point))
         advice->calm_step = point->step;
     advice->quiet = is_quiet(point) ? advice->quiet + 1 : 0;
+    advice->lost = has_risen(point, LOST_SHARE) ? advice->lost + 1 : 0;
     if (action->kind == LYAP_ACTION_SKIP)
         advice->skips++;
     if (action->kind == LYAP_ACTION_REDUCE_LR &&
@@ -150,7 +162,8 @@ void lyap_advice_give(const struct lyap_advice *advice, const struct lyap_advice
 {
     enum lyap_action_kind kind = question->wanted;
     *ret_action = (struct lyap_action){ .kind = kind, .lr = NAN };
-    if (kind == LYAP_ACTION_ROLLBACK && is_only_coming(question->point)) {
+    if (kind == LYAP_ACTION_ROLLBACK && advice->skips < LYAP_ADVICE_SKIPS &&
+        is_only_coming(question->point)) {
         skip(question->point, "its gradient or loss is not finite, the parameters are", ret_action);
         return;
     }
@@ -160,6 +173,11 @@ void lyap_advice_give(const struct lyap_advice *advice, const struct lyap_advice
     }
     if (kind == LYAP_ACTION_SKIP)
         ret_action->kind = kind = LYAP_ACTION_REDUCE_LR; /* so many batches are not the exception */
+    if (kind == LYAP_ACTION_REDUCE_LR && advice->calm_step >= 0 && question->rollbacks_left > 0 &&
+        lyap_advice_is_lost(advice, question->point)) {
+        go_back(advice, question, ret_action);
+        return;
+    }
     if (kind == LYAP_ACTION_REDUCE_LR && advice->cuts < LYAP_ADVICE_CUTS) {
         reduce(question, ret_action);
         return;

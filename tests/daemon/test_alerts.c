@@ -186,10 +186,13 @@ START_TEST(steps_values_and_evidence_are_kept)
 END_TEST
 
 /* The advice of the next point, as a job that does (or does not) lower its rate sees it. */
-static struct lyap_action decide(struct bench *bench, struct lyap_run *run, double value, double lr)
+static struct lyap_action decide_next(struct bench *bench, struct lyap_run *run, double value,
+                                      double lr, double next)
 {
     struct lyap_point point;
     point_of(bench, &point, LYAP_METRIC_GRAD_NORM, value, LYAP_TRUST_I);
+    point.metrics[LYAP_METRIC_INSTABILITY_SCORE_NEXT] =
+        (struct lyap_value){ .value = next, .error = NAN, .reason = LYAP_REASON_NONE };
     point.metrics[LYAP_METRIC_LR] =
         (struct lyap_value){ .value = lr, .error = NAN, .reason = LYAP_REASON_NONE };
     ck_assert_int_eq(bench_step(bench, &point), LYAP_OK);
@@ -200,6 +203,34 @@ static struct lyap_action decide(struct bench *bench, struct lyap_run *run, doub
     bench->step++;
     return point.action;
 }
+
+static struct lyap_action decide(struct bench *bench, struct lyap_run *run, double value, double lr)
+{
+    return decide_next(bench, run, value, lr, 0);
+}
+
+/* At the lower rate an update may still be a bad one: it is left out, and the rate stands. */
+START_TEST(a_bad_update_at_the_lower_rate_is_left_out)
+{
+    struct bench bench;
+    const struct lyap_rule rule = rule_of(1, 5, false);
+    bench_init(&bench, &rule);
+    struct lyap_run run = { 0 };
+    lyap_advice_init(&run.advice);
+    ck_assert_int_eq(decide_next(&bench, &run, 1, 1, 1).kind, LYAP_ACTION_CONTINUE); /* no alert */
+    ck_assert_int_eq(decide_next(&bench, &run, 11, 1, 1).kind, LYAP_ACTION_REDUCE_LR);
+    for (int i = 0; i < 6; i++) {
+        const int64_t step = bench.step;
+        const bool is_bad = i != 1;
+        const struct lyap_action action = decide_next(&bench, &run, 11, 0.5, is_bad ? 0.9 : 0.1);
+        ck_assert_int_eq(action.kind, is_bad && i < 4 ? LYAP_ACTION_SKIP : LYAP_ACTION_CONTINUE);
+        if (action.kind == LYAP_ACTION_SKIP)
+            ck_assert_int_eq(action.step, step);
+        test_close(action.lr, 0.5, 0);
+    }
+    bench_release(&bench);
+}
+END_TEST
 
 START_TEST(advice_stands_and_is_not_compounded)
 {
@@ -510,6 +541,7 @@ int main(void)
     TCase *tests = tcase_create("alerts");
     tcase_add_loop_test(tests, states_follow_the_series, 0, sizeof series / sizeof *series);
     tcase_add_test(tests, steps_values_and_evidence_are_kept);
+    tcase_add_test(tests, a_bad_update_at_the_lower_rate_is_left_out);
     tcase_add_test(tests, advice_stands_and_is_not_compounded);
     tcase_add_test(tests, class_c_is_at_most_a_warning);
     tcase_add_loop_test(tests, rules_apply_where_they_are_due, 0, sizeof dues / sizeof *dues);

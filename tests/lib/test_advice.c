@@ -57,7 +57,7 @@ START_TEST(the_ladder_is_climbed)
     lyap_advice_init(&advice);
     quiet(&advice, &step, 20);
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
-        struct lyap_point point = point_at(step++, 2, lr);
+        struct lyap_point point = point_at(step++, 0.5, lr);
         const struct lyap_action action = ask(&advice, &point, LYAP_ACTION_SKIP, 1);
         ck_assert_int_eq(action.kind, expected[i]);
         if (action.kind == LYAP_ACTION_SKIP)
@@ -71,7 +71,7 @@ START_TEST(the_ladder_is_climbed)
             test_close(action.lr, 0.5 * lr, 0);
         }
     }
-    struct lyap_point point = point_at(step, 2, lr);
+    struct lyap_point point = point_at(step, 0.5, lr);
     const struct lyap_action action = ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 0);
     ck_assert_int_eq(action.kind, LYAP_ACTION_STOP);
     ck_assert_ptr_nonnull(strstr(action.reason, "spent"));
@@ -85,7 +85,7 @@ START_TEST(standing_advice_counts_once_and_calm_forgives)
     int64_t step = 0;
     lyap_advice_init(&advice);
     for (int i = 0; i < 30; i++) {
-        struct lyap_point point = point_at(step++, 2, 1); /* never followed: always 0.5 */
+        struct lyap_point point = point_at(step++, 0.5, 1); /* never followed: always 0.5 */
         ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 1).kind,
                          LYAP_ACTION_REDUCE_LR);
     }
@@ -94,7 +94,7 @@ START_TEST(standing_advice_counts_once_and_calm_forgives)
     ck_assert_uint_eq(advice.cuts, 1);
     quiet(&advice, &step, 1);
     ck_assert_uint_eq(advice.cuts, 0);
-    struct lyap_point point = point_at(step++, 2, 1);
+    struct lyap_point point = point_at(step++, 0.5, 1);
     ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_SKIP, 1).kind, LYAP_ACTION_SKIP);
     quiet(&advice, &step, LYAP_ADVICE_SKIP_REST);
     ck_assert_uint_eq(advice.skips, 0);
@@ -127,6 +127,79 @@ START_TEST(only_clean_parameters_are_worth_a_skip)
 }
 END_TEST
 
+/* A gradient that is never finite again is no bad batch: the weights hold what spoils it. */
+START_TEST(skips_do_not_go_on_for_ever)
+{
+    struct lyap_advice advice;
+    int64_t step = 0;
+    lyap_advice_init(&advice);
+    quiet(&advice, &step, 5);
+    for (int i = 0; i < LYAP_ADVICE_SKIPS + 1; i++) {
+        struct lyap_point point = point_at(step++, 0, 1);
+        point.is_event_only = true;
+        point.metrics[LYAP_METRIC_NONFINITE_GRAD] = value_of(4);
+        const struct lyap_action action = ask(&advice, &point, LYAP_ACTION_ROLLBACK, 1);
+        ck_assert_int_eq(action.kind,
+                         i < LYAP_ADVICE_SKIPS ? LYAP_ACTION_SKIP : LYAP_ACTION_ROLLBACK);
+        if (action.kind == LYAP_ACTION_ROLLBACK)
+            ck_assert_int_eq(action.step, 4);
+    }
+}
+END_TEST
+
+/* Half of the progress gone, and not for one batch alone: a lower rate would not bring it back. */
+START_TEST(what_is_lost_is_gone_back_to)
+{
+    static const struct {
+        double excess, spread;
+        enum lyap_action_kind second;
+    } cases[] = { { 1.5, NAN, LYAP_ACTION_ROLLBACK },
+                  { 1.5, 0.2, LYAP_ACTION_ROLLBACK },
+                  { 1.5, 0.6, LYAP_ACTION_REDUCE_LR }, /* such losses are usual here */
+                  { 0.9, 0.0, LYAP_ACTION_REDUCE_LR },
+                  { INFINITY, NAN, LYAP_ACTION_ROLLBACK } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lyap_advice advice;
+        int64_t step = 0;
+        lyap_advice_init(&advice);
+        quiet(&advice, &step, 7);
+        for (int n = 0; n < 2; n++) {
+            struct lyap_point point = point_at(step++, cases[i].excess, n ? 0.5 : 1);
+            point.metrics[LYAP_METRIC_LOSS_SPREAD] = value_of(cases[i].spread);
+            if (isnan(cases[i].spread))
+                point.metrics[LYAP_METRIC_LOSS_SPREAD].reason = LYAP_REASON_WARMING_UP;
+            ck_assert_int_eq(lyap_advice_is_lost(&advice, &point),
+                             n == 1 && cases[i].second == LYAP_ACTION_ROLLBACK);
+            const struct lyap_action action = ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 1);
+            ck_assert_int_eq(action.kind, n ? cases[i].second : LYAP_ACTION_REDUCE_LR);
+            if (action.kind == LYAP_ACTION_ROLLBACK)
+                ck_assert_int_eq(action.step, 6);
+        }
+    }
+}
+END_TEST
+
+/* Where it cannot be gone back to, a lower rate is better than an end. */
+START_TEST(what_is_lost_does_not_stop_the_run)
+{
+    struct lyap_advice advice;
+    int64_t step = 0;
+    lyap_advice_init(&advice);
+    quiet(&advice, &step, 7);
+    for (int n = 0; n < 2; n++) {
+        struct lyap_point point = point_at(step++, 3, 1);
+        ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 0).kind,
+                         LYAP_ACTION_REDUCE_LR);
+    }
+    lyap_advice_init(&advice); /* no sound step */
+    for (int n = 0; n < 2; n++) {
+        struct lyap_point point = point_at(step++, 3, 1);
+        ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind,
+                         LYAP_ACTION_REDUCE_LR);
+    }
+}
+END_TEST
+
 /* A loss that has begun to rise ends what may be gone back to; noise within its spread does not. */
 START_TEST(the_step_to_go_back_to)
 {
@@ -156,6 +229,9 @@ int main(void)
     tcase_add_test(tests, the_ladder_is_climbed);
     tcase_add_test(tests, standing_advice_counts_once_and_calm_forgives);
     tcase_add_test(tests, only_clean_parameters_are_worth_a_skip);
+    tcase_add_test(tests, skips_do_not_go_on_for_ever);
+    tcase_add_test(tests, what_is_lost_is_gone_back_to);
+    tcase_add_test(tests, what_is_lost_does_not_stop_the_run);
     tcase_add_test(tests, the_step_to_go_back_to);
     suite_add_tcase(suite, tests);
     return test_main(suite);

@@ -9,7 +9,7 @@ import numpy
 import torch
 
 from fake import parse
-from lyapd import wire
+from lyapd import http, wire
 
 
 def body(roles, values):
@@ -119,6 +119,24 @@ class Metadata(unittest.TestCase):
                               "grad_norm": 2.0, "x-note": "7"})
         self.assertEqual(found, {"step": 3, "loss": "NaN", "lr": [0.1, 0.2], "skipped": False,
                                  "grad_norm": 2.0, "x-note": "7"})
+
+
+class Sending(unittest.TestCase):
+    def test_small_buffers_are_joined_and_large_ones_stay(self):
+        size = http.SEND_BYTES
+        small, large = [bytes([n]) * 1000 for n in range(100)], bytearray(b"x" * size)
+        pieces = list(http._gathered(small[:50] + [large, b"", memoryview(b"tail")] + small[50:]))
+        self.assertEqual(b"".join(pieces), b"".join(small[:50]) + large + b"tail"
+                         + b"".join(small[50:]))
+        self.assertTrue(any(piece is large for piece in pieces))
+        self.assertEqual(len(pieces), 3)
+        many = list(http._gathered([b"y" * 1000] * 200))
+        self.assertEqual(len(many), 4)
+        self.assertTrue(all(len(piece) <= size for piece in many))
+        floats = memoryview(array.array("f", [1.0, 2.0])).cast("B").cast("f", (1, 2))
+        self.assertEqual(list(http._gathered([floats, b"z"])),
+                         [array.array("f", [1.0, 2.0]).tobytes() + b"z"])
+        self.assertEqual(list(http._gathered([])), [])
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ import json
 import os
 import socket
 import ssl
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from .errors import Error, Unreachable
 
 DEFAULT_URL = "http://127.0.0.1:9470"
 REPLY_BYTES_MAX = 256 << 20  # a profile of 64 metrics and 10 000 points in JSON stays below 32 MiB
+SEND_BYTES = 64 << 10        # buffers below are joined up to this
 SAFETENSORS = "application/vnd.safetensors"
 JSON = "application/json"
 
@@ -92,7 +93,7 @@ class Connection:
                                  str(sum(memoryview(buffer).nbytes for buffer in buffers)))
         try:
             connection.endheaders()
-            for buffer in buffers:
+            for buffer in _gathered(buffers):
                 connection.send(buffer)
         except (BrokenPipeError, ConnectionResetError):
             # The daemon may have answered in mid-body (too large, not allowed): read that answer.
@@ -116,6 +117,24 @@ class Connection:
         elif self._connection.sock is not None:
             self._connection.sock.settimeout(timeout)
         return self._connection
+
+
+def _gathered(buffers: Iterable[Any]) -> Iterable[Any]:
+    """The same bytes, small buffers joined: many small tensors do not take a packet each."""
+    held: List[Any] = []
+    size = 0
+    for buffer in buffers:
+        count = memoryview(buffer).nbytes
+        if held and size + count > SEND_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+        if count >= SEND_BYTES:
+            yield buffer
+        else:
+            held.append(buffer)
+            size += count
+    if held:
+        yield b"".join(held)
 
 
 def _decode(status: int, headers, payload: bytes) -> Any:

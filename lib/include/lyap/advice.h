@@ -3,6 +3,9 @@
  *   skip --LYAP_ADVICE_SKIPS in a row--> reduce_lr --LYAP_ADVICE_CUTS times--> rollback
  *        --no step to go back to, or no rollback left--> stop
  *
+ * Where more than half of the progress is lost for two points in a row, reduce_lr becomes rollback
+ * at once, while there is a step to go back to and a rollback left (docs/rescue.md).
+ *
  * Where an attempt stands on this ladder is a function of its stored points (absorb), so that it
  * goes on after a restart. Embedded by value. THREADS: one owner at a time. */
 #ifndef LYAP_ADVICE_H
@@ -23,6 +26,7 @@ struct lyap_advice {
     int64_t calm_step; /* last step at which nothing was wrong and the loss had not begun to rise:
                           x <= 0.1 + sigma (docs/detection.md); -1: none in this attempt */
     uint32_t skips, cuts;
+    uint32_t lost;  /* points in a row at which more than half of the progress was lost */
     uint32_t quiet; /* points in a row without advice or instability */
     double lr;      /* that was advised last; NaN: none since the last calm */
 };
@@ -36,13 +40,15 @@ struct lyap_advice_question {
 };
 
 LYAP_API void lyap_advice_init(struct lyap_advice *advice);
+/* Half of the progress is lost at this point, and was at the one before: x > 1 + sigma. */
+LYAP_API bool lyap_advice_is_lost(const struct lyap_advice *advice, const struct lyap_point *point);
 /* Takes a point with its final state and action, in step order. */
 LYAP_API void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *point);
 /* reduce_lr: the largest stable learning rate at the accepted curvature of the point (SPEC 2.6),
  * with the formula and numbers in `reason`; without accepted curvature, or when that is above the
  * present rate, half of it, said so. rollback: to calm_step, with half the present rate. A
  * rollback that only a gradient or a loss asks for, while the parameters are finite, becomes skip:
- * nothing has entered the weights yet. */
+ * nothing has entered the weights yet; but only LYAP_ADVICE_SKIPS times in a row. */
 LYAP_API void lyap_advice_give(const struct lyap_advice *advice,
                                const struct lyap_advice_question *question,
                                struct lyap_action *ret_action);
