@@ -34,7 +34,8 @@ class Training:
         self.guard = lyapd.Guard(self.monitor, self.job.model, self.job.optimizer, every=every)
         self.wait = wait
         self.faults, self.poison = dict(faults or {}), set(poison)
-        self.losses, self.answers, self.allowed = [], {}, []
+        self.losses, self.allowed = [], []
+        self.answers = {}  # by step, of the first attempt that came to it
 
     def step(self):
         at = self.monitor.next_step
@@ -48,7 +49,7 @@ class Training:
         if not self.wait:
             assert self.monitor.flush(20), self.monitor.errors
         if self.monitor.last_reply is not None:
-            self.answers[self.monitor.last_reply["step"]] = self.monitor.last_reply
+            self.answers.setdefault(self.monitor.last_reply["step"], self.monitor.last_reply)
         if is_allowed:
             self.job.optimizer.step()
         self.losses.append(float(loss.detach()))
