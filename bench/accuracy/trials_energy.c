@@ -95,34 +95,58 @@ static struct sides ball_is_smooth(struct random *random)
     return (struct sides){ largest_residual(random, beta, rate, lyap_energy_smoothness), 0 };
 }
 
-/* Past the limit the leading mode grows: the residual must say so once it leads. */
-static struct sides diverging_is_seen(struct random *random)
+/* Past the linear limit the leading mode grows: the residual must say so once it leads. */
+static struct sides diverging_is_seen(struct random *random, double beta)
 {
     struct bowl bowl = random_bowl(random);
-    const double lr = (2.1 + random_uniform(random)) / bowl.ell;
-    double residual = 0;
+    const double lr = (2.1 + random_uniform(random)) * (1 + beta) / bowl.ell;
+    double d[SIZE] = { 0 }, residual = 0;
     for (int t = 0; t < 400 && loss_of(&bowl) < 1e200; t++) {
-        struct lyap_energy_input in = { .loss0 = loss_of(&bowl), .lr1 = lr, .ell = bowl.ell };
+        struct lyap_energy_input in = { .loss0 = loss_of(&bowl),
+                                        .before_sq = square(d),
+                                        .lr0 = lr,
+                                        .lr1 = lr,
+                                        .beta = beta,
+                                        .ell = bowl.ell };
         for (int i = 0; i < SIZE; i++) {
-            const double g = bowl.h[i] * bowl.x[i], d = -lr * g;
-            in.work0 += g * d;
-            in.delta_sq += d * d;
-            bowl.x[i] += d;
+            const double g = bowl.h[i] * bowl.x[i];
+            d[i] = beta * d[i] - lr * g;
+            in.work0 += g * d[i];
+            in.grad0_sq += g * g;
+            bowl.x[i] += d[i];
         }
+        in.delta_sq = square(d);
         in.loss1 = loss_of(&bowl);
-        const struct lyap_energy_terms terms = lyap_energy_gd(&in);
+        const struct lyap_energy_terms terms =
+            beta > 0 ? lyap_energy_heavy_ball(&in) : lyap_energy_gd(&in);
         residual = lyap_energy_dissipation(&terms);
     }
     return (struct sides){ 0, residual };
 }
 
-/* Adam with a fixed P-smoothness: ell in the norm of each step's P. */
-static struct sides adam_is_smooth(struct random *random)
+static struct sides gd_diverging(struct random *random)
+{
+    return diverging_is_seen(random, 0);
+}
+
+static struct sides ball_diverging(struct random *random)
+{
+    const double beta = 0.05 + 0.9 * random_uniform(random);
+    return diverging_is_seen(random, beta);
+}
+
+/* The residuals of one Adam run: ell in the norm of each step's P, which changes. */
+struct adam_run {
+    double smoothness, certified; /* largest; dissipation of the steps with c >= 0, -inf: none */
+};
+
+static struct adam_run adam_run(struct random *random)
 {
     struct bowl bowl = random_bowl(random);
     const double b1 = 0.9, b2 = 0.999, eps = 1e-8, eta = exp(random_normal(random)) * 0.05;
+    struct adam_run run = { -INFINITY, -INFINITY };
     double m[SIZE] = { 0 }, v[SIZE] = { 0 }, d[SIZE] = { 0 }, p[SIZE], before[SIZE];
-    double largest = -INFINITY, lr0 = eta;
+    double lr0 = eta;
     for (int t = 1; t <= STEPS; t++) {
         struct lyap_energy_input in = { .loss0 = loss_of(&bowl), .beta = b1, .lr0 = lr0 };
         in.lr1 = eta / (1 - pow(b1, t));
@@ -143,51 +167,27 @@ static struct sides adam_is_smooth(struct random *random)
         in.loss1 = loss_of(&bowl);
         if (t > 1) {
             const struct lyap_energy_terms terms = lyap_energy_adam(&in);
-            largest = fmax(largest, lyap_energy_smoothness(&terms));
+            run.smoothness = fmax(run.smoothness, lyap_energy_smoothness(&terms));
+            if (terms.bound >= 0)
+                run.certified = fmax(run.certified, lyap_energy_dissipation(&terms));
         }
         lr0 = in.lr1;
     }
-    return (struct sides){ largest, 0 };
+    return run;
 }
 
-/* ---- proximal gradient with lambda |x|_1 on a separable bowl ---- */
-
-struct prox_step {
-    double decrease, error, ell_lr; /* a eta, b eta, eta ell */
-};
-
-static struct prox_step prox_step(struct random *random)
+static struct sides adam_is_smooth(struct random *random)
 {
-    struct bowl bowl = random_bowl(random);
-    const double lr = 2 * random_uniform(random) / bowl.ell, lambda = random_uniform(random);
-    double before = loss_of(&bowl), after, w_sq = 0, delta_sq = 0;
-    for (int i = 0; i < SIZE; i++)
-        before += lambda * fabs(bowl.x[i]);
-    for (int i = 0; i < SIZE; i++) {
-        const double moved = bowl.x[i] * (1 - lr * bowl.h[i]);
-        const double next = copysign(fmax(fabs(moved) - lr * lambda, 0), moved);
-        const double d = next - bowl.x[i], w = bowl.h[i] * d - d / lr;
-        w_sq += w * w;
-        delta_sq += d * d;
-        bowl.x[i] = next;
-    }
-    after = loss_of(&bowl);
-    for (int i = 0; i < SIZE; i++)
-        after += lambda * fabs(bowl.x[i]);
-    const struct lyap_energy_h1h2 h = lyap_energy_h1h2(before, after, sqrt(w_sq), delta_sq, lr);
-    return (struct prox_step){ h.decrease, h.error, lr * bowl.ell };
+    return (struct sides){ adam_run(random).smoothness, 0 };
 }
 
-static struct sides prox_decreases(struct random *random)
+static struct sides adam_dissipates(struct random *random)
 {
-    const struct prox_step step = prox_step(random);
-    return (struct sides){ 1 - 0.5 * step.ell_lr, step.decrease };
-}
-
-static struct sides prox_error(struct random *random)
-{
-    const struct prox_step step = prox_step(random);
-    return (struct sides){ step.error, 1 + step.ell_lr };
+    struct adam_run run;
+    do
+        run = adam_run(random);
+    while (isinf(run.certified)); /* until a step is certified at all */
+    return (struct sides){ run.certified, 0 };
 }
 
 /* ---- Ritz values of exact pairs y = H s ---- */
@@ -234,12 +234,13 @@ static struct sides ritz_certificate(struct random *random)
 const struct trial energy_trials[] = {
     { "GD below its limit: dissipation residual <= 0", "3.2", gd_dissipates },
     { "GD at any rate: smoothness residual <= 0", "3.0", gd_is_smooth },
-    { "GD past its limit: dissipation residual > 0 once the mode leads", "3.0", diverging_is_seen },
+    { "GD past its limit: dissipation residual > 0 once the mode leads", "3.0", gd_diverging },
     { "heavy ball below 2(1-beta)/ell: dissipation residual <= 0", "3.3", ball_dissipates },
     { "heavy ball at any rate: smoothness residual <= 0", "3.3", ball_is_smooth },
+    { "heavy ball past 2(1+beta)/ell: dissipation residual > 0 once the mode leads", "3.0",
+      ball_diverging },
     { "Adam with changing P: smoothness residual <= 0", "3.4", adam_is_smooth },
-    { "proximal l1: a eta >= 1 - eta ell/2", "3.5", prox_decreases },
-    { "proximal l1: b eta <= 1 + eta ell", "3.5", prox_error },
+    { "Adam, steps with c >= 0: dissipation residual <= 0", "3.4", adam_dissipates },
     { "top Ritz value <= largest eigenvalue", "2.2", ritz_below },
     { "an eigenvalue within the Ritz residual", "2.2", ritz_certificate },
 };

@@ -4,7 +4,9 @@
 
 #include "lyap/activation.h"
 #include "lyap/conv.h"
+#include "lyap/gates.h"
 #include "lyap/layer.h"
+#include "lyap/limits.h"
 #include "lyap/residual.h"
 #include "lyap/spectral.h"
 #include "trials.h"
@@ -290,6 +292,102 @@ static struct sides product_bound(struct random *random)
     return (struct sides){ exact_norm(j, out, in), exp(lyap_layer_log_product(gains, 3)) };
 }
 
+/* ---- local gains: attention at the pushed tokens, gates of several inputs ---- */
+
+enum { TOKENS = 4, WIDTH = 3, INPUTS = TOKENS * WIDTH };
+
+struct head {
+    double x[TOKENS][WIDTH], a[WIDTH][WIDTH], v[WIDTH][WIDTH];
+    double p[TOKENS][TOKENS]; /* softmax(X A X'/sqrt(dk)), dk = WIDTH */
+};
+
+/* E A F' / sqrt(dk) of two rows. */
+static double score(const struct head *head, const double *e, const double *f)
+{
+    double sum = 0;
+    for (int i = 0; i < WIDTH; i++)
+        for (int j = 0; j < WIDTH; j++)
+            sum += e[i] * head->a[i][j] * f[j];
+    return sum / sqrt(WIDTH);
+}
+
+static void attend(struct head *head)
+{
+    for (int i = 0; i < TOKENS; i++) {
+        double sum = 0;
+        for (int j = 0; j < TOKENS; j++)
+            sum += head->p[i][j] = exp(score(head, head->x[i], head->x[j]));
+        for (int j = 0; j < TOKENS; j++)
+            head->p[i][j] /= sum;
+    }
+}
+
+/* The derivative of P X V along E (one token's coordinate), as one column of the Jacobian. */
+static void differentiate(const struct head *head, int token, int coordinate, double *jacobian)
+{
+    double unit[WIDTH] = { 0 };
+    unit[coordinate] = 1;
+    for (int i = 0; i < TOKENS; i++) {
+        double ds[TOKENS], mean = 0, row[WIDTH] = { 0 };
+        for (int j = 0; j < TOKENS; j++) {
+            ds[j] = (i == token ? score(head, unit, head->x[j]) : 0) +
+                    (j == token ? score(head, head->x[i], unit) : 0);
+            mean += head->p[i][j] * ds[j];
+        }
+        for (int j = 0; j < TOKENS; j++)
+            for (int k = 0; k < WIDTH; k++)
+                row[k] +=
+                    head->p[i][j] * ((ds[j] - mean) * head->x[j][k] + (j == token ? unit[k] : 0));
+        for (int o = 0; o < WIDTH; o++)
+            for (int k = 0; k < WIDTH; k++)
+                jacobian[(i * WIDTH + o) * INPUTS + token * WIDTH + coordinate] +=
+                    row[k] * head->v[k][o];
+    }
+}
+
+static struct sides attention(struct random *random)
+{
+    struct head head;
+    double jacobian[INPUTS * INPUTS] = { 0 }, gain;
+    random_normals(random, head.x[0], TOKENS * WIDTH);
+    random_normals(random, head.a[0], WIDTH * WIDTH);
+    random_normals(random, head.v[0], WIDTH * WIDTH);
+    attend(&head);
+    for (int token = 0; token < TOKENS; token++)
+        for (int coordinate = 0; coordinate < WIDTH; coordinate++)
+            differentiate(&head, token, coordinate, jacobian);
+    const struct lyap_layer_head declared = { .query_key = exact_norm(head.a[0], WIDTH, WIDTH),
+                                              .value_output = exact_norm(head.v[0], WIDTH, WIDTH),
+                                              .key_width = WIDTH };
+    must(lyap_layer_attention_gain(&(struct lyap_spectral_matrix){ head.x[0], TOKENS, WIDTH },
+                                   &declared, 1, &gain) == LYAP_OK,
+         "attention");
+    return (struct sides){ exact_norm(jacobian, INPUTS, INPUTS), gain };
+}
+
+/* More inputs than groups: several share one. */
+static struct sides gates_of_inputs(struct random *random)
+{
+    enum { ROWS = 40 };
+    double values[ELEMENTS], gates[ROWS][SIDE], gated[ELEMENTS], largest = 0, norm;
+    const struct lyap_spectral_matrix w = random_matrix(random, values);
+    const uint32_t inputs = random_count(random, ROWS);
+    struct lyap_gates *kept = lyap_gates_new(inputs, w.rows, LYAP_GATE_VALUES_MAX);
+    must(kept != NULL, "gates");
+    for (uint32_t n = 0; n < inputs; n++) {
+        for (uint32_t i = 0; i < w.rows; i++) {
+            gates[n][i] = random_uniform(random);
+            for (uint32_t j = 0; j < w.cols; j++)
+                gated[i * w.cols + j] = gates[n][i] * values[i * w.cols + j];
+        }
+        lyap_gates_add(kept, (uint64_t)n * w.rows, gates[n], w.rows);
+        largest = fmax(largest, exact_norm(gated, w.rows, w.cols));
+    }
+    must(lyap_gates_norm(kept, &w, 1e9, &norm) == LYAP_OK, "norm of gates");
+    lyap_gates_free(kept);
+    return (struct sides){ largest, norm };
+}
+
 const struct trial gain_trials[] = {
     { "block power iteration <= sigma_1", "1.2", power_below },
     { "streamed iteration <= sigma_1", "1.2", stream_below },
@@ -304,5 +402,7 @@ const struct trial gain_trials[] = {
     { "\\|I + hDA\\|_inf <= the gated bound", "1.4", gated_block },
     { "layer norm's Jacobian at a token <= its local gain", "1.5", token_norm },
     { "Jacobian of W2 tanh(W1 x) <= product bound", "1.1", product_bound },
+    { "sigma_1(diag(gate) W) of every input <= the bound of their groups", "1.1", gates_of_inputs },
+    { "Jacobian of an attention head at its tokens <= its local gain", "1.5", attention },
 };
 const uint32_t gain_trial_count = sizeof gain_trials / sizeof *gain_trials;
