@@ -216,6 +216,93 @@ class LevelMonitor(oracle.LevelMonitor):
         return LevelMonitor(self.linear)
 
 
+class Bound(tuple):
+    """(low, high): a certified bound of which only this is known, the truth among it."""
+
+    def holds(self, value):
+        low, high = self
+        slack = 1e-9 * max(abs(low), abs(high) if math.isfinite(high) else 0.0)
+        return low - slack <= value <= high + slack
+
+
+GROWTHS = ("DECAY", "BOUNDED", "INCONCLUSIVE", "SUBEXPONENTIAL", "GROWTH_UNRESOLVED", "EXPONENTIAL")
+
+
+class Twins:
+    """Fits of pushed log distances over the last 65 of them (SPEC 4.2, 4.3): the longest window of
+    these tests."""
+
+    METRICS = ("twin_log", "twin_log_2", "twin_log_3", "twin_log_4")
+
+    def __init__(self):
+        self.logs = {}
+
+    def push(self, s, out, steps):
+        for name, y in s.get("twins", {}).items():
+            slot = list(self.logs).index(name) if name in self.logs else len(self.logs)
+            self.logs.setdefault(name, []).append(y)
+            out[self.METRICS[slot]] = y
+        fits = {name: oracle.verdict(y[-65:]) for name, y in self.logs.items() if len(y) >= 65}
+        if not fits:
+            return
+        codes = {name: self.code(fit) for name, fit in fits.items()}
+        fastest = max(fits.values(), key=lambda fit: fit["rate"])
+        out["twin_rate"] = fastest["rate"]
+        out["twin_growth"] = max(fit["logM"] for fit in fits.values())
+        others = [code for name, code in codes.items() if name != "active"]
+        if others:
+            out["window_verdict"] = float(max(others))
+        if "active" in fits:
+            out["twin_active_rate"] = fits["active"]["rate"]
+            out["active_verdict"] = float(codes["active"])
+        is_exponential = 5 in codes.values()
+        out["sensitive_horizon"] = "no-horizon"
+        if steps is not None:
+            out["sensitive_horizon"] = fastest["rate"] * (steps - s["step"]) * is_exponential
+
+    @staticmethod
+    def code(fit):
+        if fit["verdict"] == "GROWTH_UNRESOLVED" and fit["G"] > math.log(100):
+            return 5
+        return GROWTHS.index(fit["verdict"])
+
+
+class Still:
+    """Tensors that do not take part although others do (docs/detection.md)."""
+
+    POINTS = 32
+
+    def __init__(self, names):
+        self.dead, self.stuck = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+        self.looks, self.moves, self.lr_max, self.due = 0, 0, 0.0, {}
+
+    def push(self, s, before, out, rows, cut, delta):
+        """`delta`: D_{t-1} of a single update, or None."""
+        grads, is_moving = cut(s["g"]), delta is None or bool(np.any(delta))
+        if is_moving and any(g.any() for g in grads.values()):
+            self.looks += 1
+            for name, g in grads.items():
+                self.dead[name] = 0 if g.any() else self.dead[name] + 1
+        if delta is not None and np.any(delta) and any(self.due.values()):
+            self.lr_max = max(self.lr_max, float(np.max(before["lr"])))
+            if float(np.max(before["lr"])) >= 0.01 * self.lr_max:
+                self.moves += 1
+                for name, d in cut(delta).items():
+                    is_stuck = self.due[name] and not d.any()
+                    self.stuck[name] = self.stuck[name] + 1 if is_stuck else 0
+        for metric, counts, looks in (("dead_tensors", self.dead, self.looks),
+                                      ("stuck_tensors", self.stuck, self.moves)):
+            if looks >= self.POINTS:
+                out[metric] = float(sum(n >= self.POINTS for n in counts.values()))
+        for name, row in rows.items():
+            row["dead_points"] = self.dead[name]
+            row["stuck_points"] = self.stuck[name] if "stuck_tensors" in out else None
+
+    def expect(self, update):
+        """Whom the coming update should move."""
+        self.due = {name: bool(p.any()) for name, p in update.items()}
+
+
 # ---- the monitor
 class Reference:
     """push(snapshot) -> metrics of the point, {tensor: metrics of the tensor}. A snapshot is a dict
@@ -236,6 +323,8 @@ class Reference:
         self.path, self.probes, self.growth = [], [], []
         self.least, self.decay, self.batches = None, None, []
         self.probe_losses, self.means, self.drift_log = [], [], None
+        self.twins, self.still, self.gains = Twins(), Still(slices), []
+        self.steps = None  # declared number of steps
 
     def cut(self, vector):
         return {name: vector[s] for name, s in self.slices.items()}
@@ -254,10 +343,29 @@ class Reference:
         if self.before is not None:
             self._energy(s, out)
         self._anchor(s, out)
+        self.twins.push(s, out, self.steps)
+        self._layers(s, out, rows)
+        delta = self.delta if self.before is not None else None
+        self.still.push(s, self.before, out, rows, self.cut, delta)
         self._step(s, out, rows)
+        self.still.expect(self.cut(self.predicted))
         self._score(out, self.before is not None and s["step"] != self.before["step"] + 1)
         self.before = s
         return out, rows
+
+    def _layers(self, s, out, rows):
+        """Bounds of the network that the model knows, and the gain of pushed activations."""
+        out.update(s.get("bounds", {}))
+        if "acts" not in s:
+            return
+        moved = {name: float(np.linalg.norm(s["acts"]["act_perturbed", name] - x))
+                 for (role, name), x in s["acts"].items() if role == "act"}
+        for name, tensor in s["layer_tensors"].items():
+            rows[tensor]["empirical_gain"] = moved[name] / moved["input"]
+            out["empirical_gain"] = moved[name] / moved["input"]  # of the last one
+        if self.gains:
+            out["empirical_gain_growth"] = out["empirical_gain"] / min(self.gains)
+        self.gains = (self.gains + [out["empirical_gain"]])[-self.shortest:]
 
     def _growth(self, s, out):
         """Growth of the update norms over 64 steps, the longest window of these tests (SPEC 2.4)."""
@@ -354,6 +462,7 @@ class Reference:
             row["grad_norm"] = float(np.linalg.norm(g[name]))
             row["abs_max"] = float(np.abs(theta[name]).max())
             row["zero_fraction"] = float((g[name] == 0).mean())
+            row["nonfinite_param"] = row["nonfinite_grad"] = 0.0
         if "half_diff_sq" in s:
             nu = s["half_diff_sq"] / 4
             out["noise_fraction"] = nu / (nu + out["grad_norm"] ** 2)

@@ -2,7 +2,7 @@
 import copy
 
 import numpy as np
-from reference import SKETCH, Optimizer, oracle, sketch
+from reference import SKETCH, Bound, Optimizer, oracle, sketch
 
 DTYPES = {"F64": "<f8", "F32": "<f4"}
 
@@ -58,6 +58,108 @@ class Wide:
         return 0.5 * float(theta @ (self.h * theta)), self.h * theta
 
 
+class Idle:
+    """A slope on which one tensor has no part, and another whose updates are below the precision of
+    F32: 1e4 - 5e-7."""
+
+    def __init__(self):
+        self.shapes = {"live": (6,), "dead": (4,), "large": (5,)}
+        self.g = np.concatenate([np.ones(6), np.zeros(4), np.full(5, 1e-5)])
+        self.theta = np.concatenate([np.full(6, 9.0), np.ones(4), np.full(5, 1e4)])
+
+    def at(self, theta, rows=None):
+        return float(self.g @ theta), self.g
+
+
+class Layered(Network):
+    """The golden network as its layers are declared, with activations and gates of eight inputs."""
+
+    layers = [{"name": "fc1", "kind": "linear", "tensor": "fc1.weight", "bias": "fc1.bias",
+               "activation": "tanh"},
+              {"name": "fc2", "kind": "linear", "tensor": "fc2.weight", "bias": "fc2.bias"}]
+    layer_tensors = {"fc1": "fc1.weight", "fc2": "fc2.weight"}
+    def __init__(self):
+        super().__init__()
+        self.x = self.net.X[:8]
+        self.moved = self.x + 1e-3 * np.random.default_rng(2).normal(size=self.x.shape)
+
+    def forward(self, theta, x):
+        w1, b1, w2, b2 = self.net.split(theta)
+        hidden = np.tanh(x @ w1.T + b1)
+        return {"input": x, "fc1": hidden, "fc2": hidden @ w2.T + b2}
+
+    def activations(self, theta):
+        plain, moved = self.forward(theta, self.x), self.forward(theta, self.moved)
+        acts = {("act", name): x for name, x in plain.items()}
+        acts.update({("act_perturbed", name): x for name, x in moved.items()})
+        acts["gate", "fc1"] = 1 - plain["fc1"] ** 2
+        return acts
+
+    def bounds(self, theta):
+        """forward_bound is at least the product of the exact sigmas and at most that of Frobenius
+        norms, the cheapest bound; forward_bound_local at least that at the worst pushed gates."""
+        w1, _, w2, _ = self.net.split(theta)
+        sigma, head = np.linalg.norm(w1, 2), np.linalg.norm(w2, 2)
+        most = float(np.log(np.linalg.norm(w1) * np.linalg.norm(w2)))
+        gates = 1 - self.forward(theta, self.x)["fc1"] ** 2
+        local = max(np.linalg.norm(gate[:, None] * w1, 2) for gate in gates)
+        whole = float(np.log(sigma * head))
+        return {"forward_bound": Bound((whole, most)),
+                "forward_bound_local": Bound((float(np.log(local * head)), most)),
+                "residual_gain": "no-residual-block", "cfl_margin": "no-residual-block"}
+
+
+class Residual:
+    """x -> x - h W' tanh(W x), then a linear head; mean of 0.5 |out - t|^2 over 24 samples."""
+
+    h = 0.3
+    layers = [{"name": "block", "kind": "residual", "structure": "symmetric", "tensor": "block",
+               "activation": "tanh", "step": 0.3},
+              {"name": "head", "kind": "linear", "tensor": "head"}]
+    layer_tensors = {"block": "block", "head": "head"}
+
+    def __init__(self):
+        random = np.random.default_rng(6)
+        self.shapes = {"block": (7, 5), "head": (3, 5)}
+        self.x, self.t = random.normal(size=(24, 5)), random.normal(size=(24, 3))
+        self.theta = np.concatenate([random.normal(size=35), 0.5 * random.normal(size=15)])
+        self.moved = self.x + 1e-3 * random.normal(size=self.x.shape)
+
+    def forward(self, theta, x):
+        w, v = theta[:35].reshape(7, 5), theta[35:].reshape(3, 5)
+        inner = x - self.h * np.tanh(x @ w.T) @ w
+        return {"input": x, "block": inner, "head": inner @ v.T}
+
+    def at(self, theta, rows=None):
+        w, v = theta[:35].reshape(7, 5), theta[35:].reshape(3, 5)
+        phi = np.tanh(self.x @ w.T)
+        y = self.x - self.h * phi @ w
+        e = (y @ v.T - self.t) / len(self.x)
+        back = e @ v  # dL/dy
+        slope = (1 - phi**2) * (back @ w.T)
+        grad_w = -self.h * (phi.T @ back + slope.T @ self.x)
+        return 0.5 * float((e * e).sum()) * len(self.x), np.concatenate([grad_w.ravel(),
+                                                                        (e.T @ y).ravel()])
+
+    def activations(self, theta):
+        acts = {("act", name): x for name, x in self.forward(theta, self.x).items()}
+        acts.update({("act_perturbed", name): x
+                     for name, x in self.forward(theta, self.moved).items()})
+        return acts
+
+    def bounds(self, theta):
+        """J = -W' D W with 0 <= D <= 1 (SPEC 1.4): gain max(1, h sigma^2 - 1), cfl 2 / (h sigma^2),
+        with a sigma between the exact one and the Frobenius norm."""
+        w, v = theta[:35].reshape(7, 5), theta[35:].reshape(3, 5)
+        squares = [float(np.linalg.norm(w, kind)) ** 2 for kind in (2, "fro")]
+        low, high = (max(1.0, self.h * square - 1) for square in squares)
+        bounds = [float(np.log(gain * np.linalg.norm(v, kind)))
+                  for gain, kind in ((low, 2), (high, "fro"))]
+        return {"residual_gain": Bound((low, high)), "forward_bound": Bound(bounds),
+                "forward_bound_local": Bound(bounds),
+                "cfl_margin": Bound(sorted(2 / (self.h * square) for square in squares))}
+
+
 class Objective:
     """A network with what makes it non-smooth in the loss alone; the gradient is of the smooth
     part. `rule`: the Optimizer whose r or set it is; the start is a point of the set."""
@@ -104,11 +206,21 @@ class Job:
         self.direction = oracle.SplitMix64(3).normals(self.theta.size)
         self.last_rows = self.delta = None
         self.anchor = self.store(oracle.SplitMix64(9).normals(self.theta.size))
+        self.twins = {}
+        if "twins" in extras:
+            for i, name in enumerate(("random", "active", "third", "fourth")):
+                self.inject(name, oracle.SplitMix64(20 + i).normals(self.theta.size))
         if optimizer.kind == "proxgd":
             optimizer.groups = list(self.slices.values())
 
     def store(self, x):
         return np.asarray(x).astype(self.dtype).astype(np.float64)
+
+    def inject(self, name, direction):
+        """A twin: theta and the optimizer's memory, e apart."""
+        size = 1e-7 * float(np.linalg.norm(self.theta))
+        theta = self.theta + size * direction / np.linalg.norm(direction)
+        self.twins[name] = [theta, self.rule.copy(), float(np.linalg.norm(theta - self.theta))]
 
     def rate(self):
         return self.lr(self.t) if callable(self.lr) else self.lr
@@ -137,6 +249,13 @@ class Job:
             s["delta"] = self.delta
         if self.clip:
             s["clip_norm"], s["grad_norm"] = self.clip, float(np.linalg.norm(s["g"]))
+        if self.twins:
+            s["twins"] = {name: float(np.log(np.linalg.norm(theta - self.theta) / size))
+                          for name, (theta, _, size) in self.twins.items()}
+        if "acts" in self.extras:
+            s["acts"] = self.model.activations(self.theta)
+            s["bounds"] = self.model.bounds(self.theta)
+            s["layer_tensors"] = self.model.layer_tensors
         return s
 
     def pair(self):
@@ -155,6 +274,9 @@ class Job:
         g = s["g"]
         if self.clip:
             g = g * min(1.0, self.clip / (s["grad_norm"] + 1e-6))
+        for twin in self.twins.values():  # the same batch
+            twin[0] = twin[0] + twin[1].update(twin[0], self.model.at(twin[0], self.rows)[1],
+                                               self.rate())
         p = self.rule.update(self.theta, g, self.rate())
         before, self.last_rows, self.t = self.theta, self.rows, self.t + 1
         self.theta = self.store(self.theta + p)
@@ -189,6 +311,9 @@ def rates_text(rates):
 
 def metadata_of(s, rates, **more):
     out = {k: s[k] if isinstance(s[k], str) else repr(s[k]) for k in SCALARS if k in s}
+    if "twins" in s:
+        more = dict(more, twin_log=",".join(repr(y) for y in s["twins"].values()),
+                    twin_name=",".join(s["twins"]))
     return dict(out, lr=rates_text(rates), **more)
 
 
@@ -198,6 +323,8 @@ def tensors_of(s, slices, shapes, dtype="F64", order=None):
     for name in order or slices:
         for role, x in arrays[name].items():
             out["%s/%s" % (role, name)] = (shapes[name], x.astype(DTYPES[dtype]).tobytes(), dtype)
+    for (role, name), x in s.get("acts", {}).items():
+        out["%s/%s" % (role, name)] = (x.shape, x.astype("<f8").tobytes(), "F64")
     return out
 
 
