@@ -127,8 +127,51 @@ struct api_replay { /* released with api_replay_release */
 };
 void api_replay_release(struct api_replay *replay);
 
+/* ---- the live feed, GET /v1/events (feed.c) ---- */
+
+/* X(enum, wire name) */
+#define API_FEED_TYPE_TABLE(X)                                                                     \
+    X(POINT, "point")                                                                              \
+    X(ALERT, "alert")                                                                              \
+    X(MARK, "mark")
+enum api_feed_type {
+#define API_FEED_TYPE_ENUM(name, wire) API_FEED_##name,
+    API_FEED_TYPE_TABLE(API_FEED_TYPE_ENUM)
+#undef API_FEED_TYPE_ENUM
+        API_FEED_TYPE_COUNT
+};
+enum {
+    API_FEED_READERS_MAX = 64,    /* each is a connection that does not end by itself */
+    API_FEED_BYTES_MAX = 8 << 20, /* of the ring: 10 000 lines of one NDJSON body fit thrice */
+    API_FEED_ENTRIES_MAX = 1 << 16,
+    API_FEED_HEARTBEAT_S = 15, /* half of what proxies commonly allow a silent connection */
+    API_FEED_LINGER_S = 60,    /* the ring is kept so long without readers, for a reconnection */
+};
+/* A bounded ring of what was committed: who reads along misses nothing that fits into it, and is
+ * told when something did not. The engine stages while a batch is made, and settles with it. While
+ * nobody reads, nothing is staged.
+ * THREADS: stage, settle, beat: the engine; counts: any. */
+struct api_feed;
+/* `epoch` tells one daemon's ids from another's. NULL: out of memory. */
+struct api_feed *api_feed_new(int64_t epoch);
+void api_feed_free(struct api_feed *feed); /* NULL: nothing */
+void api_feed_stage_point(struct api_feed *feed, const char *run, const struct lyap_point *point);
+void api_feed_stage_alert(struct api_feed *feed, const struct lyap_alert *alert);
+void api_feed_stage_mark(struct api_feed *feed, const char *run,
+                         const struct lyap_event_record *event);
+/* What was staged becomes visible, or is dropped. */
+void api_feed_settle(struct api_feed *feed, bool is_committed);
+/* Time passes: heartbeats, and the end of a ring that nobody reads. */
+void api_feed_beat(struct api_feed *feed, int64_t monotonic_ns);
+struct api_feed_counts {
+    uint32_t readers;
+    uint64_t sent, lost; /* events, over all readers */
+};
+struct api_feed_counts api_feed_count(struct api_feed *feed);
+
 struct api_ports {
     void *ctx;
+    struct api_feed *feed;
 
     enum lyap_status (*run_put)(void *ctx, const struct api_run_put *put,
                                 struct api_run_put_result *ret, struct lyap_error *reterr);

@@ -277,16 +277,21 @@ void api_encode_attempt(struct api_text *text, const struct lyap_record *record)
     api_json_close(text, '}');
 }
 
-void api_encode_event(struct api_text *text, const struct lyap_record *record)
+void api_encode_event_members(struct api_text *text, const struct lyap_event_record *event)
 {
-    const struct lyap_event_record *event = &record->u.event;
-    api_json_open(text, '{');
-    api_member_int(text, "id", event->id);
     api_member_int(text, "attempt", event->attempt);
     api_member_step(text, "step", event->step);
     api_member_time(text, "time", event->time_ns);
     api_member_string(text, "kind", lyap_event_name(event->kind));
     api_member_raw(text, "detail", event->detail_json);
+}
+
+void api_encode_event(struct api_text *text, const struct lyap_record *record)
+{
+    const struct lyap_event_record *event = &record->u.event;
+    api_json_open(text, '{');
+    api_member_int(text, "id", event->id);
+    api_encode_event_members(text, event);
     api_json_close(text, '}');
 }
 

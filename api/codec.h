@@ -16,6 +16,7 @@ void api_encode_run_members(struct api_text *text, const struct lyap_run_record 
 /* One row of a list, an object. */
 void api_encode_run(struct api_text *text, const struct lyap_record *record);
 void api_encode_attempt(struct api_text *text, const struct lyap_record *record);
+void api_encode_event_members(struct api_text *text, const struct lyap_event_record *event);
 void api_encode_event(struct api_text *text, const struct lyap_record *record);
 void api_encode_rule(struct api_text *text, const struct lyap_record *record);
 void api_encode_alert(struct api_text *text, const struct lyap_record *record);

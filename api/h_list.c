@@ -129,7 +129,7 @@ enum lyap_status api_list_reply(const struct api_request *request, const struct 
         free(listing);
         return status;
     }
-    reply->stream = (struct api_stream){ produce_list, free, listing };
+    reply->stream = (struct api_stream){ .produce = produce_list, .release = free, .ctx = listing };
     return LYAP_OK;
 }
 

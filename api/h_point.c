@@ -54,7 +54,7 @@ enum lyap_status api_h_point(const struct api_request *request, struct api_reply
     struct lyap_run_record record;
     struct lyap_point point;
     struct lyap_query query = api_query_init(LYAP_TABLE_POINTS);
-    int64_t step, attempt;
+    int64_t step = 0, attempt;
     enum lyap_status status = api_find_run(request, run, &record, reterr);
     if (status == LYAP_OK)
         status = read_step(request->path_args[1], &step, reterr);

@@ -1,4 +1,4 @@
-/* The HTTP server: everything that knows libmicrohttpd. */
+/* The HTTP server: with http_stream.c, everything that knows libmicrohttpd. */
 #include "api.h"
 
 #include <assert.h>
@@ -13,6 +13,8 @@
 
 #include "address.h"
 #include "exchange.h"
+#include "feed.h"
+#include "http_stream.h"
 
 enum {
     BUDGET_BYTES = 512 << 20, /* headers, bodies and replies in the making, all connections */
@@ -42,6 +44,8 @@ struct api_server {
     pthread_rwlock_t tokens_lock;
     struct api_tokens *tokens; /* owned; NULL: no auth, loopback only */
 
+    struct api_streams streams;
+
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     bool is_stopping;
@@ -64,70 +68,6 @@ static void header(struct MHD_Response *response, const char *name, const char *
 {
     if (value && value[0])
         (void)MHD_add_response_header(response, name, value);
-}
-
-/* The content reader: hands out what is there, produces a slice when nothing is. Returning 0 makes
- * libmicrohttpd call again after the other connections; produce has worked meanwhile. */
-struct slices {
-    struct api_text text;
-    size_t sent; /* of text */
-    struct api_stream stream;
-    bool is_done;
-};
-
-static ssize_t read_slices(void *cls, uint64_t position, char *buffer, size_t bytes_max)
-{
-    struct slices *slices = cls;
-    (void)position;
-    if (slices->sent == slices->text.length) {
-        if (slices->is_done)
-            return MHD_CONTENT_READER_END_OF_STREAM;
-        api_text_clear(&slices->text);
-        slices->sent = 0;
-        if (slices->stream.produce(slices->stream.ctx, &slices->text, &slices->is_done) != LYAP_OK)
-            return MHD_CONTENT_READER_END_WITH_ERROR;
-    }
-    size_t length = slices->text.length - slices->sent;
-    if (length > bytes_max)
-        length = bytes_max;
-    if (length > 0)
-        memcpy(buffer, slices->text.bytes + slices->sent, length);
-    slices->sent += length;
-    return (ssize_t)length;
-}
-
-static void free_slices(void *cls)
-{
-    struct slices *slices = cls;
-    slices->stream.release(slices->stream.ctx);
-    api_text_release(&slices->text);
-    free(slices);
-}
-
-/* Takes the body or the stream out of the reply. NULL: out of memory. */
-static struct MHD_Response *response_of(struct api_reply *reply)
-{
-    if (!reply->stream.produce) {
-        size_t length;
-        char *bytes = api_text_detach(&reply->body, &length);
-        struct MHD_Response *response =
-            MHD_create_response_from_buffer(length, bytes, MHD_RESPMEM_MUST_FREE);
-        if (!response)
-            free(bytes);
-        return response;
-    }
-    struct slices *slices = calloc(1, sizeof *slices);
-    if (!slices)
-        return NULL;
-    slices->text = reply->body;
-    slices->stream = reply->stream;
-    api_text_init(&reply->body, API_REPLY_BYTES_MAX);
-    reply->stream = (struct api_stream){ 0 };
-    struct MHD_Response *response = MHD_create_response_from_callback(
-        MHD_SIZE_UNKNOWN, API_SLICE_BYTES, read_slices, slices, free_slices);
-    if (!response)
-        free_slices(slices);
-    return response;
 }
 
 static bool is_stopping(struct api_server *server)
@@ -160,7 +100,8 @@ static void add_headers(const struct exchange *exchange, const struct api_reply 
 
 static enum MHD_Result send_reply(struct exchange *exchange, struct api_reply *reply)
 {
-    struct MHD_Response *response = response_of(reply);
+    struct MHD_Response *response =
+        api_stream_response(&exchange->server->streams, exchange->connection, reply);
     if (!response)
         return MHD_NO;
     add_headers(exchange, reply, response);
@@ -214,6 +155,7 @@ static enum MHD_Result begin(struct exchange *exchange, const char *method)
             .authorization = request_header(exchange, "Authorization"),
             .expect = request_header(exchange, "Expect"),
             .host = request_header(exchange, "Host"),
+            .last_event_id = request_header(exchange, "Last-Event-ID"),
         },
         .content_length = content_length(exchange),
         .limits = limits_of(server),
@@ -447,12 +389,14 @@ static enum lyap_status start(struct api_server *server, const struct api_addres
 
 static void server_destroy(struct api_server *server)
 {
+    api_feed_on_change(server->ports.feed, NULL, NULL);
     api_tokens_free(server->tokens);
     if (server->tls_key)
         explicit_bzero(server->tls_key, strlen(server->tls_key));
     free(server->tls_cert);
     free(server->tls_key);
     free(server->token_file);
+    api_streams_destroy(&server->streams);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->lock);
     pthread_rwlock_destroy(&server->tokens_lock);
@@ -471,6 +415,7 @@ static struct api_server *server_create(const struct api_options *options,
     server->listen_socket = MHD_INVALID_SOCKET;
     pthread_rwlock_init(&server->tokens_lock, NULL);
     pthread_mutex_init(&server->lock, NULL);
+    api_streams_init(&server->streams);
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
@@ -493,6 +438,7 @@ enum lyap_status api_new(const struct api_options *options, const struct api_por
         status = lyap_error_set(reterr, LYAP_E_INVALID,
                                 "listen address %s is not loopback: that needs a token file",
                                 options->host);
+    api_feed_on_change(ports->feed, api_streams_wake, &server->streams);
     if (status == LYAP_OK)
         status = start(server, &address, reterr);
     if (status == LYAP_OK)
@@ -522,6 +468,7 @@ enum lyap_status api_reload(struct api_server *server, struct lyap_error *reterr
     server->tokens = tokens;
     pthread_rwlock_unlock(&server->tokens_lock);
     api_tokens_free(old);
+    api_streams_renew(&server->streams);
     return LYAP_OK;
 }
 
@@ -531,6 +478,7 @@ void api_quiesce(struct api_server *server)
     const bool was_stopping = server->is_stopping;
     server->is_stopping = true;
     pthread_mutex_unlock(&server->lock);
+    api_streams_stop(&server->streams);
     if (!was_stopping)
         server->listen_socket = MHD_quiesce_daemon(server->daemon);
 }

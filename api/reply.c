@@ -41,7 +41,7 @@ enum lyap_status api_reply_gather(struct api_reply *reply)
     enum { CALLS_MAX = 16 };
     struct api_stream *stream = &reply->stream;
     bool is_done = false;
-    for (int i = 0; stream->produce && i < CALLS_MAX; i++) {
+    for (int i = 0; stream->produce && !stream->has_more && i < CALLS_MAX; i++) {
         const enum lyap_status status = stream->produce(stream->ctx, &reply->body, &is_done);
         if (status != LYAP_OK)
             return status;

@@ -26,6 +26,7 @@ struct api_query_param {
 
 struct api_headers { /* NULL: absent */
     const char *accept, *content_type, *if_none_match, *prefer, *authorization, *expect, *host;
+    const char *last_event_id;
 };
 
 /* Bytes that replies and bodies in the making may hold, over all connections. */
@@ -53,6 +54,9 @@ struct api_stream {
     enum lyap_status (*produce)(void *ctx, struct api_text *out, bool *ret_is_done);
     void (*release)(void *ctx);
     void *ctx;
+    /* Of a stream without end: false when produce has nothing to do until the feed changes; the
+     * connection is suspended meanwhile. NULL: it has an end. */
+    bool (*has_more)(void *ctx);
 };
 
 struct api_reply {
@@ -79,6 +83,7 @@ typedef enum lyap_status api_handler(const struct api_request *request, struct a
 #define API_TYPE_NDJSON      "application/x-ndjson"
 #define API_TYPE_CSV         "text/csv; charset=utf-8"
 #define API_TYPE_PROBLEM     "application/problem+json"
+#define API_TYPE_EVENTS      "text/event-stream"
 #define API_TYPE_METRICS     "text/plain; version=0.0.4; charset=utf-8"
 #define API_TYPE_SAFETENSORS "application/vnd.safetensors"
 #define API_TYPE_OCTETS      "application/octet-stream"

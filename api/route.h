@@ -13,6 +13,7 @@ enum api_route_flags {
     API_ROUTE_BODY = 1u << 1,    /* takes a JSON body */
     API_ROUTE_LIST = 1u << 2,    /* ordinary rows by `limit` and `cursor` */
     API_ROUTE_PENDING = 1u << 3, /* answered later: pending.c */
+    API_ROUTE_LIVE = 1u << 4,    /* does not end: feed.c */
 };
 
 enum api_param_type { API_PARAM_STRING, API_PARAM_INTEGER, API_PARAM_ENUM };
@@ -71,10 +72,10 @@ LYAP_MUST_CHECK enum lyap_status api_query_int(const struct api_request *request
 
 /* The handlers of h_*.c. */
 api_handler api_h_run_put, api_h_run_get, api_h_run_delete, api_h_run_list, api_h_profile,
-    api_h_windows, api_h_latest, api_h_point, api_h_tensors, api_h_layers, api_h_attempts,
-    api_h_events, api_h_rule_list, api_h_rule_get, api_h_rule_put, api_h_rule_delete,
-    api_h_rule_versions, api_h_rule_replay, api_h_pack_list, api_h_pack_get, api_h_pack_put,
-    api_h_group_list, api_h_silence_list, api_h_silence_post, api_h_silence_delete,
+    api_h_windows, api_h_latest, api_h_point, api_h_live, api_h_tensors, api_h_layers,
+    api_h_attempts, api_h_events, api_h_rule_list, api_h_rule_get, api_h_rule_put,
+    api_h_rule_delete, api_h_rule_versions, api_h_rule_replay, api_h_pack_list, api_h_pack_get,
+    api_h_pack_put, api_h_group_list, api_h_silence_list, api_h_silence_post, api_h_silence_delete,
     api_h_alert_deliveries, api_h_delivery_list, api_h_receiver_list, api_h_receiver_get,
     api_h_receiver_put, api_h_receiver_delete, api_h_alert_list, api_h_alert_get, api_h_alert_ack,
     api_h_health, api_h_ready, api_h_metrics, api_h_config, api_h_openapi, api_h_index;

@@ -385,6 +385,7 @@ enum lyap_status api_series_reply(const struct api_series *series, struct api_re
     w->series = *series;
     w->last_key = series->query.after;
     w->resolution = 1;
-    reply->stream = (struct api_stream){ produce_series, release_series, w };
+    reply->stream =
+        (struct api_stream){ .produce = produce_series, .release = release_series, .ctx = w };
     return LYAP_OK;
 }

@@ -561,7 +561,9 @@ enum lyap_status api_upload_reply(struct api_upload *upload, struct api_reply *r
     reply->is_minimal = upload->is_minimal;
     if (upload->format == LYAP_WIRE_NDJSON) {
         reply->content_type = API_TYPE_NDJSON;
-        reply->stream = (struct api_stream){ produce_lines, release_nothing, upload };
+        reply->stream = (struct api_stream){ .produce = produce_lines,
+                                             .release = release_nothing,
+                                             .ctx = upload };
         return LYAP_OK;
     }
     const struct line *line = current_line(upload);

@@ -361,6 +361,7 @@ void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
     if (status != LYAP_OK)
         batch_rollback(engine, status);
     lyap_outbox_settle(engine, status == LYAP_OK);
+    api_feed_settle(engine->feed, status == LYAP_OK);
     lyap_own_settle(engine, status == LYAP_OK);
     untouch_all(engine, status == LYAP_OK);
     batch_answer(engine, &batch, status);
@@ -382,12 +383,14 @@ void lyap_batch_tick(struct lyap_engine *engine)
     engine->next_tick_ns = now_ns + (int64_t)TICK_MS * 1000000;
     engine->are_rules_changed = engine->are_silences_changed = false;
     lyap_spectral_settle(engine);
+    api_feed_beat(engine->feed, now_ns);
     enum lyap_status status = lyap_engine_tick(engine, now_ns);
     if (status == LYAP_OK)
         status = lyap_batch_commit(engine);
     if (status != LYAP_OK)
         batch_rollback(engine, status);
     lyap_outbox_settle(engine, status == LYAP_OK);
+    api_feed_settle(engine->feed, status == LYAP_OK);
     lyap_own_settle(engine, status == LYAP_OK);
     untouch_all(engine, status == LYAP_OK);
     lyap_ranks_settle(&engine->finished, status == LYAP_OK);
@@ -409,6 +412,7 @@ void lyap_batch_save(struct lyap_engine *engine)
     if (status != LYAP_OK)
         batch_rollback(engine, status);
     lyap_outbox_settle(engine, status == LYAP_OK);
+    api_feed_settle(engine->feed, status == LYAP_OK);
     lyap_own_settle(engine, status == LYAP_OK);
     untouch_all(engine, status == LYAP_OK);
     lyap_ranks_settle(&engine->finished, true);

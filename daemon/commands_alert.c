@@ -67,6 +67,8 @@ enum lyap_status lyap_command_alert_ack(struct lyap_engine *engine, void *ack,
     acknowledge(acked, ack, now_ns);
     if (status == LYAP_OK)
         status = engine->store->ops->put_alert(engine->store, acked);
+    if (status == LYAP_OK)
+        api_feed_stage_alert(engine->feed, acked);
     lyap_free((char *)alert.tensor);
     lyap_free((char *)alert.summary);
     lyap_free((char *)alert.evidence_json);

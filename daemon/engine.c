@@ -111,6 +111,8 @@ static enum lyap_status sink_put(void *ctx, struct lyap_alert *alert)
         lyap_count(&engine->counters->alerts_fired);
     enum lyap_status status = engine->store->ops->put_alert(engine->store, alert);
     if (status == LYAP_OK)
+        api_feed_stage_alert(engine->feed, alert);
+    if (status == LYAP_OK)
         status = lyap_outbox_put(engine, alert);
     if (status != LYAP_OK || alert->severity == LYAP_SEVERITY_INFO ||
         alert->state == LYAP_ALERT_PENDING || !(alert->is_turn || alert->notice))
@@ -146,6 +148,8 @@ enum lyap_status lyap_engine_event(struct lyap_engine *engine, struct lyap_run *
                                              .kind = kind,
                                              .detail_json = detail };
     const enum lyap_status status = engine->store->ops->put_event(engine->store, &event);
+    if (status == LYAP_OK)
+        api_feed_stage_mark(engine->feed, run->name, &event);
     free(detail);
     return status;
 }
@@ -183,7 +187,10 @@ enum lyap_status lyap_engine_new(const struct lyap_settings *settings, struct ly
     engine->is_outbox_changed = true;
     pthread_mutex_init(&engine->mutex, NULL);
     pthread_cond_init(&engine->call_done, NULL);
-    enum lyap_status status = lyap_registry_new(settings->retention_memory, &engine->registry);
+    engine->feed = api_feed_new(lyap_clock_utc_ns());
+    enum lyap_status status = engine->feed
+                                  ? lyap_registry_new(settings->retention_memory, &engine->registry)
+                                  : LYAP_E_NOMEM;
     if (status == LYAP_OK)
         status =
             lyap_queue_new((uint32_t)settings->queue_length, settings->queue_bytes, &engine->queue);
@@ -251,6 +258,7 @@ void lyap_engine_free(struct lyap_engine *engine)
     lyap_silences_release(&engine->silences);
     lyap_own_free(engine->own);
     lyap_free(engine->rows);
+    api_feed_free(engine->feed);
     pthread_cond_destroy(&engine->call_done);
     pthread_mutex_destroy(&engine->mutex);
     lyap_free(engine);

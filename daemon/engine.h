@@ -76,6 +76,7 @@ struct lyap_engine {
     struct lyap_registry *registry;
     struct lyap_queue *queue;
     struct lyap_store *store;
+    struct api_feed *feed; /* owned */
     struct lyap_counters *counters;
     struct lyap_worker *worker;
     const struct lyap_settings *settings; /* for config_json, under `mutex` */

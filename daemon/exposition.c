@@ -149,6 +149,8 @@ char *lyap_metrics_text(struct lyap_engine *engine)
               (double)outbox.waiting);
     add_gauge(&text, "lyapd_delivery_oldest_seconds", "Age of the oldest of them; 0 without one.",
               outbox.oldest_ns ? (double)(lyap_clock_utc_ns() - outbox.oldest_ns) / 1e9 : 0);
+    const struct api_feed_counts feed = api_feed_count(engine->feed);
+    add_gauge(&text, "lyapd_event_streams", "Open streams of GET /v1/events.", feed.readers);
     add_runs(&text, shown, count);
     lyap_free(shown);
     return lyap_buffer_detach(&text);

@@ -241,6 +241,7 @@ void lyap_ports_fill(struct lyap_engine *engine, struct api_ports *ret_ports)
 {
     *ret_ports = (struct api_ports){
         .ctx = engine,
+        .feed = engine->feed,
         .run_put = run_put,
         .run_delete = run_delete,
         .push_admit = lyap_push_admit,

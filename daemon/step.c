@@ -336,6 +336,8 @@ static enum lyap_status finish_point(struct lyap_engine *engine, const struct ly
     lyap_action_decide(run, &engine->rules, lyap_engine_limits(engine).rollbacks_max, point);
     status = engine->store->ops->put_point(engine->store, run->record.id, point, engine->rows,
                                            rows_to_keep(step, point, had_tensor_alert));
+    if (status == LYAP_OK)
+        api_feed_stage_point(engine->feed, run->name, point);
     return status == LYAP_OK ? advance(engine, run, point) : status;
 }
 

@@ -60,7 +60,7 @@ static void put_part(struct sink *sink, const struct lyap_score_part *part)
 uint32_t lyap_parts_encode(const struct lyap_parts *parts,
                            unsigned char ret_bytes[LYAP_PARTS_BYTES_MAX])
 {
-    struct sink sink = { .bytes = ret_bytes };
+    struct sink sink = { .bytes = &ret_bytes[0] };
     if (parts->version == 0)
         return 0;
     put_bytes(&sink, parts->version, 4);

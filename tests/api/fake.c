@@ -418,6 +418,7 @@ struct fake *fake_new(void)
     pthread_mutex_init(&fake->lock, NULL);
     pthread_cond_init(&fake->changed, NULL);
     fake->ports = (struct api_ports){ .ctx = fake,
+                                      .feed = api_feed_new(1),
                                       .run_put = run_put,
                                       .run_delete = run_delete,
                                       .query = fake_query,
@@ -471,6 +472,7 @@ void fake_free(struct fake *fake)
         free((void *)(uintptr_t)fake->silences[i].labels_json);
     }
     assert(fake->admitted == fake->aborted + fake->submitted);
+    api_feed_free(fake->ports.feed);
     pthread_cond_destroy(&fake->changed);
     pthread_mutex_destroy(&fake->lock);
     free(fake);

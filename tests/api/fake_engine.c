@@ -185,6 +185,8 @@ static void store_point(struct fake *fake, const struct api_ticket *ticket,
         assert(run->points);
     }
     run->points[run->point_count++] = *point;
+    api_feed_stage_point(fake->ports.feed, run->name, point);
+    api_feed_settle(fake->ports.feed, true);
 }
 
 static void add_alert(struct api_push_reply *reply)

