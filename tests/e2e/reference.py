@@ -323,7 +323,7 @@ class Reference:
         self.path, self.probes, self.growth = [], [], []
         self.least, self.decay, self.batches = None, None, []
         self.probe_losses, self.means, self.drift_log = [], [], None
-        self.twins, self.still, self.gains = Twins(), Still(slices), []
+        self.twins, self.still, self.gains = Twins(), Still(slices), {}
         self.steps = None  # declared number of steps
 
     def cut(self, vector):
@@ -360,12 +360,15 @@ class Reference:
             return
         moved = {name: float(np.linalg.norm(s["acts"]["act_perturbed", name] - x))
                  for (role, name), x in s["acts"].items() if role == "act"}
+        growths = []
         for name, tensor in s["layer_tensors"].items():
-            rows[tensor]["empirical_gain"] = moved[name] / moved["input"]
-            out["empirical_gain"] = moved[name] / moved["input"]  # of the last one
-        if self.gains:
-            out["empirical_gain_growth"] = out["empirical_gain"] / min(self.gains)
-        self.gains = (self.gains + [out["empirical_gain"]])[-self.shortest:]
+            gain, old = moved[name] / moved["input"], self.gains.get(name, [])
+            rows[tensor]["empirical_gain"] = gain
+            out["empirical_gain"] = gain  # of the last one
+            growths += [gain / min(old)] if old else []
+            self.gains[name] = (old + [gain])[-self.shortest:]
+        if growths:
+            out["empirical_gain_growth"] = max(growths)
 
     def _growth(self, s, out):
         """Growth of the update norms over 64 steps, the longest window of these tests (SPEC 2.4)."""
