@@ -180,8 +180,12 @@ bool lyap_verdict_contradicts(const struct lyap_sides *s)
 {
     if (!has_any_twin(s) || !(s->gain >= 1) || !is_below(s) || s->lambda_min_rate > 0)
         return false;
-    return (grows(worst(s)) && s->rate > s->rate_ci) ||
-           (is_state_seen(s) && s->log_m > log(s->gain) + TOLERANCE);
+    /* With the neutral mode no q < 1 holds for all of the state (docs/decisions/0013). */
+    const struct lyap_growth_fit fit = { .rate = grows(worst(s)) ? s->rate : -INFINITY,
+                                         .ci = s->rate_ci,
+                                         .log_m =
+                                             is_state_seen(s) ? s->log_m - TOLERANCE : -INFINITY };
+    return lyap_growth_contradicts(&fit, 1, s->gain * s->gain);
 }
 
 struct lyap_judgement lyap_verdict_judge(const struct lyap_sides *s)

@@ -134,6 +134,53 @@ START_TEST(test_read_from_a_point)
 }
 END_TEST
 
+/* q = 1 and the tolerance ln 2 (docs/decisions/0013), each hypothesis in turn. */
+START_TEST(test_theorem)
+{
+    const struct lyap_sides fails = { .has_twin = true,
+                                      .twin = LYAP_GROWTH_EXPONENTIAL,
+                                      .rate = .02,
+                                      .rate_ci = .01,
+                                      .log_m = 3,
+                                      .ratio = .5,
+                                      .sharpness_rate = -.1,
+                                      .lambda_min_rate = NAN,
+                                      .gain = 1,
+                                      .dissipation = NAN };
+    ck_assert(lyap_verdict_contradicts(&fails));
+    ck_assert(lyap_verdict_judge(&fails).qualifiers & 1u << LYAP_QUALIFIER_THEOREM);
+    struct lyap_sides s = fails;
+    s.rate_ci = .021; /* the rate is within its interval; M alone is too large */
+    ck_assert(lyap_verdict_contradicts(&s));
+    s.log_m = log(2) - 1e-9;
+    ck_assert(!lyap_verdict_contradicts(&s));
+    s = fails;
+    s.twin = LYAP_GROWTH_BOUNDED; /* it rose by less than a factor 2 */
+    s.log_m = .6;
+    ck_assert(!lyap_verdict_contradicts(&s));
+    s = fails;
+    s.gain = 5; /* memory: a turning mode may rise; the rate may not */
+    s.twin = LYAP_GROWTH_BOUNDED;
+    ck_assert(!lyap_verdict_contradicts(&s));
+    s.twin = LYAP_GROWTH_SUBEXPONENTIAL;
+    ck_assert(lyap_verdict_contradicts(&s));
+    s.rate = NAN;
+    ck_assert(!lyap_verdict_contradicts(&s));
+    s = fails;
+    s.gain = NAN; /* no explicit energy */
+    ck_assert(!lyap_verdict_contradicts(&s));
+    s = fails;
+    s.ratio = 1.001; /* its hypothesis does not hold */
+    ck_assert(!lyap_verdict_contradicts(&s));
+    s = fails;
+    s.lambda_min_rate = .001; /* a negative curvature explains growth */
+    ck_assert(!lyap_verdict_contradicts(&s));
+    s = fails;
+    s.has_twin = false;
+    ck_assert(!lyap_verdict_contradicts(&s));
+}
+END_TEST
+
 /* Unresolved growth counts as exponential above ln 100, and only there. */
 START_TEST(test_judged)
 {
@@ -154,6 +201,7 @@ int main(void)
     tcase_add_loop_test(tc, test_rows, 0, count);
     tcase_add_test(tc, test_nothing);
     tcase_add_loop_test(tc, test_read_from_a_point, 0, count);
+    tcase_add_test(tc, test_theorem);
     tcase_add_test(tc, test_judged);
     suite_add_tcase(suite, tc);
     return test_main(suite);
