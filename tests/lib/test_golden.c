@@ -1,13 +1,17 @@
 /* Golden cases of SPEC 7 that belong to no module: the generator (7.0), exponents of whole
- * trajectories (7.1, T5), the mean-square radius of drawn batches (7.7, T15), the golden network at
- * its start (7.9, T19). */
+ * trajectories (7.1, T5), the mean-square radius of drawn batches (7.7, T15), sketches and bf16
+ * (7.8, T16, T17), the golden network at its start (7.9, T19). The others are named where they
+ * stand: T1 spectral, T2 conv, T3 residual, T4 update_gain, T6 transition, T7 growth, T8 and T9
+ * ritz, T10 to T13 energy, T14 profile_energy, T18 level. */
 #include <math.h>
 #include <string.h>
 
 #include "golden_net.h"
 #include "linalg.h"
+#include "intake_fixture.h"
 #include "lyap/blas.h"
 #include "lyap/growth.h"
+#include "lyap/sketch.h"
 #include "lyap/spectral.h"
 #include "lyap/transition.h"
 #include "support.h"
@@ -65,6 +69,65 @@ START_TEST(test_mean_square)
 {
     test_close(lyap_growth_mean_square(.4, 2, 1), .2, 1e-15);
     test_close(lyap_growth_mean_square(.4, 2, 0), .04, 1e-15);
+}
+END_TEST
+
+enum { SKETCH_SIZE = 256, SKETCHED = 640 };
+
+static void add_sketch(const double *x, uint64_t first, uint64_t count, uint64_t seed,
+                       double ret[SKETCH_SIZE])
+{
+    struct lyap_sketch sketch;
+    ck_assert_int_eq(lyap_sketch_init(&sketch, SKETCH_SIZE), LYAP_OK);
+    lyap_sketch_add(&sketch, seed, first, x + first, count);
+    lyap_sketch_read(&sketch, ret);
+    lyap_sketch_release(&sketch);
+}
+
+/* T16: of parts at any place, the sum is the sketch of the whole, and that of a sum of vectors; a
+ * block keeps its norm; inner products are right in the mean. */
+START_TEST(test_sketches)
+{
+    double a[SKETCHED], b[SKETCHED], both[SKETCHED], sketches[4][SKETCH_SIZE], mean = 0;
+    struct test_rng rng_a = { 21 }, rng_b = { 22 };
+    test_rng_normals(&rng_a, a, SKETCHED);
+    test_rng_normals(&rng_b, b, SKETCHED);
+    for (int i = 0; i < SKETCHED; i++)
+        both[i] = a[i] + b[i];
+    add_sketch(a, 0, SKETCHED, 5, sketches[0]);
+    add_sketch(a, 0, 90, 5, sketches[1]);
+    add_sketch(a, 90, SKETCHED - 90, 5, sketches[2]);
+    for (int i = 0; i < SKETCH_SIZE; i++)
+        test_close(sketches[1][i] + sketches[2][i], sketches[0][i], 1e-12);
+    add_sketch(b, 0, SKETCHED, 5, sketches[1]);
+    add_sketch(both, 0, SKETCHED, 5, sketches[2]);
+    for (int i = 0; i < SKETCH_SIZE; i++)
+        test_close(sketches[0][i] + sketches[1][i], sketches[2][i], 1e-12);
+    add_sketch(a, 0, 64, 5, sketches[3]);
+    test_close(lyap_linalg_dot(sketches[3], sketches[3], SKETCH_SIZE), lyap_linalg_dot(a, a, 64),
+               1e-12);
+    enum { SEEDS = 300 };
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        add_sketch(a, 0, SKETCHED, seed, sketches[0]);
+        add_sketch(b, 0, SKETCHED, seed, sketches[1]);
+        mean += lyap_linalg_dot(sketches[0], sketches[1], SKETCH_SIZE) / SEEDS;
+    }
+    const double norms = sqrt(lyap_linalg_dot(a, a, SKETCHED) * lyap_linalg_dot(b, b, SKETCHED));
+    ck_assert(fabs(mean - lyap_linalg_dot(a, b, SKETCHED)) <
+              4 * norms / sqrt(SKETCH_SIZE * (double)SEEDS));
+}
+END_TEST
+
+/* T17: what is left of two numbers in bf16, as it is widened again. */
+START_TEST(test_bf16)
+{
+    static const double pushed[] = { 1 + 0x1p-9, 1.01 }, kept[] = { 1, 1.0078125 };
+    unsigned char bytes[4];
+    double found[2];
+    ck_assert_uint_eq(fixture_narrow(LYAP_DTYPE_BF16, pushed, 2, bytes), sizeof bytes);
+    lyap_dtype_widen(LYAP_DTYPE_BF16, bytes, 2, found);
+    for (int i = 0; i < 2; i++)
+        ck_assert(found[i] == kept[i]);
 }
 END_TEST
 
@@ -139,6 +202,8 @@ int main(void)
     tcase_add_test(tests, test_generator);
     tcase_add_loop_test(tests, test_exponents, 0, sizeof trajectories / sizeof *trajectories);
     tcase_add_test(tests, test_mean_square);
+    tcase_add_test(tests, test_sketches);
+    tcase_add_test(tests, test_bf16);
     tcase_add_test(tests, test_golden_start);
     suite_add_tcase(suite, tests);
     return test_main(suite);
