@@ -97,6 +97,8 @@ int main(int argc, char **argv)
         violations += run(&energy_trials[i], count, slack);
     for (uint32_t i = 0; i < update_trial_count; i++)
         violations += run(&update_trials[i], count, slack);
+    for (uint32_t i = 0; i < profile_trial_count; i++)
+        violations += run(&profile_trials[i], count, slack);
     free(slack);
     return violations > 0;
 }

@@ -30,7 +30,7 @@ struct trial {
     struct sides (*draw)(struct random *random);
 };
 
-extern const struct trial gain_trials[], energy_trials[], update_trials[];
-extern const uint32_t gain_trial_count, energy_trial_count, update_trial_count;
+extern const struct trial gain_trials[], energy_trials[], update_trials[], profile_trials[];
+extern const uint32_t gain_trial_count, energy_trial_count, update_trial_count, profile_trial_count;
 
 #endif
