@@ -32,5 +32,5 @@ def percent(value, digits=2):
 
 
 def share(value):
-    """Two digits that count, of a share: 0.0012 %."""
-    return "%.2g %%" % (100 * value)
+    """Two digits that count, of a share: 0.0012 %, 110 %."""
+    return ("%.0f %%" if value >= 0.1 else "%.2g %%") % (100 * value)
