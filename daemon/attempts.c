@@ -29,7 +29,7 @@ static void next_attempt(struct lyap_run *run, const char *key, int64_t now_ns)
 {
     const double reference = lyap_profile_reference_loss(run->profile);
     run->inherited_loss = isnan(reference) ? run->inherited_loss : reference;
-    if (run->record.action.kind == LYAP_ACTION_ROLLBACK)
+    if (run->advice.is_back_due)
         run->record.rollbacks++;
     run->record.attempt++;
     run->record.last_step = -1;

@@ -55,6 +55,8 @@ void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *poi
     advice->lost = has_risen(point, LOST_SHARE) ? advice->lost + 1 : 0;
     if (action->kind == LYAP_ACTION_SKIP)
         advice->skips++;
+    if (action->kind == LYAP_ACTION_ROLLBACK)
+        advice->is_back_due = true;
     if (action->kind == LYAP_ACTION_REDUCE_LR &&
         (isnan(advice->lr) || action->lr < advice->lr * SAME_RATE)) {
         advice->cuts++;
@@ -65,6 +67,7 @@ void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *poi
     if (advice->quiet >= LYAP_ADVICE_CALM) {
         advice->cuts = 0;
         advice->lr = NAN;
+        advice->is_back_due = false;
     }
 }
 

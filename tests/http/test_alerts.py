@@ -132,6 +132,20 @@ class Alerts(DaemonCase):
         self.assertTrue(any(alert[k] for k in alert if k.startswith("acked")))
         self.assertEqual(self.daemon.request("POST", "/v1/alerts/999/ack").status, 404)
 
+    def test_a_rollback_that_came_late_counts(self):
+        """The default client pushes once more before it goes back; that point may look harmless."""
+        rule = {"metric": "loss", "threshold": 5, "run": "late", "action": "rollback", "severity": "info"}
+        self.ok(self.daemon.put("/v1/rules/high", rule), 201)
+        kinds = []
+        for attempt in range(5):
+            self.daemon.put("/v1/runs/late", {"attempt": "new", "attempt_key": "a%d" % attempt})
+            for step, loss in enumerate([1, 1, 1, 1, 1, 1, 9, 1, 1]):
+                answer = self.ok(self.daemon.push_json("late", {"step": step, "loss": loss, "lr": 0.1}))
+                kinds += [answer["action"]["kind"]] if loss == 9 else []
+                if loss == 9 and answer["action"]["kind"] == "rollback":
+                    self.assertEqual(answer["action"]["step"], 5)
+        self.assertEqual(kinds, ["rollback", "rollback", "rollback", "stop", "stop"])
+
     def test_a_diverging_run_is_recognised_before_it_is_lost(self):
         """Gradient descent past its limit: instability fires, the state and the advice follow."""
         self.ok(

@@ -179,6 +179,23 @@ START_TEST(what_is_lost_is_gone_back_to)
 }
 END_TEST
 
+/* What opens an attempt soon after a rollback was advised follows it; after a calm it does not. */
+START_TEST(a_rollback_is_due_until_calm)
+{
+    struct lyap_advice advice;
+    int64_t step = 0;
+    lyap_advice_init(&advice);
+    quiet(&advice, &step, 5);
+    ck_assert(!advice.is_back_due);
+    struct lyap_point point = point_at(step++, 3, 1);
+    ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_ROLLBACK, 1).kind, LYAP_ACTION_ROLLBACK);
+    quiet(&advice, &step, LYAP_ADVICE_CALM - 1);
+    ck_assert(advice.is_back_due);
+    quiet(&advice, &step, 1);
+    ck_assert(!advice.is_back_due);
+}
+END_TEST
+
 /* Where it cannot be gone back to, a lower rate is better than an end. */
 START_TEST(what_is_lost_does_not_stop_the_run)
 {
@@ -231,6 +248,7 @@ int main(void)
     tcase_add_test(tests, only_clean_parameters_are_worth_a_skip);
     tcase_add_test(tests, skips_do_not_go_on_for_ever);
     tcase_add_test(tests, what_is_lost_is_gone_back_to);
+    tcase_add_test(tests, a_rollback_is_due_until_calm);
     tcase_add_test(tests, what_is_lost_does_not_stop_the_run);
     tcase_add_test(tests, the_step_to_go_back_to);
     suite_add_tcase(suite, tests);

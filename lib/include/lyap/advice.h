@@ -26,9 +26,11 @@ struct lyap_advice {
     int64_t calm_step; /* last step at which nothing was wrong and the loss had not begun to rise:
                           x <= 0.1 + sigma (docs/detection.md); -1: none in this attempt */
     uint32_t skips, cuts;
-    uint32_t lost;  /* points in a row at which more than half of the progress was lost */
-    uint32_t quiet; /* points in a row without advice or instability */
-    double lr;      /* that was advised last; NaN: none since the last calm */
+    uint32_t lost;    /* points in a row at which more than half of the progress was lost */
+    uint32_t quiet;   /* points in a row without advice or instability */
+    bool is_back_due; /* a rollback was advised, and no calm has come since: what opens an attempt
+                         now follows it, also when the answer came late */
+    double lr;        /* that was advised last; NaN: none since the last calm */
 };
 
 /* What is asked at a point, after the alerts were evaluated. */
