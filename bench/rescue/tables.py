@@ -32,7 +32,7 @@ def healthy(rows):
     return [row for row in rows if row["label"] == "stable"]
 
 
-def _table(head, lines):
+def table(head, lines):
     return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] +
                      ["| " + " | ".join(str(cell) for cell in cells) + " |" for cells in lines])
 
@@ -63,14 +63,14 @@ def saved(rows):
     controls = [row for row in rows if kind_of(row["family"]) == "other"]
     if controls:
         lines.append(_saved_row("controls that had an event", controls))
-    return _table(head, lines + [_saved_row("**all**", rows)])
+    return table(head, lines + [_saved_row("**all**", rows)])
 
 
 def acts(rows):
     rows = failing(rows)
     head = ["what fails"] + ["%s %s" % (act, way) for way in WAYS for act in ("skip", "lower rate", "rollback", "stop")]
     groups = [(kind, [row for row in rows if kind_of(row["family"]) == kind]) for kind in KINDS]
-    return _table(head, [[name] + _acts(found, "in time") + _acts(found, "late")
+    return table(head, [[name] + _acts(found, "in time") + _acts(found, "late")
                          for name, found in groups + [("**all**", rows)] if found])
 
 
@@ -80,7 +80,7 @@ def families(rows):
         found = [row for row in failing(rows) if row["family"] == family]
         if found:
             lines.append(_saved_row("`%s`" % family, found))
-    return _table(["family", "failing runs", "end well ignored", "in time", "of these no event", "late", "of these no event",
+    return table(["family", "failing runs", "end well ignored", "in time", "of these no event", "late", "of these no event",
                    "well ignored, not in time"], lines)
 
 
@@ -100,7 +100,7 @@ def costs(rows):
             sum(x["rollbacks"] for x in w), "%d (%.2f %%)" % (sum(x["went_back"] for x in w), 100 * sum(x["went_back"] for x in w) / max(1, steps)),
             sum(x["is_over"] for x in w), "%.2g" % _median([x["lowest"] for x in w if x["cuts"] or x["rollbacks"]]),
             sum(number(x["harm"]) > HARM for x in w), sum(x["events"] > 0 for x in w)])
-    return _table(["followed", "healthy runs", "bit by bit as ignored", "updates left out", "rate cuts", "rollbacks", "steps gone back",
+    return table(["followed", "healthy runs", "bit by bit as ignored", "updates left out", "rate cuts", "rollbacks", "steps gone back",
                    "stopped", "median rate, of its own, where cut", "harmed", "with an event"], lines)
 
 
@@ -111,16 +111,21 @@ def times(rows):
         late = [step for x in w for step in x["lateness"]]
         lines.append([way, "%.2f" % _median([row["ms"] for row in rows]), "%.2f" % _median([x["wait_ms"] for x in w]),
                       "%.2f" % _median([x["ms"] for x in w]), len(late), "%g" % _median(late), max(late, default=0)])
-    return _table(["followed", "ms a step ignored", "ms of push and answer", "ms a step followed", "acts", "median steps late",
+    return table(["followed", "ms a step ignored", "ms of push and answer", "ms a step followed", "acts", "median steps late",
                    "most"], lines)
 
 
 TABLES = {"saved": saved, "acts": acts, "families": families, "costs": costs, "times": times}
 
 
-def write(document, rows):
+def put(document, found):
+    """Replaces the tables of that name in the document."""
     from report import replace
     text = document.read_text()
-    for name, table in TABLES.items():
-        text = replace(text, name, table(rows))
+    for name, body in found.items():
+        text = replace(text, name, body)
     document.write_text(text)
+
+
+def write(document, rows):
+    put(document, {name: make(rows) for name, make in TABLES.items()})

@@ -12,6 +12,7 @@ from torch import nn
 
 from fake import Daemon, free_port
 import lyapd
+from lyapd import guard as guard_module
 
 logging.disable(logging.WARNING)
 
@@ -318,6 +319,28 @@ class Late(Loop):
         self.assertEqual((guard.rollbacks, guard.went_back), (1, 3))
         self.run_steps(guard, 8)
         self.assertEqual(guard.rollbacks, 1)
+
+
+class Slow(Loop):
+    """Pushes that are slower than the loop."""
+
+    wait = False
+
+    def test_an_answer_of_the_step_before_is_one_late(self):
+        guard = self.guard()
+        self.run_steps(guard, 1)
+        self.assertTrue(self.monitor.flush(10))
+        self.one(guard)
+        self.assertEqual((guard.lateness, self.monitor.errors), (1, []))
+
+    def test_a_backlog_is_told_once(self):
+        guard = self.guard()
+        self.daemon.delay = 0.1
+        while guard.lateness <= guard_module.LATE_MAX:
+            self.one(guard)
+        self.daemon.delay = 0.0
+        told = [text for text in self.monitor.errors if "steps late" in text]
+        self.assertEqual(len(set(told)), 1)
 
 
 class Unharmed(Loop):

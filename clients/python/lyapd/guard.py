@@ -13,6 +13,8 @@ from .run import Reply
 
 # An advised rate is the limit itself; momentum carries on and the curvature still moves.
 BELOW_LIMIT = 0.5
+# Steps by which an answer may be late before the user is told that advice comes too late.
+LATE_MAX = 16
 EVENTS_KEPT = 1000
 
 
@@ -23,6 +25,7 @@ class Guard:
     cuts        times the learning rate was lowered
     rollbacks   times a checkpoint was restored; went_back: steps by which, altogether
     late        skips that came after their update had been made
+    lateness    steps by which the newest answer is late; 0 with wait=True
     lr_max      the ceiling of the largest learning rate; infinite until something is advised
     is_over     the daemon advises to stop; every update is left out from then on
     events      of all that, [{"step": ..., "kind": ..., "reason": ...}], newest last
@@ -52,6 +55,7 @@ class Guard:
         self._obeyed: Tuple[Any, Any] = (None, None)  # attempt and step of the last answer
         self._left_attempt: Any = None        # answers of it and before no longer matter
         self.skipped = self.cuts = self.rollbacks = self.went_back = self.late = 0
+        self.lateness = 0
         self.lr_max = math.inf
         self.is_over = False
         self.events: Deque[Dict[str, Any]] = collections.deque(maxlen=EVENTS_KEPT)
@@ -79,10 +83,18 @@ class Guard:
         reply = timely if timely is not None else self._monitor.last_reply
         if reply is None or not self._is_news(reply):
             return True
+        self._note_lateness(at, reply)
         action = reply.action
         obey = {"skip": self._skip, "reduce_lr": self._reduce, "rollback": self._roll_back,
                 "stop": self._stop}.get(action["kind"])
         return obey is None or obey(action, at, timely is not None)
+
+    def _note_lateness(self, at: int, reply: Reply) -> None:
+        """A loop that is faster than its pushes fills the queue, and acts on what is long past."""
+        self.lateness = at - int(reply.get("step", at))
+        if self.lateness > LATE_MAX:
+            self._monitor.note("guard: the answers are more than %d steps late; wait=True, every= "
+                               "or limits=Limits(queue_count=4) brings them sooner" % LATE_MAX)
 
     def _is_news(self, reply: Reply) -> bool:
         """An answer counts once, and none of an attempt that was left."""
