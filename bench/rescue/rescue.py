@@ -16,6 +16,10 @@ import tempfile
 import threading
 from pathlib import Path
 
+# Before torch comes: its OpenMP threads would spin and take the cores from the daemon.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = "1"
+
 import follow
 import judge
 import tables
