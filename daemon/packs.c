@@ -81,8 +81,9 @@ static const struct lyap_rule defaults[] = {
       "the client cannot send as fast as it was asked to, or the daemon was away"),
     R("clock-skew", "clock_skew_seconds", GT, 30, NAN, 3, 3, false, 0, WARNING, CONTINUE,
       "clock-skew",
-      "a pushed time lies ahead of the daemon's clock, which lateness cannot explain; TLS and "
-      "tokens tolerate about as much"),
+      "the sender's clock is ahead of the daemon's; TLS and tokens tolerate about as much"),
+    R("clock-behind", "clock_skew_seconds", LT, -30, NAN, 3, 3, false, 0, WARNING, CONTINUE,
+      "clock-skew", "the sender's clock is behind; told from a late push by the time of sending"),
     R("refused-pushes", "refused_pushes", GT, 0, NAN, 1, 120, false, 0, WARNING, CONTINUE,
       "refused-pushes",
       "a push was refused for want of queue, memory or disk; clears after a "

@@ -58,6 +58,7 @@ static const struct {
     { "late-rank", "missing_ranks", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "dropped-pushes", "dropped_pushes", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "clock-skew", "clock_skew_seconds", 30, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
+    { "clock-behind", "clock_skew_seconds", -30, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "refused-pushes", "refused_pushes", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "queue-full", "queue_fill", .9, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "disk-low", "disk_headroom", 2, LYAP_SEVERITY_CRITICAL, LYAP_ACTION_CONTINUE },

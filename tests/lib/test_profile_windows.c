@@ -1,4 +1,4 @@
-/* Windows of a profile: replay, save and load, failed allocations; and pushes that lack something:
+/* Windows of a profile: replay, save and load; and pushes that lack something:
  * non-finite, skipped, gaps, no tensors, a missing rank, other batches. */
 #include <math.h>
 #include <stdio.h>
@@ -189,133 +189,6 @@ START_TEST(test_bad_blobs)
     free(bytes);
     lyap_free(saved);
     lyap_free(after);
-    trainer_free(&t);
-}
-END_TEST
-
-static void same_saved(const struct lyap_profile *a, const struct lyap_profile *b)
-{
-    void *x, *y;
-    uint64_t x_length, y_length;
-    ck_assert_int_eq(lyap_profile_save(a, &x, &x_length), LYAP_OK);
-    ck_assert_int_eq(lyap_profile_save(b, &y, &y_length), LYAP_OK);
-    ck_assert_uint_eq(x_length, y_length);
-    ck_assert_int_eq(memcmp(x, y, x_length), 0);
-    lyap_free(x);
-    lyap_free(y);
-}
-
-/* Each allocation of a first step fails in a profile of its own, those of the windows of tensors
- * among them: nothing has advanced, and the step made again leaves the same windows as ever. */
-START_TEST(test_failed_allocations_of_a_step)
-{
-    struct trainer t;
-    struct lyap_profile *p, *calm;
-    struct lyap_point a, b;
-    enum lyap_status status = LYAP_E_NOMEM;
-    trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
-    t.has_probe_loss = t.is_probing = true;
-    (void)trainer_push(&t);
-    test_alloc_install();
-    ck_assert_int_eq(lyap_profile_new(&t.fixture.declaration, NAN, &calm), LYAP_OK);
-    ck_assert_int_eq(
-        lyap_profile_step(calm, &t.fixture.snapshot, &t.partial, LYAP_REASON_NONE, &b, t.rows),
-        LYAP_OK);
-    const int64_t before = test_alloc_live();
-    uint64_t failures = 0;
-    for (uint64_t n = 1; status != LYAP_OK; n++) {
-        ck_assert_int_eq(lyap_profile_new(&t.fixture.declaration, NAN, &p), LYAP_OK);
-        test_alloc_fail_at(n);
-        status =
-            lyap_profile_step(p, &t.fixture.snapshot, &t.partial, LYAP_REASON_NONE, &a, t.rows);
-        test_alloc_fail_at(0);
-        if (status != LYAP_OK) {
-            failures++;
-            ck_assert_int_eq(status, LYAP_E_NOMEM);
-            ck_assert_uint_eq(p->history.finite_count, 0);
-            ck_assert_int_eq(
-                lyap_profile_step(p, &t.fixture.snapshot, &t.partial, LYAP_REASON_NONE, &a, t.rows),
-                LYAP_OK);
-        }
-        same_points(&a, &b, true);
-        same_saved(p, calm);
-        lyap_profile_free(p);
-        ck_assert_int_eq(test_alloc_live(), before);
-    }
-    /* Sketches and pairs apart: four arrays of each window of tensors, three of dead and stuck. */
-    ck_assert_uint_ge(failures, 4 + 4 + 3 + 2);
-    lyap_profile_free(calm);
-    lyap_alloc_set_hooks(NULL);
-    trainer_free(&t);
-}
-END_TEST
-
-/* Every allocation of new, step, save and load fails once: E_NOMEM, nothing lost, no window
- * advanced, and the repeated step gives the point of an undisturbed profile. */
-START_TEST(test_failed_allocations)
-{
-    struct trainer t;
-    struct lyap_profile *p = NULL, *calm = NULL;
-    struct lyap_point a, b;
-    enum lyap_status status;
-    trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
-    t.has_probe_loss = t.is_probing = true;
-    (void)trainer_push(&t);
-    test_alloc_install();
-    for (uint64_t n = 1;; n++) {
-        test_alloc_fail_at(n);
-        status = lyap_profile_new(&t.fixture.declaration, NAN, &p);
-        if (status == LYAP_OK)
-            break;
-        ck_assert_int_eq(status, LYAP_E_NOMEM);
-        ck_assert_int_eq(test_alloc_live(), 0);
-    }
-    test_alloc_fail_at(0);
-    ck_assert_int_eq(lyap_profile_new(&t.fixture.declaration, NAN, &calm), LYAP_OK);
-    uint64_t failures = 0;
-    for (uint64_t n = 1;; n++) {
-        test_alloc_fail_at(n);
-        status = lyap_profile_step(p, &t.fixture.snapshot, &t.partial, LYAP_REASON_NONE, &a, NULL);
-        if (status == LYAP_OK)
-            break;
-        ck_assert_int_eq(status, LYAP_E_NOMEM);
-        ck_assert_uint_eq(p->history.finite_count, 0);
-        failures++;
-    }
-    test_alloc_fail_at(0);
-    ck_assert_uint_ge(failures, 4); /* what was allocated before a failure stays for the retry */
-    ck_assert_int_eq(
-        lyap_profile_step(calm, &t.fixture.snapshot, &t.partial, LYAP_REASON_NONE, &b, NULL),
-        LYAP_OK);
-    same_points(&a, &b, true);
-    void *bytes = NULL;
-    uint64_t length = 0;
-    test_alloc_fail_at(1);
-    ck_assert_int_eq(lyap_profile_save(p, &bytes, &length), LYAP_E_NOMEM);
-    test_alloc_fail_at(0);
-    ck_assert_int_eq(lyap_profile_save(p, &bytes, &length), LYAP_OK);
-    for (uint64_t n = 1;; n++) {
-        const int64_t before = test_alloc_live();
-        test_alloc_fail_at(n);
-        status = lyap_profile_load(calm, bytes, length);
-        if (status == LYAP_OK)
-            break;
-        ck_assert_int_eq(status, LYAP_E_NOMEM);
-        ck_assert_int_eq(test_alloc_live(), before);
-    }
-    for (uint64_t n = 1;; n++) {
-        test_alloc_fail_at(n);
-        status = lyap_profile_redeclare(p, &t.fixture.declaration);
-        if (status == LYAP_OK)
-            break;
-        ck_assert_int_eq(status, LYAP_E_NOMEM);
-    }
-    test_alloc_fail_at(0);
-    lyap_free(bytes);
-    lyap_profile_free(p);
-    lyap_profile_free(calm);
-    ck_assert_int_eq(test_alloc_live(), 0);
-    lyap_alloc_set_hooks(NULL);
     trainer_free(&t);
 }
 END_TEST
@@ -626,8 +499,6 @@ int main(void)
     tcase_add_loop_test(tests, test_replay_continues, 0, 4);
     tcase_add_loop_test(tests, test_save_and_load, 0, 3);
     tcase_add_test(tests, test_bad_blobs);
-    tcase_add_test(tests, test_failed_allocations_of_a_step);
-    tcase_add_test(tests, test_failed_allocations);
     tcase_add_test(tests, test_without_tensors);
     tcase_add_test(tests, test_events_leave_no_trace);
     tcase_add_test(tests, test_missing_rank);
