@@ -200,8 +200,15 @@ class States(SelfWatch):
         self.assertEqual((said("empty"), answer["state"]), ({answer["state"]}, answer["state"]))
         self.assertIn(answer["state"], ("blind", "warming-up"))
         answer = self.ok(self.daemon.push_json("young", {"step": 0, "loss": 1, "lr": 0.1}))
-        self.assertNotEqual(answer["state"], "healthy")
-        self.assertEqual(said("young"), {answer["state"]})
+        self.assertEqual((answer["state"], said("young")), ("warming-up", {"warming-up"}))
+        for step in range(1, 20):
+            answer = self.ok(self.daemon.push_json("young", {"step": step, "loss": 1 / (1 + step), "lr": 0.1}))
+            if step < 11:
+                self.assertEqual(answer["state"], "warming-up", step)
+        self.assertEqual((answer["state"], said("young")), ("healthy", {"healthy"}))
+        for step in range(20, 23):
+            answer = self.ok(self.daemon.push_json("young", {"step": step, "loss": 10.0 ** step, "lr": 0.1}))
+        self.assertEqual((answer["state"], said("young")), ("unstable", {"unstable"}))
         self.ok(self.daemon.put("/v1/runs/young", {"ended": True}))
         self.eventually(lambda: said("young") == {"ended"})
 
