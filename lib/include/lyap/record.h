@@ -258,7 +258,6 @@ struct lyap_delivery {
     int64_t alert_id;
     char receiver[LYAP_RULE_NAME_BYTES_MAX + 1];
     enum lyap_alert_state kind; /* FIRING or RESOLVED */
-    uint32_t sequence;          /* 0, then the number of the reminder */
     enum lyap_delivery_state state;
     uint32_t attempts; /* since it was due */
     int64_t created_ns;
