@@ -62,9 +62,9 @@ static const struct lyap_rule defaults[] = {
       "delta-precision", "SPEC 6.2: differences of stored parameters drown in their rounding"),
     R("optimizer-mismatch", "update_identity", GT, 0.05, 0.02, 1, 10, true, 1, WARNING, CONTINUE,
       "optimizer-mismatch", "SPEC 0.1, 9: the update is not the declared optimizer's"),
-    R("dead-tensors", "dead_tensors", GT, 0, NAN, 1, 5, false, 1, WARNING, CONTINUE, "dead",
+    R("dead-tensors", "dead_tensors", GT, 0, NAN, 1, 5, false, 1, INFO, CONTINUE, "dead",
       "docs/detection.md: no gradient has reached a tensor for 32 points, while it reached others "
-      "(dead ReLUs, an expert without tokens, underflow of half precision)"),
+      "(dead ReLUs, an expert without tokens, underflow of half precision; or frozen by zeros)"),
     R("stuck-tensors", "stuck_tensors", GT, 0, NAN, 1, 5, false, 1, WARNING, CONTINUE, "dead",
       "docs/detection.md: 32 updates in a row were too small for the precision of a tensor"),
     R("sensitive", "sensitive_horizon", GT, LOG_10, NAN, 1, 10, false, 1, INFO, CONTINUE,

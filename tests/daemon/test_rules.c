@@ -50,7 +50,7 @@ static const struct {
     { "inconsistent-data", "inconsistency", .1, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "delta-precision", "delta_precision", .1, LYAP_SEVERITY_INFO, LYAP_ACTION_CONTINUE },
     { "optimizer-mismatch", "update_identity", .05, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
-    { "dead-tensors", "dead_tensors", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
+    { "dead-tensors", "dead_tensors", 0, LYAP_SEVERITY_INFO, LYAP_ACTION_CONTINUE },
     { "stuck-tensors", "stuck_tensors", 0, LYAP_SEVERITY_WARNING, LYAP_ACTION_CONTINUE },
     { "sensitive", "sensitive_horizon", 2.302585092994046, LYAP_SEVERITY_INFO,
       LYAP_ACTION_CONTINUE },
