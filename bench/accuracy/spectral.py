@@ -42,8 +42,8 @@ CASES = tuple((network, kind, "exact", spacing) for network in ("mlp", "cnn", "t
 
 
 def train(url, network, kind, retention, spacing, snapshots=SNAPSHOTS):
-    """Lists over the snapshots after the warm-up: 1 - reported/true, upper/true - 1; absent
-    counts."""
+    """Lists over the snapshots after the warm-up: (1 - reported/true, residual/true),
+    upper/true - 1; absent counts."""
     job = jobs.Job(network, kind)
     name = "spectral-%s-%s-%s-%d" % (network.replace(" ", ""), kind, retention, spacing)
     below, above, absent = [], [], 0
@@ -77,11 +77,12 @@ def compare(run, named, below, above):
             continue
         matrix = parameter.detach().double().reshape(parameter.shape[0], -1)
         true = norm_of(matrix)
-        lower, upper = (rows[name].get(key) for key in ("spectral_norm", "spectral_norm_upper"))
+        lower, upper, residual = (rows[name].get("spectral_" + key)
+                                  for key in ("norm", "norm_upper", "residual"))
         if lower is None:
             absent += 1
         else:
-            below.append(1 - lower / true)
+            below.append((1 - lower / true, residual / true))
         if upper is not None and parameter.dim() == 2:  # of a convolution: another operator
             above.append(upper / true - 1)
     return absent
@@ -89,14 +90,17 @@ def compare(run, named, below, above):
 
 def measure(url, snapshots=SNAPSHOTS, cases=CASES):
     result = Table(["network", "optimizer", "retention", "steps between snapshots", "values",
-                    "absent", "shortfall, median", "shortfall, largest", "above the true value",
+                    "absent", "shortfall, median", "shortfall, largest",
+                    "`spectral_residual` there", "above the true value",
                     "upper bound's excess, median", "below the true value"])
     shortfalls, excesses, broken, medians, turns = [], [], 0, [], []
     for network, kind, retention, spacing in cases:
-        below, above, absent = train(url, network, kind, retention, spacing, snapshots)
+        found, above, absent = train(url, network, kind, retention, spacing, snapshots)
+        below = [shortfall for shortfall, _ in found]
         wrong = [sum(value < -ROUNDING for value in side) for side in (below, above)]
         result.add([network, kind, retention, spacing, len(below), absent,
-                    percent(statistics.median(below), 4), percent(max(below)), wrong[0],
+                    percent(statistics.median(below), 4), percent(max(below)),
+                    percent(max(found)[1], 1), wrong[0],
                     percent(statistics.median(above), 1) if above else "-", wrong[1]])
         if network not in LARGE:
             medians.append(statistics.median(below))
