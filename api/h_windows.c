@@ -20,6 +20,8 @@ struct table {
     int64_t *steps;
     double *values;     /* metric by metric, capacity each */
     bool *is_nonfinite; /* likewise */
+    bool *is_event;     /* of a row: a skipped or non-finite point (SPEC 6.4) */
+    bool *is_left_out;  /* likewise: its finite values, which enter nothing */
     double *logs;       /* scratch of a fit */
     int64_t *log_steps;
 };
@@ -29,6 +31,8 @@ static void table_release(struct table *table)
     lyap_free(table->steps);
     lyap_free(table->values);
     lyap_free(table->is_nonfinite);
+    lyap_free(table->is_event);
+    lyap_free(table->is_left_out);
     lyap_free(table->logs);
     lyap_free(table->log_steps);
 }
@@ -99,11 +103,27 @@ static enum lyap_status table_reserve(struct table *table, uint32_t metrics,
     table->steps = lyap_alloc_array(table->longest, sizeof *table->steps);
     table->values = lyap_alloc_array(values, sizeof *table->values);
     table->is_nonfinite = lyap_alloc_array(values, sizeof *table->is_nonfinite);
+    table->is_event = lyap_alloc_array(table->longest, sizeof *table->is_event);
+    table->is_left_out = lyap_alloc_array(values, sizeof *table->is_left_out);
     table->logs = lyap_alloc_array(table->longest, sizeof *table->logs);
     table->log_steps = lyap_alloc_array(table->longest, sizeof *table->log_steps);
-    const bool is_whole =
-        table->steps && table->values && table->is_nonfinite && table->logs && table->log_steps;
+    const bool is_whole = table->steps && table->values && table->is_nonfinite && table->is_event &&
+                          table->is_left_out && table->logs && table->log_steps;
     return is_whole ? LYAP_OK : LYAP_E_NOMEM;
+}
+
+static void table_take(struct table *table, const struct lyap_series_row *row)
+{
+    table->steps[table->rows] = row->step;
+    table->is_event[table->rows] = row->is_event_only;
+    for (uint32_t m = 0; m < row->count; m++) {
+        const size_t at = (size_t)m * table->capacity + table->rows;
+        const double value = row->last[m];
+        table->is_nonfinite[at] = row->is_nan[m] || isinf(value);
+        table->is_left_out[at] = row->is_event_only && isfinite(value);
+        table->values[at] = table->is_left_out[at] ? (double)NAN : value;
+    }
+    table->rows++;
 }
 
 static enum lyap_status table_read(const struct api_request *request, struct api_series *series,
@@ -120,16 +140,8 @@ static enum lyap_status table_read(const struct api_request *request, struct api
     enum lyap_status status = request->ports->query(request->ports->ctx, &series->query, &cursor);
     if (status != LYAP_OK)
         return status;
-    while ((status = cursor->next(cursor, &record)) == LYAP_OK && table->rows < table->capacity) {
-        const struct lyap_series_row *row = &record.u.series;
-        table->steps[table->rows] = row->step;
-        for (uint32_t m = 0; m < series->metric_count; m++) {
-            const size_t at = (size_t)m * table->capacity + table->rows;
-            table->values[at] = row->last[m];
-            table->is_nonfinite[at] = row->is_nan[m] || isinf(row->last[m]);
-        }
-        table->rows++;
-    }
+    while ((status = cursor->next(cursor, &record)) == LYAP_OK && table->rows < table->capacity)
+        table_take(table, &record.u.series);
     cursor->close(cursor);
     return status == LYAP_E_NOT_FOUND ? LYAP_OK : status;
 }
@@ -141,6 +153,14 @@ static uint32_t first_row(const struct table *table, uint32_t steps)
     while (first < table->rows && table->steps[first] <= table->at - (int64_t)steps)
         first++;
     return first;
+}
+
+static uint32_t count_true(const bool *flags, uint32_t count)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++)
+        found += flags[i];
+    return found;
 }
 
 /* The fit of SPEC 4.2 of a twin's log distance, from its newest injection on. */
@@ -182,12 +202,14 @@ static void encode_metric(struct api_text *text, const struct api_series *series
     struct lyap_rolling r;
     const size_t at = (size_t)m * table->capacity + first;
     const uint32_t count = table->rows - first;
+    const uint32_t left_out = count_true(table->is_left_out + at, count);
     lyap_rolling_of(table->steps + first, table->values + at, table->is_nonfinite + at, count, &r);
     api_json_key(text, series->names[m]);
     api_json_open(text, '{');
     api_member_int(text, "count", r.count);
-    api_member_int(text, "absent", (int64_t)count - r.count - r.nonfinite);
+    api_member_int(text, "absent", (int64_t)count - r.count - r.nonfinite - left_out);
     api_member_int(text, "nonfinite", r.nonfinite);
+    api_member_int(text, "left_out", left_out);
     api_member_step(text, "first_step", r.first_step);
     api_member_step(text, "last_step", r.last_step);
     api_member_optional(text, "mean", r.mean);
@@ -215,6 +237,7 @@ static void encode_windows(struct api_text *text, const struct api_series *serie
         api_json_open(text, '{');
         api_member_int(text, "steps", steps);
         api_member_int(text, "points", table->rows - first);
+        api_member_int(text, "events", count_true(table->is_event + first, table->rows - first));
         api_member_number(text, "coverage", (double)(table->rows - first) / steps);
         api_json_key(text, "metrics");
         api_json_open(text, '{');

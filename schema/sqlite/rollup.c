@@ -141,7 +141,7 @@ enum lyap_status lyap_rollup_add(struct lyap_rollup *rollup, struct lyap_sql *sq
 
 /* ---- rebuilding the open bins ---- */
 
-enum { SERIES_METRICS_COLUMN = 4 }; /* first_step, last_step, points, nan_metrics, then metrics */
+enum { SERIES_METRICS_COLUMN = 4 }; /* two steps, points, nan_metrics, then metrics */
 
 static void read_point(sqlite3_stmt *stmt, struct lyap_bin *bin)
 {

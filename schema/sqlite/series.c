@@ -20,6 +20,7 @@ enum {
     /* Up to the first full bin and down from the last, at most one per level on each side, and
      * the full bins. */
     SEGMENTS_MAX = 2 * (LYAP_ROLLUP_LEVELS + 1) + 1,
+    EVENT_COLUMN = 2,       /* of points: is_event_only */
     FIRST_METRIC_COLUMN = 4 /* first_step, last_step, points, nan_metrics */
 };
 static_assert(LYAP_STEP_MAX >> (LYAP_ROLLUP_SHIFT * LEVEL_MAX) == 0, "one bin holds every step");
@@ -36,7 +37,7 @@ struct range {
 };
 
 struct bin {
-    bool is_open;
+    bool is_open, is_event_only;
     int64_t number, last_step;
     struct lyap_stat stats[LYAP_SERIES_METRICS_MAX];
 };
@@ -307,6 +308,7 @@ static bool add_row(struct lyap_series *series, sqlite3_stmt *stmt)
     series->bin.is_open = true;
     series->bin.number = number;
     series->bin.last_step = sqlite3_column_int64(stmt, 1);
+    series->bin.is_event_only = series->level == 0 && sqlite3_column_int(stmt, EVENT_COLUMN) != 0;
     return !is_same && series->finished.is_open;
 }
 
@@ -333,6 +335,7 @@ static void emit(struct lyap_series *series, const struct bin *bin, struct lyap_
         .step = bin->last_step,
         .resolution = resolution(series->level),
         .count = series->count,
+        .is_event_only = bin->is_event_only,
         .last = series->last,
         .min = series->min,
         .max = series->max,

@@ -139,6 +139,7 @@ static void series_bin(struct fake_cursor *cursor, const struct lyap_query *quer
         (struct lyap_series_row){ .step = step,
                                   .resolution = resolution,
                                   .count = n,
+                                  .is_event_only = size == 1 && points[0].is_event_only,
                                   .last = values,
                                   .min = values + n,
                                   .max = values + 2 * n,

@@ -341,6 +341,7 @@ struct lyap_series_row {
     int64_t step;        /* of the last point in the bin */
     uint32_t resolution; /* steps per bin: 1, 8, 64 ... */
     uint32_t count;      /* metric_count */
+    bool is_event_only;  /* resolution 1: a skipped or non-finite point, in no window */
     const double *last, *min,
         *max;           /* min, max equal last at resolution 1; absent: NaN with is_nan false */
     const bool *is_nan; /* a NaN was pushed (a value), not absent: last is NaN then, whatever
