@@ -62,11 +62,11 @@
     " FROM points p LEFT JOIN annotations a ON a.id = annotation"                                  \
     " WHERE p.run_id = ?3 AND p.attempt = ?4 AND step BETWEEN ?5 AND ?6 AND "
 #define SERIES_HEAD                                                                                \
-    "SELECT step, step, is_event_only, nan_metrics" METRICS                                                    \
+    "SELECT step, step, is_event_only, nan_metrics" METRICS                                        \
     " FROM points WHERE run_id = ?3 AND attempt = ?4 AND step BETWEEN ?5 AND ?6 AND "
 /* The rows of one tensor lie far apart, so each is looked up by the steps of the points. */
 #define SERIES_TENSOR_HEAD                                                                         \
-    "SELECT t.step, t.step, p.is_event_only, NULL" TENSORS_OF_T                                                  \
+    "SELECT t.step, t.step, p.is_event_only, NULL" TENSORS_OF_T                                    \
     " FROM points p CROSS JOIN tensor_points t ON t.run_id = p.run_id"                             \
     " AND t.attempt = p.attempt AND t.step = p.step AND t.tensor = ?7"                             \
     " WHERE p.run_id = ?3 AND p.attempt = ?4 AND p.step BETWEEN ?5 AND ?6 AND "

@@ -50,8 +50,10 @@ def unwrap_optimizer(optimizer: Any) -> Any:
 
 
 def parameters(model: nn.Module, optimizer: Any, include: Optional[Sequence[str]] = None,
-               exclude: Optional[Sequence[str]] = None) -> Dict[str, torch.Tensor]:
-    """Name to parameter: those that the optimizer updates, shared ones once, in the model's order.
+               exclude: Optional[Sequence[str]] = None,
+               keep: Optional[Mapping[str, Any]] = None) -> Dict[str, torch.Tensor]:
+    """Name to parameter: those that the optimizer updates, shared ones once, in the model's order;
+    none without elements, but those of `keep`.
     Parameters of the optimizer that the model does not know get a name by their place."""
     places = {id(parameter): "param_groups.%d.%d" % (i, j)
               for i, group in enumerate(optimizer.param_groups)
@@ -68,7 +70,8 @@ def parameters(model: nn.Module, optimizer: Any, include: Optional[Sequence[str]
                 seen.add(id(parameter))
                 known[places[id(parameter)]] = parameter
     return {name: parameter for name, parameter in known.items()
-            if parameter.requires_grad and parameter.numel() and parameter.dtype in FLOATS
+            if parameter.requires_grad and parameter.dtype in FLOATS
+            and (parameter.numel() or name in (keep or {}))
             and (not include or _matches(name, include))
             and not (exclude and _matches(name, exclude))}
 

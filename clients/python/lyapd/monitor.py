@@ -17,6 +17,7 @@ import torch
 from . import declare, http, wire
 from .activations import Activations
 from .capture import Capture
+from .partial import AUTO_BYTES, UNITS, Snapshot, offsets
 from .probe import Pair, Probe, input_sizes
 from .run import Reply, declaration
 from .sender import Item, Limits, Sender
@@ -50,7 +51,7 @@ class Monitor:
                  attempt_key: Optional[str], start_step: int, timeout: float, limits: Limits,
                  retention: Optional[str], data: Optional[str], windows: Optional[Sequence[int]],
                  cafile: Optional[str], twins: Optional[Twins] = None,
-                 steps: Optional[int] = None):
+                 steps: Optional[int] = None, grade: Optional[str] = None):
         _check(model, optimizer, run, every, probe_every, activations_every)
         for name, value in (("clip_norm", clip_norm), ("budget", budget)):
             if value is not None and not (isinstance(value, numbers.Real) and value > 0):
@@ -67,16 +68,21 @@ class Monitor:
         if not self._named:
             raise ValueError("no parameter to watch: the optimizer updates none that include= and "
                              "exclude= let through")
+        self._shards = shards
+        self._is_partial = self._choose_grade(grade, limits)
+        if self._is_partial and shards:  # every rank has a row for every tensor
+            self._named = declare.parameters(model, self._optimizer, include, exclude, shards)
         self._groups = declare.Groups(self._optimizer, self._named)
         # Work and loss are of one set of parameters only when none that moves is left out.
-        self._is_whole = len(self._named) == len(declare.parameters(model, self._optimizer))
+        self._is_whole = len(self._named) == len(declare.parameters(
+            model, self._optimizer, keep=shards if self._is_partial else None))
         self._every, self._probe_every = every, probe_every
         self._pace = _Pace(budget) if budget is not None else None
         self._probe_follow = probe_follow
         self._wait, self._timeout = wait, timeout
         self._has_waited = False                 # in vain, at the last step that waited
         self._clip_norm, self._scaler = clip_norm, scaler
-        self._world, self._shards = world, shards
+        self._world = world
         self._rank = rank
         self._is_passive = _is_replica(rank, shards)
         self._next = start_step
@@ -99,12 +105,13 @@ class Monitor:
         if self._is_passive:
             return
         layers = self._layers(model, probe)
+        self._declared_layers = layers or []
         self._forget_passes()
         self._activations_every = activations_every
         self._activations = (Activations(model, probe, layers)
                              if probe is not None and layers and activations_every else None)
         fields = declaration(optimizer_fields,
-                             declare.tensors(self._named) if not shards else None,
+                             self._tensors(shards),
                              layers, labels, retention, data, windows, steps)
         connection = http.Connection(url, token, timeout, cafile)
         self._sender = Sender(connection, run, fields, attempt_key=attempt_key, rank=rank or 0,
@@ -312,7 +319,8 @@ class Monitor:
         roles["param"] = self._named
         roles["grad"] = {name: parameter.grad for name, parameter in self._named.items()
                          if parameter.grad is not None}
-        state = self._state() if self._needs_state("pair_s" in roles) else {}
+        needs_state = not self._is_partial and self._needs_state("pair_s" in roles)
+        state = self._state() if needs_state else {}
         roles.update(state)
         metadata = {"step": at, "loss": None if loss is None else wire.number(loss),
                     "lr": self._groups.rates(), "optimizer_step": self._updates(),
@@ -327,11 +335,80 @@ class Monitor:
         for key, value in (values.pop("labels", None) or {}).items():
             metadata[key if key.startswith("x-") else "x-" + key] = value
         metadata.update(values)
+        if self._is_partial:
+            return self._partial_item(at, roles, metadata)
         texts = wire.metadata(metadata)
         layout, data, release = self._capture.take(roles)
         if state:
             self._wants_state = False
         return Item(at, [layout.header(texts), data], bool(state), release)
+
+    # ---- the partial grade ----
+
+    def _choose_grade(self, grade, limits):
+        if grade not in (None, "full", "partial"):
+            raise ValueError("grade must be 'full', 'partial' or None, not %r" % (grade,))
+        sizes = [p.numel() * p.element_size() for p in self._named.values()]
+        is_large = 2 * sum(sizes) > max(AUTO_BYTES, limits.queue_bytes)
+        has_f64 = all(p.device.type != "mps" for p in self._named.values())
+        if grade == "partial" and not has_f64:
+            raise ValueError("grade='partial' needs float64, which this device does not have")
+        is_partial = grade == "partial" or (grade is None and is_large and has_f64)
+        self._offsets = offsets(self._shards) if is_partial else {}
+        return is_partial
+
+    def _tensors(self, shards):
+        """A partial push needs the whole shapes; else those of shards are learned."""
+        if not shards:
+            return declare.tensors(self._named)
+        if not self._is_partial:
+            return None
+        return [{"name": name, "shape": list(shards[name]["shape"] if name in shards
+                                             else parameter.shape)}
+                for name, parameter in self._named.items()]
+
+    def _partial_item(self, at, roles, metadata):
+        """Sums where the tensors are; scalars alone until the daemon has told the run's seed."""
+        seed = self._sender.wait_seed(self._timeout if self._wait and not self._has_waited else 0)
+        if seed is None:
+            return Item(at, [wire.Layout([]).header(wire.metadata(metadata)), b""], False)
+        with torch.no_grad():
+            sums = Snapshot(list(self._named), seed, self._offsets)
+            true = float(metadata.pop("clip_factor", 1.0))
+            grads = {name: g.detach() / true if true != 1.0 else g.detach()
+                     for name, g in roles["grad"].items()}
+            sums.gradients(self._named, grads)
+            self._update_rows(sums, grads, metadata)
+            self._probe_rows(sums, roles)
+            if "act" in roles:
+                metadata.update(sums.activations(self._declared_layers, roles["act"],
+                                                 roles["act_perturbed"]))
+            entries, data = sums.arrays()
+        metadata.update(delta_unit=max(UNITS[p.dtype] for p in self._named.values()),
+                        grad_unit=max((UNITS[g.dtype] for g in grads.values()), default=0.0),
+                        state_exact=True)
+        return Item(at, [wire.Layout(entries).header(wire.metadata(metadata)), data], False)
+
+    def _update_rows(self, sums, grads, metadata):
+        rates, clip, norm = self._groups.rates(), 1.0, metadata.get("grad_norm", 0.0)
+        if self._clip_norm is not None and norm > self._clip_norm:
+            clip = self._clip_norm / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_
+        for name, g in grads.items():
+            parameter = self._named[name]
+            group = self._optimizer.param_groups[self._groups.of_tensor[name]]
+            rate = self._groups.rate(name)
+            sums.step(self._kind, name, parameter, g, clip, group,
+                      self._optimizer.state.get(parameter, {}),
+                      max(rates) / rate if rate > 0 else 0.0)
+
+    def _probe_rows(self, sums, roles):
+        if "probe_grad" in roles:
+            sums.role("probe_grad", roles["probe_grad"])
+        if "pair_s" in roles:
+            weights = self._preconditioner()
+            for i, name in enumerate(self._named):
+                sums.pair(name, roles["pair_s"][name], roles["pair_y"][name],
+                          None if weights is None else weights[i])
 
     def _needs_state(self, has_pair):
         """Adam's m and v follow from the gradients while every update was pushed; otherwise the
@@ -615,7 +692,8 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
           start_step: int = 0, timeout: float = 30.0, limits: Limits = Limits(),
           retention: Optional[str] = None, data: Optional[str] = None,
           windows: Optional[Sequence[int]] = None, cafile: Optional[str] = None,
-          twins: Optional[Twins] = None, steps: Optional[int] = None) -> Monitor:
+          twins: Optional[Twins] = None, steps: Optional[int] = None,
+          grade: Optional[str] = None) -> Monitor:
     """Watches a training loop: `loss.backward(); mon.step(loss); optimizer.step()`.
 
     url, token      of the daemon; default $LYAPD_URL (else http://127.0.0.1:9470), $LYAPD_TOKEN
@@ -635,6 +713,8 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
     twins           lyapd.Twins(closure): growth of small perturbations, at the price of one more
                     training run each (docs/python.md)
     steps           of the whole training, for the horizon of sensitivity
+    grade           full: tensors are pushed; partial: sums and sketches, made where the tensors are;
+                    None: partial where parameters and gradients do not fit the queue
     scaler          the GradScaler, so that skipped steps and scaled gradients are known
     rank, world, shards  of sharded training; replicas need none, their first rank pushes
     attempt_key     the same for all ranks of one life of the job; default one of its own
@@ -649,4 +729,4 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
                    shards=shards,
                    attempt_key=attempt_key, start_step=start_step, timeout=timeout,
                    limits=limits, retention=retention, data=data, windows=windows, cafile=cafile,
-                   twins=twins, steps=steps)
+                   twins=twins, steps=steps, grade=grade)

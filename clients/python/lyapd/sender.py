@@ -75,6 +75,7 @@ class Sender:
         self._keys = [attempt_key or os.environ.get("LYAPD_ATTEMPT_KEY") or uuid.uuid4().hex]
         self._is_declared = False
         self._declared_attempt = -1
+        self.seed: Optional[int] = None  # of the run's sketches; known once it is declared
         self._number: Optional[int] = None  # the attempt's, as the daemon counts
         self._has_sent_left_over = False
 
@@ -131,6 +132,12 @@ class Sender:
             self._condition.notify_all()
         for oldest in lost:
             self._lose(oldest)
+
+    def wait_seed(self, timeout: float) -> Optional[int]:
+        """None while no daemon has answered."""
+        with self._condition:
+            self._condition.wait_for(lambda: self.seed is not None, timeout)
+            return self.seed
 
     def begin_attempt(self) -> None:
         """What is put from now on belongs to a new attempt."""
@@ -255,6 +262,9 @@ class Sender:
             self._spool.close()
             self._spool = None
         self._number = reply.get("attempt")
+        with self._condition:
+            self.seed = int(reply["sketch_seed"]) if reply.get("sketch_seed") else None
+            self._condition.notify_all()
         self._declared_attempt = attempt
         self._is_declared = True
 
