@@ -21,7 +21,23 @@ enum {
     MOVED_GROWTH = 5, /* likewise updates, whose noise is smaller */
     MISMATCHES = 100,
     DRIFT_SHORT = 5, /* losses of a median */
-    DRIFT_LONG = 20
+    DRIFT_LONG = 20,
+    RECORDS = 50, /* of P, reach and S */
+    RECORD_LEAST = 5,
+    REACH_LEAST = 6,
+    LONG = 100, /* of what wanders slowly: gradients, relative updates */
+    LONG_LEAST = 20,
+    CHANGES = 30, /* of the loss, from push to push */
+    CHANGES_LEAST = 8,
+    PEAK_SHORT = 5,
+    PEAK_LONG = 20,
+    RISE_SHORT = 20, /* losses of a line */
+    RISE_LONG = 40,
+    UNEXPLAINED = 20,
+    RATES = 20,
+    RATES_LEAST = 3,
+    RELAPSES = 2, /* with the present one a median */
+    REBOUND = 20
 };
 
 static const double TAIL_QUANTILE = 0.9;
@@ -30,6 +46,14 @@ static const double Z_FLOOR = 0.1;     /* least scale of a log */
 static const double DECREASE_FLOOR = 1e-6;
 static const double OVERSHOOT_FLOOR = 1e-9;
 static const double GROWTH_MAX = 10; /* factor of overshoot_growth */
+static const double SIGMA_FLOOR = 0.03;
+static const double CHANGE_FLOOR = 0.02;
+static const double WORK_FLOOR = 0.003; /* least MAD of A */
+static const double SHARE_FLOOR = 0.001;
+/* A loss that tripled counts when it lost a fifth of E, a ten-fold one when it lost a sixteenth. */
+static const struct {
+    double factor, excess;
+} relapses[] = { { 3, 0.2 }, { 10, 0.06 } };
 
 static const struct {
     const char *name, *formula;
@@ -86,6 +110,19 @@ static double trail_max(const struct lyap_trail *trail, uint32_t length, uint32_
     for (uint32_t i = 0; i < count; i++)
         largest = fmax(largest, work[i]);
     return count < least ? (double)NAN : largest;
+}
+
+/* The largest of the newest `length - 1` values and of `value`; NaN: none is known. */
+static double trail_peak(const struct lyap_trail *trail, uint32_t length, double value)
+{
+    return fmax(trail_max(trail, length - 1, 1), value); /* fmax prefers the number */
+}
+
+static double trail_median(const struct lyap_trail *trail, uint32_t length, uint32_t least)
+{
+    double work[LYAP_TRAIL_MAX];
+    const uint32_t count = trail_finite(trail, length, work);
+    return count < least ? (double)NAN : lyap_stats_median(work, count);
 }
 
 /* Distance from the median of the trail, in MADs of at least Z_FLOOR; `is_scaled` false: as it is.
@@ -192,6 +229,111 @@ static void see_drift(struct lyap_observer *o, const struct lyap_point *point)
     o->least_loss = fmin(o->least_loss, slow);
 }
 
+/* How much of what was reached is lost, on the scale that a loss of its size asks for. */
+static double relapse_of(double loss, double excess, double scale)
+{
+    const double least = loss - excess * scale;
+    double relapse = excess;
+    for (unsigned i = 0; i < sizeof relapses / sizeof *relapses && least > 0 && loss > 0; i++) {
+        const double grown = log(loss / least) / log(relapses[i].factor);
+        relapse = fmax(relapse, fmin(fmax(grown, 0), fmax(excess, 0) / relapses[i].excess));
+    }
+    return relapse;
+}
+
+/* t of the line through the newest `length` losses over E with the present one. */
+static double rise_t(const struct lyap_observer *o, double scaled, uint32_t length)
+{
+    double work[LYAP_TRAIL_MAX];
+    uint32_t count = trail_finite(&o->scaled, length - 1, work);
+    if (isfinite(scaled))
+        work[count++] = scaled;
+    return 4 * count < 3 * length ? (double)NAN : lyap_stats_line(work, count).t;
+}
+
+/* Losses that last, against noise and against what the work explains. */
+static void see_relapse(struct lyap_observer *o, const struct lyap_point *point)
+{
+    const double loss = column(point, LYAP_METRIC_LOSS);
+    const double excess = column(point, LYAP_METRIC_LOSS_EXCESS);
+    const double scale = column(point, LYAP_METRIC_PROGRESS_SCALE);
+    const double scaled = loss / scale;
+    const double relapse = relapse_of(loss, excess, scale);
+    const double last = trail_back(&o->relapses, 0);
+    double three[] = { relapse, last, trail_back(&o->relapses, 1) };
+    double excesses[] = { excess, trail_back(&o->excesses, 0), trail_back(&o->excesses, 1) };
+    const double noise = trail_median(&o->changes, CHANGES, CHANGES_LEAST);
+    o->seen[LYAP_OBSERVABLE_RELAPSE] = relapse;
+    o->seen[LYAP_OBSERVABLE_RELAPSE_TWICE] =
+        isnan(relapse) || isnan(last) ? (double)NAN : fmin(relapse, last);
+    if (isfinite(three[0] + three[1] + three[2]))
+        o->seen[LYAP_OBSERVABLE_RELAPSE_MID] = lyap_stats_median(three, 3);
+    if (isfinite(excesses[0] + excesses[1] + excesses[2]))
+        o->seen[LYAP_OBSERVABLE_EXCESS_NOISE] =
+            lyap_stats_median(excesses, 3) / (CHANGE_FLOOR + noise);
+    o->seen[LYAP_OBSERVABLE_RISE_20] = rise_t(o, scaled, RISE_SHORT);
+    o->seen[LYAP_OBSERVABLE_RISE_40] = rise_t(o, scaled, RISE_LONG);
+    double logs[LYAP_TRAIL_MAX], least = INFINITY;
+    const uint32_t count = trail_finite(&o->log_losses, REBOUND, logs);
+    for (uint32_t i = 0; i < count; i++)
+        least = fmin(least, logs[i]);
+    o->seen[LYAP_OBSERVABLE_REBOUND] =
+        count < RECORD_LEAST ? (double)NAN : log_or_nan(loss) - least;
+    const double change = (loss - trail_back(&o->losses, 0)) / scale;
+    double sum = 0, work[LYAP_TRAIL_MAX];
+    const double unexplained = change - column(point, LYAP_METRIC_OVERSHOOT_WORK);
+    const uint32_t terms = trail_finite(&o->unexplained, UNEXPLAINED - 1, work);
+    for (uint32_t i = 0; i < terms; i++)
+        sum += work[i];
+    o->seen[LYAP_OBSERVABLE_UNEXPLAINED] = sum + (isfinite(unexplained) ? unexplained : 0);
+    trail_push(&o->scaled, RISE_LONG, scaled);
+    trail_push(&o->changes, CHANGES, fabs(change));
+    trail_push(&o->unexplained, UNEXPLAINED, unexplained);
+    trail_push(&o->relapses, RELAPSES, relapse);
+    trail_push(&o->excesses, RELAPSES, excess);
+}
+
+/* Works against the largest of their past and against the noise of the losses. */
+static void see_records(struct lyap_observer *o, const struct lyap_point *point)
+{
+    const double work = column(point, LYAP_METRIC_OVERSHOOT_WORK);
+    const double decrease = column(point, LYAP_METRIC_PREDICTED_DECREASE);
+    const double change = column(point, LYAP_METRIC_PREDICTED_CHANGE);
+    const double net = column(point, LYAP_METRIC_NET_WORK);
+    const double edge = column(point, LYAP_METRIC_EDGE_RATIO);
+    const double sigma = column(point, LYAP_METRIC_LOSS_SPREAD);
+    const double reach = o->seen[LYAP_OBSERVABLE_REACH];
+    const double promised = trail_max(&o->promises, RECORDS, RECORD_LEAST);
+    double past[LYAP_TRAIL_MAX];
+    const uint32_t count = trail_finite(&o->works, Z_VALUES, past);
+    if (count >= Z_LEAST) {
+        const double middle = lyap_stats_median(past, count);
+        const double mad = LYAP_STATS_MAD_SCALE * lyap_stats_deviation(past, count, middle);
+        o->seen[LYAP_OBSERVABLE_OVERSHOOT_MADS] = (work - middle) / fmax(mad, WORK_FLOOR);
+    }
+    const double loss = column(point, LYAP_METRIC_LOSS);
+    if (loss > 0)
+        o->seen[LYAP_OBSERVABLE_OVERSHOOT_REACH] =
+            work * column(point, LYAP_METRIC_PROGRESS_SCALE) / loss;
+    o->seen[LYAP_OBSERVABLE_OVERSHOOT_PEAK] = trail_peak(&o->works, PEAK_SHORT, work);
+    o->seen[LYAP_OBSERVABLE_NET_PEAK] = trail_peak(&o->nets, PEAK_LONG, net);
+    o->seen[LYAP_OBSERVABLE_DECREASE_PEAK] = trail_peak(&o->promises, PEAK_LONG, decrease);
+    o->seen[LYAP_OBSERVABLE_DECREASE_NEW] = decrease - promised;
+    if (!isnan(decrease) && !isnan(promised))
+        o->seen[LYAP_OBSERVABLE_DECREASE_UP] =
+            log(fmax(decrease, DECREASE_FLOOR)) - log(fmax(promised, DECREASE_FLOOR));
+    o->seen[LYAP_OBSERVABLE_DECREASE_SIGMAS] = decrease / (SIGMA_FLOOR + sigma);
+    o->seen[LYAP_OBSERVABLE_CHANGE_SIGMAS] = change / (SIGMA_FLOOR + sigma);
+    if (!isnan(decrease))
+        o->seen[LYAP_OBSERVABLE_CHANGE_SHARE] = change / fmax(decrease, SHARE_FLOOR);
+    o->seen[LYAP_OBSERVABLE_REACH_NEW] = reach - trail_max(&o->reaches, RECORDS, REACH_LEAST);
+    o->seen[LYAP_OBSERVABLE_EDGE_NEW] = edge - trail_max(&o->edges, RECORDS, RECORD_LEAST);
+    trail_push(&o->nets, PEAK_LONG, net);
+    trail_push(&o->promises, RECORDS, decrease);
+    trail_push(&o->reaches, RECORDS, reach);
+    trail_push(&o->edges, RECORDS, edge);
+}
+
 static void see_work(struct lyap_observer *o, const struct lyap_point *point)
 {
     const double work = column(point, LYAP_METRIC_OVERSHOOT_WORK);
@@ -231,6 +373,16 @@ static void see_growth(struct lyap_observer *o, const struct lyap_point *point)
     o->seen[LYAP_OBSERVABLE_PARAM_UP] = param - trail_back(&o->params, GROWTH - 1);
     o->seen[LYAP_OBSERVABLE_MOVED_UP] =
         log_move(o, point) - trail_back(&o->moves, MOVED_GROWTH - 1);
+    const double ratio = log_or_nan(column(point, LYAP_METRIC_UPDATE_RATIO));
+    const double rate = log_or_nan(column(point, LYAP_METRIC_LR));
+    const double rise = grad - trail_back(&o->grads, 1);
+    const double before = trail_back(&o->grads, 0) - trail_back(&o->grads, 2);
+    o->seen[LYAP_OBSERVABLE_GRAD_RUN] =
+        isnan(rise) || isnan(before) ? (double)NAN : fmin(rise, before);
+    o->seen[LYAP_OBSERVABLE_GRAD_RISE] = grad - trail_median(&o->grads, LONG, LONG_LEAST);
+    o->seen[LYAP_OBSERVABLE_RATIO_UP] = ratio - trail_median(&o->ratios, LONG, LONG_LEAST);
+    o->seen[LYAP_OBSERVABLE_RATE_UP] = rate - trail_median(&o->rates, RATES, RATES_LEAST);
+    o->seen[LYAP_OBSERVABLE_PARAM_STEP] = param - trail_back(&o->params, 0);
     o->mismatch = isnan(omega) ? o->mismatch : omega;
     o->seen[LYAP_OBSERVABLE_MISMATCH] = fmax(o->mismatch, trail_max(&o->mismatches, MISMATCHES, 1));
 }
@@ -249,10 +401,12 @@ static void remember(struct lyap_observer *o, const struct lyap_point *point)
     trail_push(&o->moves, MOVED_GROWTH, log_move(o, point));
     trail_push(&o->losses, LOSSES, loss);
     trail_push(&o->log_losses, Z_VALUES, log_or_nan(loss));
-    trail_push(&o->works, OVERSHOOTS, column(point, LYAP_METRIC_OVERSHOOT_WORK));
+    trail_push(&o->works, Z_VALUES, column(point, LYAP_METRIC_OVERSHOOT_WORK));
     trail_push(&o->decreases, Z_VALUES,
                isnan(decrease) ? decrease : log(fmax(decrease, DECREASE_FLOOR)));
-    trail_push(&o->grads, GROWTH, log_or_nan(column(point, LYAP_METRIC_GRAD_NORM)));
+    trail_push(&o->grads, LONG, log_or_nan(column(point, LYAP_METRIC_GRAD_NORM)));
+    trail_push(&o->ratios, LONG, log_or_nan(column(point, LYAP_METRIC_UPDATE_RATIO)));
+    trail_push(&o->rates, RATES, log_or_nan(column(point, LYAP_METRIC_LR)));
     trail_push(&o->params, GROWTH, log_or_nan(column(point, LYAP_METRIC_PARAM_NORM)));
     trail_push(&o->mismatches, MISMATCHES, column(point, LYAP_METRIC_UPDATE_IDENTITY));
     o->lr = column(point, LYAP_METRIC_LR);
@@ -265,7 +419,9 @@ void lyap_observer_step(struct lyap_observer *observer, const struct lyap_point 
     see_columns(observer, point);
     see_loss(observer, point);
     see_drift(observer, point);
+    see_relapse(observer, point);
     see_work(observer, point);
+    see_records(observer, point);
     see_growth(observer, point);
     remember(observer, point);
 }

@@ -23,13 +23,15 @@ struct score_term {
     unsigned first, count; /* its bins */
 };
 
-/* `gap` and `blind` make up for shares that are small after a gap, and where the coming update is
- * unknown. */
 struct score_model {
-    double base, gap, blind;
+    double base;
     const struct score_term *terms;
     unsigned count;
 };
+
+/* LYAP_SCORE_NOW has a model for each kind of push: what is large after a gap, or where the coming
+ * update is unknown, is something else. */
+enum { SCORE_NOW, SCORE_GAP, SCORE_BLIND, SCORE_NEXT };
 
 #include "score_table.h"
 
@@ -59,14 +61,20 @@ static double share_of(const struct score_term *term, double value)
     return share;
 }
 
+static const struct score_model *model_of(enum lyap_score_kind kind,
+                                          const double seen[LYAP_OBSERVABLE_COUNT])
+{
+    if (kind == LYAP_SCORE_NEXT)
+        return &models[SCORE_NEXT];
+    if (seen[LYAP_OBSERVABLE_GAP] > 0)
+        return &models[SCORE_GAP];
+    return &models[isnan(seen[LYAP_OBSERVABLE_DECREASE]) ? SCORE_BLIND : SCORE_NOW];
+}
+
 double lyap_score(enum lyap_score_kind kind, const double seen[LYAP_OBSERVABLE_COUNT])
 {
-    const struct score_model *model = &models[kind];
+    const struct score_model *model = model_of(kind, seen);
     double sum = model->base;
-    if (seen[LYAP_OBSERVABLE_GAP] > 0)
-        sum += model->gap;
-    else if (isnan(seen[LYAP_OBSERVABLE_DECREASE]))
-        sum += model->blind;
     bool has_any = false;
     for (unsigned i = 0; i < model->count; i++) {
         const double value = input_value(model->terms[i].input, seen);
@@ -99,7 +107,7 @@ static struct lyap_score_part part_of(const struct score_term *term,
 uint32_t lyap_score_parts(enum lyap_score_kind kind, const double seen[LYAP_OBSERVABLE_COUNT],
                           struct lyap_score_part ret_parts[LYAP_SCORE_PARTS_MAX])
 {
-    const struct score_model *model = &models[kind];
+    const struct score_model *model = model_of(kind, seen);
     uint32_t found = 0;
     for (unsigned i = 0; i < model->count; i++) {
         const struct lyap_score_part part = part_of(&model->terms[i], seen);

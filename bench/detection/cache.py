@@ -63,6 +63,21 @@ def read_points(path):
     return columns, rows
 
 
+def observed(path, tool):
+    """(columns, rows) of a variant with what the score sees and the scores computed anew by bench_observe, `tool`."""
+    with np.load(path) as z:
+        columns, rows = [str(c) for c in z["columns"]], z["rows"]
+    header = json.dumps({"columns": columns}, separators=(",", ":")).encode()
+    stream = b"LYP1" + np.uint32(len(header)).astype("<u4").tobytes() + header + rows.astype("<f8").tobytes()
+    out = subprocess.run([tool], input=stream, stdout=subprocess.PIPE, check=True).stdout
+    size = int(np.frombuffer(out[4:8], "<u4")[0])
+    fresh = json.loads(out[8 : 8 + size])["columns"]
+    seen = np.frombuffer(out[8 + size :], "<f8").reshape(-1, len(fresh))
+    kept = [i for i, c in enumerate(columns) if not c.startswith("seen ") and c not in fresh]
+    with np.errstate(over="ignore"):
+        return [columns[i] for i in kept] + fresh, np.hstack([rows[:, kept], seen.astype(np.float32)])
+
+
 class Job:
     """One run: which of its files are missing, and the making of them."""
 

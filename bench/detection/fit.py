@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Fits the table of the instability score on design runs and writes it as C.
 
-    fit.py DIR [--write] [--left-out]    DIR: corpus.py cache DIR --plan design --variants FIT
+    fit.py DIR [--write] [--left-out] [--observe TOOL]    DIR: corpus.py cache DIR --plan design --variants FIT
 
+What the score sees is computed anew from the points in DIR by bench_observe (TOOL): a new observable needs no training.
 Prints what the score does on design runs that a fold did not see (folds by seed; --left-out: by family, too) and the operating
-points. --write: lib/score_table.h and lib/include/lyap/sensitivity.h.
+points. --write: lib/score_table.h and lib/include/lyap/sensitivity.h. --left-out: DIR/lofo.json, too, for report.py.
 
-The model: log odds = base + sum of shares; each share is a monotone step function of one observable or of the smaller of two
+The model, one table for each kind of push (TABLES): log odds = base + sum of shares; each share is a monotone step function of one observable or of the smaller of two
 observables in their units (PAIRS). Levels below the NEUTRAL quantile of healthy steps are one level: an observable can speak for an
 instability, not against what another one sees. Boosted stumps; the weight of an event is spread over its last LEAD steps, most
 of it, in later rounds, on those the score finds itself.
@@ -23,19 +24,22 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
+import cache
 import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
-VERSION = 1
+VERSION = 2
 LOST, SKIPPED = 1, 2  # column `event` of bench_replay
 MAIN = "k1-exact-state"
 FIT = [MAIN, "k5-exact-state", "k1-sketch-state", "k1-exact-none"]
-OTHERS_EVERY, OTHERS_WEIGHT = 3, 0.3  # other variants: every third seed, with this weight
+OTHERS_EVERY = 2  # variants without a gap, but for the main one: every second seed
+TABLES = ["now", "gap", "blind", "next"]  # everything may be known; after a gap; coming update unknown; it alone
+JUDGED = {"now": [MAIN], "gap": FIT[1:2], "blind": [MAIN] + FIT[2:]}  # whose false alarms limit a table
 NEUTRAL, LEAD, EVENT_WEIGHT = 0.95, 8, 60.0
-ROUNDS, STUMPS, RATE, LEAF = 3, 250, 0.1, 25
+ROUNDS, STUMPS, RATE, LEAF = 4, 300, 0.1, 10
 HARD, EASY_EVERY = 0.96, 25  # healthy steps above this quantile of a first fit are all used, of the others one in 25
 FOLDS, FAMILY_FOLDS = 3, 8
-BUDGETS = {"early": 5.0, "default": 0.8, "pager": 0.25}  # false alarms per 10 000 healthy steps, on unseen folds
+BUDGETS = {"early": 5.0, "default": 0.7, "pager": 0.25}  # false alarms per 10 000 healthy steps, on unseen folds
 
 PAIRS = [  # (observable, unit, observable, unit): of different physics
     ("loss_sigmas", 0.03, "predicted_decrease", 1.2), ("loss_ratio", 4, "net_work_sum", 0.03),
@@ -63,8 +67,27 @@ PAIRS = [  # (observable, unit, observable, unit): of different physics
     ("overshoot_work", 2, "net_work", 0.3), ("predicted_decrease", 5, "reach", 2), ("update_z", 6, "reach", 1),
     ("update_z_median", 4, "predicted_decrease", 0.5), ("second_moment_ratio", 2.5, "predicted_decrease", 0.5),
     ("overshoot_sum", 0.3, "drift", 0.1),
+    # Records and relapses; units: one in two hundred healthy steps.
+    ("relapse", 2.1, "reach_record", 0.081), ("relapse_twice", 1.2, "overshoot_peak", 0.51),
+    ("relapse", 2.1, "overshoot_reach", 1.3), ("relapse", 2.1, "decrease_record", 0.03),
+    ("decrease_record", 0.03, "edge_record", 0.024), ("reach_record", 0.081, "grad_rise", 1.6),
+    ("reach_record", 0.081, "update_ratio_rise", 1.2), ("relapse_median", 1.5, "rise_t_20", 2.7),
+    ("relapse_twice", 1.2, "excess_noise", 4.5), ("relapse_median", 1.5, "unexplained_rise", 1.6),
+    ("rate_jump", 0.69, "decrease_sigmas", 3.5), ("overshoot_mads", 5.5, "relapse", 2.1),
+    ("overshoot_mads", 5.5, "decrease_record", 0.03), ("decrease_jump", 0.31, "overshoot_mads", 5.5),
+    ("decrease_record", 0.03, "update_z", 6.7), ("relapse_twice", 1.2, "grad_z", 5),
+    ("relapse", 2.1, "second_moment_ratio", 2.9), ("relapse_twice", 1.2, "second_moment_ratio", 2.9),
+    ("decrease_record", 0.03, "second_moment_ratio", 2.9), ("relapse", 2.1, "mismatch", 1.4),
+    ("relapse_twice", 1.2, "mismatch", 1.4), ("decrease_record", 0.03, "mismatch", 1.4),
+    ("relapse_median", 1.5, "param_growth", 0.11), ("reach_record", 0.081, "overshoot_growth", 0.77),
+    ("relapse", 2.1, "overshoot_growth", 0.77), ("overshoot_mads", 5.5, "grad_growth", 2),
+    ("relapse_twice", 1.2, "update_ratio_rise", 1.2), ("decrease_record", 0.03, "predicted_change", 0.05),
+    ("reach_record", 0.081, "predicted_change", 0.05),
 ]
-COMING = "predicted_decrease decrease_rise predicted_change reach update_z update_z_median second_moment_ratio".split()
+COMING = (
+    "predicted_decrease decrease_rise predicted_change reach update_z update_z_median second_moment_ratio decrease_peak "
+    "decrease_record decrease_jump decrease_sigmas change_sigmas change_share reach_record rate_jump"
+).split()
 
 
 def observables(header=ROOT / "lib/include/lyap/observe.h"):
@@ -77,17 +100,20 @@ def observables(header=ROOT / "lib/include/lyap/observe.h"):
 
 NAMES = [name for _, name in observables()]
 GAP, DECREASE = NAMES.index("gap"), NAMES.index("predicted_decrease")
-OFFSETS = np.arange(0, 4.01, 0.25)  # tried for what is known less of
+INPUTS = np.array([i for i in range(len(NAMES) + len(PAIRS)) if i != GAP])
+COMING_INPUTS = np.array(
+    [i for i, n in enumerate(NAMES) if n in COMING]
+    + [len(NAMES) + i for i, q in enumerate(PAIRS) if q[0] in COMING and q[2] in COMING]
+)
 
 
 class Run:
     """Ground truth of a run, and what was seen of it in one variant."""
 
-    def __init__(self, folder, truth, variant):
+    def __init__(self, folder, truth, variant, tool):
         self.family, self.seed, self.variant = folder.parent.name, int(folder.name), variant
         self.judged = protocol.Judged(self.family, self.seed, truth)
-        with np.load(folder / (variant + ".npz")) as z:
-            columns, rows = [str(c) for c in z["columns"]], z["rows"]
+        columns, rows = cache.observed(folder / (variant + ".npz"), tool)
         at = {c: i for i, c in enumerate(columns)}
         self.steps = rows[:, 0].astype(int)
         self.lost, self.skipped = rows[:, at["event"]] == LOST, rows[:, at["event"]] == SKIPPED
@@ -110,7 +136,7 @@ def inputs(seen):
     return np.clip(np.column_stack(columns), -1e30, 1e30).astype(np.float32)
 
 
-def load(directory, variants):
+def load(directory, variants, tool):
     runs = []
     for path in sorted(glob.glob(os.path.join(directory, "*", "*", "truth.json"))):
         folder, truth = Path(path).parent, json.loads(Path(path).read_text())
@@ -118,47 +144,57 @@ def load(directory, variants):
             continue
         for variant in variants:
             if (folder / (variant + ".npz")).exists():
-                if variant == MAIN or int(folder.name) % OTHERS_EVERY == 0:
-                    runs.append(Run(folder, truth, variant))
+                if variant in FIT[:2] or int(folder.name) % OTHERS_EVERY == 0:
+                    runs.append(Run(folder, truth, variant, tool))
     return runs
 
 
 class Rows:
-    """All pushes of all runs: inputs, weights, labels, and which rows each event may be seen in."""
+    """All pushes of all runs: inputs, which table is to judge them, and which rows each event may be seen in."""
 
     def __init__(self, runs):
         self.runs, self.events, self.slices, at = runs, [], [], 0
-        x, y, w = [], [], []
+        healthy = []
         for run in runs:
-            label, weight = np.zeros(len(run.steps), bool), np.where(run.judged.healthy[run.steps], 1.0, 0.0)
-            factor = 1.0 if run.variant == MAIN else OTHERS_WEIGHT
-            weight[run.lost | run.skipped] = 0
+            calm = run.judged.healthy[run.steps] & ~run.lost & ~run.skipped
             for begin, onset, end in run.judged.events:
-                near = (run.steps >= max(begin, onset - LEAD)) & (run.steps < end) & ~run.lost
-                k = np.flatnonzero(near)
-                if len(k):
-                    label[k], weight[k] = True, EVENT_WEIGHT / len(k)
-                    self.events.append((at + k, factor))
-            x.append(run.inputs)
-            y.append(label)
-            w.append(weight * factor)
+                k = np.flatnonzero((run.steps >= max(begin, onset - LEAD)) & (run.steps < end) & ~run.lost)
+                self.events.append(at + k)
+            healthy.append(calm)
             self.slices.append(slice(at, at + len(run.steps)))
             at += len(run.steps)
-        self.x, self.y, self.w = np.vstack(x), np.concatenate(y), np.concatenate(w)
+        self.x, self.healthy = np.vstack([r.inputs for r in runs]), np.concatenate(healthy)
         self.run = np.repeat(np.arange(len(runs)), [len(r.steps) for r in runs])
-        main = np.array([r.variant == MAIN for r in runs])[self.run]
-        self._neutral(main & ~self.y & (self.w > 0))
+        self.main = np.array([r.variant == MAIN for r in runs])[self.run]
+        gap, blind = self.x[:, GAP] > 0, np.isnan(self.x[:, DECREASE])
+        self.table = np.where(gap, TABLES.index("gap"), np.where(blind, TABLES.index("blind"), TABLES.index("now")))
+
+
+class Part:
+    """The rows that one table judges, with weights and labels; `trained`: those of them it is fitted on."""
+
+    def __init__(self, rows, chosen, trained):
+        self.index = np.flatnonzero(chosen)
+        self.x = rows.x[self.index]
+        self.y, self.w = np.zeros(len(self.index), bool), (rows.healthy & trained)[self.index].astype(float)
+        self.events, place = [], np.full(len(rows.table), -1)
+        place[self.index] = np.arange(len(self.index))
+        for event in rows.events:
+            k = place[event[trained[event]]]
+            k = k[k >= 0]
+            if len(k):
+                self.y[k], self.w[k] = True, EVENT_WEIGHT / len(k)
+                self.events.append(k)
+        self._neutral(~self.y & (self.w > 0))
         self._thin()
 
     def _neutral(self, healthy):
-        self.neutral = np.full(self.x.shape[1], -np.inf, np.float32)
         for j in range(self.x.shape[1]):
             values = self.x[healthy, j]
             values = values[~np.isnan(values)]
             if len(values):
-                self.neutral[j] = np.quantile(values, NEUTRAL)
-            known = ~np.isnan(self.x[:, j])
-            self.x[known, j] = np.maximum(self.x[known, j], self.neutral[j])
+                known = ~np.isnan(self.x[:, j])
+                self.x[known, j] = np.maximum(self.x[known, j], np.quantile(values, NEUTRAL))
 
     def _thin(self):
         some = self.y | (np.arange(len(self.y)) % 16 == 0)
@@ -190,9 +226,9 @@ def fit(rows, use, columns=None):
         if i == ROUNDS - 1:
             return model
         score = model.decision_function(rows.x[:, columns])
-        for k, factor in rows.events:
+        for k in rows.events:
             share = np.exp(np.clip(score[k] - score[k].max(), -30, 0))
-            weight[k] = EVENT_WEIGHT * factor * (0.3 / len(k) + 0.7 * share / share.sum())
+            weight[k] = EVENT_WEIGHT * (0.3 / len(k) + 0.7 * share / share.sum())
 
 
 def unseen(rows, folds, columns=None):
@@ -215,8 +251,8 @@ def report(title, rows, score, limit, variant=MAIN):
     return records
 
 
-def limits(rows, score):
-    chosen = [i for i, r in enumerate(rows.runs) if r.variant == MAIN]
+def limits(rows, score, variant=MAIN):
+    chosen = [i for i, r in enumerate(rows.runs) if r.variant == variant]
     judged = [rows.runs[i].judged for i in chosen]
     dense = []
     for i in chosen:  # a lost step alarms by itself, whatever the threshold
@@ -225,55 +261,53 @@ def limits(rows, score):
     return {name: protocol.tuned(judged, dense, budget) for name, budget in BUDGETS.items()}
 
 
-def slope_of(rows, score, limit):
-    """Slope of the log odds of "in the window of an event" over the score, near the operating points."""
-    x, y = [], []
+def slope_of(rows, score, part):
+    """Slope of the log odds of "in the window of an event" over the score, near the default threshold (0)."""
+    inside, known = np.zeros(len(score), bool), np.zeros(len(score), bool)
     for i, run in enumerate(rows.runs):
-        if run.variant != MAIN:
-            continue
-        inside = np.zeros(run.judged.steps, bool)
+        window = np.zeros(run.judged.steps, bool)
         for begin, _, end in run.judged.events:
-            inside[begin:end] = True
-        known = ~run.lost & (inside | run.judged.healthy)[run.steps]
-        x.append(score[rows.slices[i]][known] - limit)
-        y.append(inside[run.steps][known])
-    x, y = np.clip(np.concatenate(x), -8, 8), np.concatenate(y)
-    model = LogisticRegression(C=1e3).fit(x[:, None], y)
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+            window[begin:end] = True
+        inside[rows.slices[i]] = window[run.steps]
+        known[rows.slices[i]] = ~run.lost & (window | run.judged.healthy)[run.steps]
+    k = part.index[known[part.index]]
+    model = LogisticRegression(C=1e3).fit(np.clip(score[k], -8, 8)[:, None], inside[k])
+    return float(model.coef_[0, 0])
 
 
-def classes(rows):
-    """0: everything may be known, 1: after a gap, 2: the coming update is unknown."""
-    return np.where(rows.x[:, GAP] > 0, 1, np.where(np.isnan(rows.x[:, DECREASE]), 2, 0))
+def parts_of(rows):
+    """One Part for each of TABLES; `next` judges every row of the main variant."""
+    out = []
+    for i, name in enumerate(TABLES):
+        if name == "next":
+            out.append(Part(rows, rows.main, rows.main))
+        else:
+            out.append(Part(rows, rows.table == i, rows.main if name == "now" else np.ones(len(rows.main), bool)))
+    return out
 
 
-def false_rate(rows, score, limit, variant):
-    chosen = [i for i, r in enumerate(rows.runs) if r.variant == variant]
-    records = [rows.runs[i].judged.judge(rows.runs[i].dense(score[rows.slices[i]]) > limit) for i in chosen]
-    return protocol.summary(records, resamples=0)["false"][0]
-
-
-def offsets(rows, score):
-    """(gap, blind): the largest offsets with which the variants keep within the default budget."""
-    kind, limit, found = classes(rows), limits(rows, score)["default"], []
-    for number, variants in ((1, FIT[1:2]), (2, [MAIN] + FIT[2:])):
-        good = 0.0
-        for offset in OFFSETS:
-            moved = score + offset * (kind == number)
-            slack = 1.15 if MAIN in variants else 1.0
-            if max(false_rate(rows, moved, limit, v) for v in variants) > slack * BUDGETS["default"]:
-                break
-            good = float(offset)
-        found.append(good)
-    return found
+def judged_apart(rows, parts, folds):
+    """Log odds of all rows by tables that did not see the row's fold, 0 where a table alone spends the default budget;
+    and for each table how its raw scores become log odds: [(factor, offset)]."""
+    total, scales = np.zeros(len(rows.table)), []
+    for name, part in zip(TABLES[:3], parts):
+        raw = np.full(len(rows.table), -np.inf)
+        raw[part.index] = unseen(part, folds[part.index], INPUTS)
+        limit = max(limits(rows, raw, v)["default"] for v in JUDGED[name])
+        factor = slope_of(rows, raw - limit, part)
+        total[part.index] = factor * (raw[part.index] - limit)
+        scales.append((factor, -factor * limit))
+    shift = max(0.0, limits(rows, total)["default"])  # what `now` and `blind` spend together on the main variant
+    return total - np.where(rows.table == TABLES.index("gap"), 0.0, shift), [
+        (f, o - (0.0 if name == "gap" else shift)) for name, (f, o) in zip(TABLES, scales)
+    ]
 
 
 class Table:
     """Step functions of a boosted model: per input the shares where absent, lowest, and above each edge."""
 
-    def __init__(self, model, columns, factor, offset, extra):
+    def __init__(self, model, columns, factor, offset):
         self.base, self.terms = 0.0, {}
-        self.gap, self.blind = (factor * e for e in extra)
         steps = {}
         for (predictor,) in model._predictors:
             root = predictor.nodes[0]
@@ -324,13 +358,11 @@ def write(tables, levels):
             at += len(shares)
         terms.append(listed)
     out += ["};", ""]
-    for name, listed in zip(("now", "next"), terms):
+    for name, listed in zip(TABLES, terms):
         out += ["static const struct score_term %s_terms[] = {" % name] + listed + ["};", ""]
     out += ["static const struct score_model models[] = {",
-            "    [LYAP_SCORE_NOW] = { %.17g, %.9g, %.9g, now_terms, sizeof now_terms / sizeof *now_terms },"
-            % (tables[0].base, tables[0].gap, tables[0].blind),
-            "    [LYAP_SCORE_NEXT] = { %.17g, %.9g, %.9g, next_terms, sizeof next_terms / sizeof *next_terms },"
-            % (tables[1].base, tables[1].gap, tables[1].blind),
+            *("    [SCORE_%s] = { %.17g, %s_terms, sizeof %s_terms / sizeof *%s_terms }," % (n.upper(), table.base, n, n, n)
+              for n, table in zip(TABLES, tables)),
             "};", "", "#endif"]
     (ROOT / "lib/score_table.h").write_text("\n".join(out) + "\n")
     (ROOT / "lib/include/lyap/sensitivity.h").write_text(
@@ -349,44 +381,49 @@ def main():
     p.add_argument("directory")
     p.add_argument("--write", action="store_true")
     p.add_argument("--left-out", action="store_true")
+    p.add_argument("--observe", metavar="TOOL", default=str(ROOT / "build/bin/bench_observe"))
     a = p.parse_args()
-    rows = Rows(load(a.directory, FIT))
-    print("%d rows, %d used" % (len(rows.y), (rows.w > 0).sum()), flush=True)
-    coming = [i for i, n in enumerate(NAMES) if n in COMING]
-    coming += [len(NAMES) + i for i, q in enumerate(PAIRS) if q[0] in COMING and q[2] in COMING]
+    rows = Rows(load(a.directory, FIT, a.observe))
+    parts = parts_of(rows)
+    print("rows: " + ", ".join("%s %d, %d used" % (n, len(p.y), (p.w > 0).sum()) for n, p in zip(TABLES, parts)), flush=True)
     seeds = np.array([r.seed for r in rows.runs])[rows.run] % FOLDS
-    tables, levels = [], {}
-    for name, columns in (("now", np.array([i for i in range(rows.x.shape[1]) if i != GAP])), ("next", np.array(coming))):
-        score = unseen(rows, seeds, columns)
-        extra = offsets(rows, score) if name == "now" else [0.0, 0.0]
-        print("offsets: after a gap %.2f, coming update unknown %.2f" % tuple(extra))
-        score = score + np.array([0.0] + extra)[classes(rows)]
-        limit = limits(rows, score)
-        for level, value in limit.items():
-            records = report("%s, %s, unseen seeds" % (name, level), rows, score, value)
-        for variant in FIT[1:]:
-            report("%s, default, %s" % (name, variant), rows, score, limit["default"], variant)
-        factor, shift = slope_of(rows, score, limit["default"])
-        print("slope %.3f, log odds at the default threshold %.3f" % (factor, shift))
-        if name == "now":
-            levels = {n: sigmoid(factor * (v - limit["default"])) for n, v in limit.items()}
-            by_family(report("now, default, unseen seeds", rows, score, limit["default"]))
-        model = fit(rows, np.ones(len(rows.y), bool), columns)
-        tables.append(Table(model, columns, factor, -factor * limit["default"], extra))
-        check = np.abs(tables[-1].log_odds(rows.x[:5000]) - factor * (model.decision_function(rows.x[:5000][:, columns]) - limit["default"]))
-        assert check.max() < 1e-4, check.max()
+    score, scales = judged_apart(rows, parts, seeds)
+    limit = limits(rows, score)
+    for level, value in limit.items():
+        records = report("%s, unseen seeds" % level, rows, score, value)
+        if level == "default":
+            by_family(records)
+    for variant in FIT[1:]:
+        report("default, %s" % variant, rows, score, 0.0, variant)
+    coming = np.full(len(rows.table), -np.inf)
+    coming[parts[-1].index] = unseen(parts[-1], seeds[parts[-1].index], COMING_INPUTS)
+    alone = limits(rows, coming)["default"]
+    report("coming update alone, default", rows, coming, alone)
+    factor = slope_of(rows, coming - alone, parts[-1])
+    scales.append((factor, -factor * alone))
     if a.left_out:
         families = sorted({r.family for r in rows.runs})
         order = np.random.RandomState(0).permutation(len(families)) % FAMILY_FOLDS
         folds = np.array([order[families.index(r.family)] for r in rows.runs])[rows.run]
-        columns = np.array([i for i in range(rows.x.shape[1]) if i != GAP])
-        score = unseen(rows, folds, columns)
-        score = score + np.array([0.0] + offsets(rows, score))[classes(rows)]
-        by_family(report("now, default, unseen families", rows, score, limits(rows, score)["default"]))
+        score, _ = judged_apart(rows, parts, folds)
+        records = report("default, unseen families", rows, score, limits(rows, score)["default"])
+        by_family(records)
+        Path(a.directory, "lofo.json").write_text(json.dumps(protocol.families(records)) + "\n")
+    levels = {n: sigmoid(0.0 if n == "default" else v) for n, v in limit.items()}
     print("thresholds", {n: round(float(v), 3) for n, v in levels.items()})
     if a.write:
-        write(tables, levels)
+        write([full(p, COMING_INPUTS if n == "next" else INPUTS, *s) for n, p, s in zip(TABLES, parts, scales)], levels)
     return 0
+
+
+def full(part, columns, factor, offset):
+    """The table fitted on all runs."""
+    model = fit(part, np.ones(len(part.y), bool), columns)
+    table = Table(model, columns, factor, offset)
+    x = part.x[:5000]
+    error = np.abs(table.log_odds(x) - factor * model.decision_function(x[:, columns]) - offset).max()
+    assert error < 1e-4, error
+    return table
 
 
 def by_family(records):

@@ -27,7 +27,7 @@ class Rules(DaemonCase):
                 "silent-run",
                 "late-rank",
                 "dropped-pushes",
-                "clock-skew", "clock-behind",
+                "clock-skew",
                 "refused-pushes",
                 "queue-full",
                 "disk-low",

@@ -34,7 +34,7 @@ START_TEST(test_nothing_seen)
         seen[i] = NAN;
     ck_assert(isnan(lyap_score(LYAP_SCORE_NOW, seen)) && isnan(lyap_score(LYAP_SCORE_NEXT, seen)));
     ck_assert_uint_eq(lyap_score_parts(LYAP_SCORE_NOW, seen, parts), 0);
-    seen[LYAP_OBSERVABLE_EXCESS] = 0;
+    seen[LYAP_OBSERVABLE_EXCESS] = seen[LYAP_OBSERVABLE_RELAPSE] = 0;
     const double score = lyap_score(LYAP_SCORE_NOW, seen);
     ck_assert_msg(score < LYAP_SCORE_EARLY, "a loss at its least alone: %g", score);
     ck_assert(isnan(lyap_score(LYAP_SCORE_NEXT, seen)));
@@ -131,6 +131,58 @@ START_TEST(test_jump_by_hand)
 }
 END_TEST
 
+static void give(struct lyap_point *p, enum lyap_metric metric, double value)
+{
+    p->metrics[metric] = (struct lyap_value){ .value = value };
+}
+
+/* Thirty calm points, then one of four times the least loss at twice the rate: by hand. */
+START_TEST(test_records_by_hand)
+{
+    struct lyap_observer o;
+    struct lyap_point p;
+    lyap_point_init(&p);
+    lyap_observer_init(&o);
+    for (int i = 0; i < 31; i++) {
+        const bool is_last = i == 30;
+        give(&p, LYAP_METRIC_LOSS, is_last ? .4 : .1);
+        give(&p, LYAP_METRIC_LOSS_EXCESS, is_last ? .6 : 0); /* m = .1 */
+        give(&p, LYAP_METRIC_PROGRESS_SCALE, .5);
+        give(&p, LYAP_METRIC_LOSS_SPREAD, .02);
+        give(&p, LYAP_METRIC_LR, is_last ? .2 : .1);
+        give(&p, LYAP_METRIC_OVERSHOOT_WORK, is_last ? .5 : -.1);
+        give(&p, LYAP_METRIC_PREDICTED_DECREASE, is_last ? .5 : .1);
+        give(&p, LYAP_METRIC_PREDICTED_CHANGE, is_last ? .25 : -.1);
+        give(&p, LYAP_METRIC_EDGE_RATIO, is_last ? 1 : .3);
+        give(&p, LYAP_METRIC_GRAD_NORM, is_last ? 4 : 1);
+        lyap_observer_step(&o, &p);
+    }
+    test_close(o.seen[LYAP_OBSERVABLE_RELAPSE], log(4) / log(3), 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_RELAPSE_TWICE], 0, 1e-15);
+    test_close(o.seen[LYAP_OBSERVABLE_RELAPSE_MID], 0, 1e-15);
+    test_close(o.seen[LYAP_OBSERVABLE_REBOUND], log(4), 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_EXCESS_NOISE], 0, 1e-15);
+    test_close(o.seen[LYAP_OBSERVABLE_OVERSHOOT_PEAK], .5, 1e-15);
+    test_close(o.seen[LYAP_OBSERVABLE_OVERSHOOT_MADS], .6 / .003, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_OVERSHOOT_REACH], .5 * .5 / .4, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_DECREASE_NEW], .4, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_DECREASE_UP], log(5), 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_DECREASE_SIGMAS], 10, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_CHANGE_SIGMAS], 5, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_CHANGE_SHARE], .5, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_REACH_NEW], .5 * .5 / .4 - .5, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_EDGE_NEW], .7, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_RATE_UP], log(2), 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_GRAD_RISE], log(4), 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_GRAD_RUN], 0, 1e-12);
+    /* 19 steps of unexplained .1 (the loss stays, the work says it falls), then .6 - .5 */
+    test_close(o.seen[LYAP_OBSERVABLE_UNEXPLAINED], 2, 1e-12);
+    ck_assert(isnan(o.seen[LYAP_OBSERVABLE_RISE_40]) == 0);
+    ck_assert(o.seen[LYAP_OBSERVABLE_RISE_20] > o.seen[LYAP_OBSERVABLE_RISE_40]);
+    ck_assert(isnan(o.seen[LYAP_OBSERVABLE_PARAM_STEP]) && isnan(o.seen[LYAP_OBSERVABLE_NET_PEAK]));
+}
+END_TEST
+
 static void same_bits(const double *a, const double *b, const char *what, int step)
 {
     for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
@@ -173,6 +225,7 @@ int main(void)
     tcase_add_test(tests, test_parts);
     tcase_add_test(tests, test_no_allocation);
     tcase_add_test(tests, test_jump_by_hand);
+    tcase_add_test(tests, test_records_by_hand);
     tcase_add_test(tests, test_replay);
     suite_add_tcase(suite, tests);
     return test_main(suite);

@@ -59,8 +59,10 @@ class Observer:
         out["loss_sigmas"] = get("loss_excess") - 4 * get("loss_spread")
         self._loss(out, get("loss"), get("progress_scale"))
         self._work(out, get)
+        self._relapse(out, get)
+        self._records(out, get)
         self._growth(out, get)
-        self.points.append(p)
+        self.points.append(dict(p, **self.kept))
         return out
 
     def _loss(self, out, loss, scale):
@@ -97,7 +99,80 @@ class Observer:
         if get("loss") > 0:
             out["reach"] = decrease * get("progress_scale") / get("loss")
 
+    def _relapse(self, out, get):
+        loss, x, scale, work = get("loss"), get("loss_excess"), get("progress_scale"), get("overshoot_work")
+        least, relapse = loss - x * scale, x
+        if least > 0 and loss > 0:
+            for factor, excess in ((3, 0.2), (10, 0.06)):
+                relapse = max(relapse, min(max(log(loss / least) / log(factor), 0), max(x, 0) / excess))
+        scaled = loss / scale if scale == scale else math.nan
+        change = (loss - self.back("loss", 1)[0]) / scale
+        out["relapse"] = relapse
+        before = self.back("relapse", 2)
+        out["relapse_twice"] = min(relapse, before[1]) if relapse == relapse and before[1] == before[1] else math.nan
+        out["relapse_median"] = float(np.median([*before, relapse]))
+        noise = finite(self.back("change", 30))
+        noise = float(np.median(noise)) if len(noise) >= 8 else math.nan
+        out["excess_noise"] = float(np.median([*self.back("loss_excess", 2), x])) / (0.02 + noise)
+        for n in (20, 40):
+            out["rise_t_%d" % n] = self.rise_t(finite([*self.back("scaled", n - 1), scaled]), n)
+        logs = finite([log(v) for v in self.back("loss", 20)])
+        out["rebound"] = log(loss) - min(logs) if len(logs) >= 5 else math.nan
+        unexplained = change - work
+        out["unexplained_rise"] = sum(finite([*self.back("unexplained", 19), unexplained]))
+        self.kept = {"relapse": relapse, "change": abs(change), "scaled": scaled, "unexplained": unexplained}
+
+    @staticmethod
+    def rise_t(values, length):
+        if 4 * len(values) < 3 * length:
+            return math.nan
+        t = np.arange(len(values)) - (len(values) - 1) / 2
+        slope = float(t @ values / (t @ t))
+        rest = np.array(values) - np.mean(values) - slope * t
+        error = math.sqrt(float(rest @ rest) / max(len(values) - 2, 1) / float(t @ t))
+        return slope / (error + 1e-12 + abs(slope) / 1000)
+
+    def record(self, name, value, count, needed):
+        old = finite(self.back(name, count))
+        return value - max(old) if len(old) >= needed else math.nan
+
+    def _records(self, out, get):
+        work, decrease, change = get("overshoot_work"), get("predicted_decrease"), get("predicted_change")
+        old = finite(self.back("overshoot_work", 50))
+        if len(old) >= 10:
+            middle = float(np.median(old))
+            spread = 1.4826 * float(np.median(np.abs(np.array(old) - middle)))
+            out["overshoot_mads"] = (work - middle) / max(spread, 0.003)
+        if get("loss") > 0:
+            out["overshoot_reach"] = work * get("progress_scale") / get("loss")
+        for name, column, count in (
+            ("overshoot_peak", "overshoot_work", 5), ("net_peak", "net_work", 20), ("decrease_peak", "predicted_decrease", 20),
+        ):
+            out[name] = max(finite([*self.back(column, count - 1), get(column)]), default=math.nan)
+        out["decrease_record"] = self.record("predicted_decrease", decrease, 50, 5)
+        promised = decrease - out["decrease_record"]
+        if promised == promised:
+            out["decrease_jump"] = math.log(max(decrease, 1e-6)) - math.log(max(promised, 1e-6))
+        out["decrease_sigmas"] = decrease / (0.03 + get("loss_spread"))
+        out["change_sigmas"] = change / (0.03 + get("loss_spread"))
+        if decrease == decrease:
+            out["change_share"] = change / max(decrease, 0.001)
+        self.kept["reach"] = out.get("reach", math.nan)
+        out["reach_record"] = self.record("reach", self.kept["reach"], 50, 6)
+        out["edge_record"] = self.record("edge_ratio", get("edge_ratio"), 50, 5)
+
+    def median_log(self, name, count, needed):
+        old = finite([log(v) for v in self.back(name, count)])
+        return float(np.median(old)) if len(old) >= needed else math.nan
+
     def _growth(self, out, get):
+        grad, before = log(get("grad_norm")), [log(v) for v in self.back("grad_norm", 3)]
+        rises = [grad - before[1], before[2] - before[0]]
+        out["grad_run"] = min(rises) if all(v == v for v in rises) else math.nan
+        out["grad_rise"] = grad - self.median_log("grad_norm", 100, 20)
+        out["update_ratio_rise"] = log(get("update_ratio")) - self.median_log("update_ratio", 100, 20)
+        out["rate_jump"] = log(get("lr")) - self.median_log("lr", 20, 3)
+        out["param_step"] = log(get("param_norm")) - log(self.back("param_norm", 1)[0])
         out["grad_growth"] = log(get("grad_norm")) - log(self.back("grad_norm", 10)[0])
         out["param_growth"] = log(get("param_norm")) - log(self.back("param_norm", 10)[0])
         norms, rates = self.back("update_norm", 5) + [get("update_norm")], self.back("lr", 6)
@@ -125,8 +200,8 @@ class Table:
         ]
         self.bins = [(float(x), float(y)) for x, y in re.findall(r"\{ %s, %s \}" % (number, number), block("bins"))]
         self.models = {}
-        for kind in ("now", "next"):
-            base = [float(v) for v in re.search(r"\{ %s, %s, %s, %s_terms" % (number, number, number, kind), text).groups()]
+        for kind in ("now", "gap", "blind", "next"):
+            base = float(re.search(r"\{ %s, %s_terms" % (number, kind), text).group(1))
             terms = re.findall(r"\{ LYAP_OBSERVABLE_(\w+)( \+ \d+)?, %s, (\d+), (\d+) \}" % number, block(kind + "_terms"))
             self.models[kind] = (base, [self._term(names, *t) for t in terms])
 
@@ -143,12 +218,12 @@ class Table:
         return math.nan if math.isnan(u) or math.isnan(v) else min(u, v)
 
     def score(self, kind, seen):
-        (total, gap, blind), terms = self.models[kind]
+        if kind == "now" and seen.get("gap", 0) > 0:
+            kind = "gap"
+        elif kind == "now" and math.isnan(seen.get("predicted_decrease", math.nan)):
+            kind = "blind"
+        total, terms = self.models[kind]
         known = False
-        if seen.get("gap", 0) > 0:
-            total += gap
-        elif math.isnan(seen.get("predicted_decrease", math.nan)):
-            total += blind
         for key, absent, bins in terms:
             v = self.value(key, seen)
             known = known or not math.isnan(v)

@@ -1,7 +1,7 @@
 """A small network under lyapd: `python3 mlp.py [URL]`. Takes a few seconds on one core.
 
-The learning rate is raised too far half way; what the daemon says is printed as it comes, and its
-advice is followed. A step of this network takes less than a millisecond, so the loop waits for
+The learning rate is raised too far half way; what the daemon says is printed as it comes, and
+lyapd.Guard follows its advice: a lower rate, or back to a checkpoint. A step of this network takes less than a millisecond, so the loop waits for
 each answer (wait=True); a training with longer steps need not."""
 
 import os
@@ -29,7 +29,8 @@ def main(url=None, steps=400):
 
     with lyapd.watch(model, optimizer, url=url, run="example-mlp", probe=probe,
                      wait=True, labels={"example": "mlp"}) as monitor:
-        seen = set()
+        guard = lyapd.Guard(monitor, model, optimizer)
+        seen, told = set(), 0
         for step in range(steps):
             if step == steps // 2:
                 optimizer.param_groups[0]["lr"] = 1.0
@@ -37,16 +38,11 @@ def main(url=None, steps=400):
             optimizer.zero_grad()
             loss = loss_of(model(x[pick]), y[pick])
             loss.backward()
-            monitor.step(loss)
-            optimizer.step()
-            if monitor.action["kind"] == "reduce_lr":
-                # Now, not before the update that was pushed with its learning rate; and below the
-                # advised rate, which is the limit itself.
-                group, lr = optimizer.param_groups[0], 0.5 * monitor.action["lr"]
-                if lr < group["lr"]:
-                    print("step %d: lr %.3g -> %.3g: %s" % (step, group["lr"], lr,
-                                                            monitor.action.get("reason")))
-                    group["lr"] = lr
+            if guard.allows(loss):
+                optimizer.step()
+            for event in list(guard.events)[told:]:
+                print("step %d: %s: %s" % (step, event["kind"], event["reason"]))
+            told = len(guard.events)
             for alert in monitor.alerts:
                 if alert["state"] == "firing" and alert["id"] not in seen:
                     seen.add(alert["id"])
@@ -58,8 +54,7 @@ def main(url=None, steps=400):
                 print("step %3d loss %8.4f state %-10s share of the stability limit %s" % (
                     step, float(loss.detach()), monitor.state,
                     "%.3f" % ratio if ratio is not None else "unknown"))
-            if monitor.action["kind"] == "stop":
-                print("step %d: lyapd advises to stop" % step)
+            if guard.is_over:
                 break
     print("loss %.4f at the end" % float(loss.detach()))
     print("sent %d, dropped %d, errors %s" % (monitor.sent, monitor.dropped, monitor.errors[-1:]))

@@ -10,7 +10,8 @@
 #include "lyap/status.h"
 
 /* X(enum, name, formula). Names of metrics mean the metric itself. L loss, E progress_scale,
- * A overshoot_work, P predicted_decrease; windows end before the point. */
+ * m least median of L, A overshoot_work, W net_work, P predicted_decrease, q predicted_change;
+ * windows end before the point, "the last n x" of sums, peaks, runs and rises count it. */
 #define LYAP_OBSERVABLE_TABLE(X)                                                                   \
     X(EXCESS, "loss_excess", "x = (L - m) / E")                                                    \
     X(RATIO, "loss_ratio", "L / median_20(L)")                                                     \
@@ -48,6 +49,31 @@
     X(DRIFT, "drift", "(median_5(L) - least median_20(L) before) / E")                             \
     X(SLOW_DRIFT, "slow_drift", "(median_20(L) - least median_20(L) before) / E")                  \
     X(LEVEL, "level", "loss_level_evidence")                                                       \
+    X(RELAPSE, "relapse", "largest of x, min(x/.2, ln(L/m)/ln 3) and min(x/.06, ln(L/m)/ln 10)")   \
+    X(RELAPSE_TWICE, "relapse_twice", "the least of the last 2 relapses")                          \
+    X(RELAPSE_MID, "relapse_median", "median of the last 3 relapses")                              \
+    X(REBOUND, "rebound", "log L - least log L of the last 20")                                    \
+    X(RISE_20, "rise_t_20", "t of the least-squares rise of L/E over 20")                          \
+    X(RISE_40, "rise_t_40", "t of the least-squares rise of L/E over 40")                          \
+    X(EXCESS_NOISE, "excess_noise", "median_3(x) / (.02 + median_30(|change of L| / E))")          \
+    X(OVERSHOOT_PEAK, "overshoot_peak", "largest of the last 5 A")                                 \
+    X(OVERSHOOT_MADS, "overshoot_mads", "(A - median_50(A)) / max(1.4826 MAD_50(A), .003)")        \
+    X(OVERSHOOT_REACH, "overshoot_reach", "A E / L")                                               \
+    X(NET_PEAK, "net_peak", "largest of the last 20 W")                                            \
+    X(UNEXPLAINED, "unexplained_rise", "sum over 20 of the change of L/E that A does not explain") \
+    X(DECREASE_PEAK, "decrease_peak", "largest of the last 20 P")                                  \
+    X(DECREASE_NEW, "decrease_record", "P - max of the last 50 P")                                 \
+    X(DECREASE_UP, "decrease_jump", "log P - log of the largest of the last 50 P")                 \
+    X(DECREASE_SIGMAS, "decrease_sigmas", "P / (.03 + loss_spread)")                               \
+    X(CHANGE_SIGMAS, "change_sigmas", "q / (.03 + loss_spread)")                                   \
+    X(CHANGE_SHARE, "change_share", "q / max(P, .001)")                                            \
+    X(REACH_NEW, "reach_record", "reach - max of the last 50")                                     \
+    X(EDGE_NEW, "edge_record", "edge_ratio - max of the last 50")                                  \
+    X(RATE_UP, "rate_jump", "log lr - median of the last 20 log lr")                               \
+    X(RATIO_UP, "update_ratio_rise", "log of update_ratio - median of the last 100")               \
+    X(GRAD_RISE, "grad_rise", "log |g| - median of the last 100")                                  \
+    X(GRAD_RUN, "grad_run", "least of the last two rises of log |g| over two points")              \
+    X(PARAM_STEP, "param_step", "log |theta_t| - log |theta_{t-1}|")                               \
     X(GAP, "gap", "1 after steps that were not pushed, else 0")
 
 enum lyap_observable {
@@ -68,6 +94,8 @@ struct lyap_trail {
 struct lyap_observer {
     double seen[LYAP_OBSERVABLE_COUNT]; /* of the newest point; NaN: absent */
     struct lyap_trail losses, log_losses, works, decreases, grads, moves, params, mismatches;
+    struct lyap_trail scaled, changes, unexplained, relapses, excesses; /* of the loss */
+    struct lyap_trail nets, promises, reaches, edges, rates, ratios;
     double lr;         /* of the point before; NaN */
     double mismatch;   /* newest update_identity; NaN: never known */
     double least_loss; /* least median of 20 losses; NaN before the first */
