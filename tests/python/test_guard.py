@@ -25,6 +25,7 @@ class Loop(unittest.TestCase):
     def setUp(self):
         self.daemon = Daemon()
         self.addCleanup(self.daemon.close)
+        self.metrics = {}  # step -> metrics of the answer, beside the usual ones
         self.actions = {}  # step -> action of the answer; a list: one an attempt
         self.daemon.answer = self.answer
         self.job()
@@ -46,6 +47,7 @@ class Loop(unittest.TestCase):
         if isinstance(action, list):
             action = action[attempt - 1] if attempt <= len(action) else {"kind": "continue"}
         document["action"] = action
+        document["metrics"].update(self.metrics.get(request.step, {}))
         return status, document
 
     def guard(self, **options):
@@ -251,12 +253,41 @@ class InTime(Loop):
             self.one(guard)
         self.assertEqual(held["position"], 5)
 
-    def test_without_a_checkpoint_old_enough_training_goes_on(self):
-        self.actions[9] = [{"kind": "rollback", "step": 2, "lr": 0.05}]
+    def test_without_a_checkpoint_old_enough_training_goes_on_at_the_lower_rate(self):
+        advice = [{"kind": "rollback", "step": 2, "lr": 0.05}]
+        self.actions.update({step: advice for step in (9, 10, 11)})
+        self.actions[12] = [{"kind": "continue"}]
+        self.actions[13] = [{"kind": "rollback", "step": 2, "lr": 0.02}]
         guard = self.guard(every=3, keep=2)
         self.run_steps(guard, 9)
-        self.assertTrue(self.one(guard)[0])
-        self.assertEqual((guard.rollbacks, guard.events[-1]["kind"]), (0, "no-checkpoint"))
+        for _ in range(5):
+            self.assertTrue(self.one(guard)[0])
+        self.assertEqual((guard.rollbacks, guard.cuts), (0, 2))
+        self.assertEqual([(event["kind"], event["step"], event["lr_max"]) for event in guard.events],
+                         [("no-checkpoint", 9, 0.05), ("no-checkpoint", 13, 0.02)])
+        rates = [max(float(part) for part in metadata["lr"].split(","))
+                 for metadata in self.pushed()]
+        for rate in rates[10:14]:
+            self.assertAlmostEqual(rate, 0.05)
+
+    def test_nothing_is_kept_while_the_loss_rises(self):
+        """Not yet an alert, and yet no state to go back to later."""
+        self.metrics = {step: {"loss_excess": {"value": 0.5, "trust": "I"},
+                               "loss_spread": {"value": 0.3, "trust": "I"}}
+                        for step in range(5, 17)}
+        self.metrics[12] = {"loss_excess": {"value": 0.5, "trust": "I"},
+                            "loss_spread": {"value": 0.45, "trust": "I"}}  # usual here
+        self.metrics[15] = {"loss_excess": {"value": "NaN", "trust": "I"}}
+        self.actions[16] = [{"kind": "rollback", "step": 16, "lr": 0.05}]
+        for folder in (None, self.folder()):
+            self.daemon.attempts.clear()
+            self.job()
+            guard = self.guard(every=2, keep=2, folder=folder)
+            began = self.run_steps(guard, 16)
+            if folder is not None:
+                self.assertEqual(sorted(os.listdir(folder)), ["guard-12.pt", "guard-4.pt"])
+            self.assertFalse(self.one(guard)[0])
+            self.assert_same(began[12], self.parameters())
 
     def test_nothing_is_kept_while_something_is_wrong(self):
         self.actions.update({step: {"kind": "reduce_lr", "lr": 0.08} for step in range(4, 12)})

@@ -13,6 +13,8 @@ from .run import Reply
 
 # An advised rate is the limit itself; momentum carries on and the curvature still moves.
 BELOW_LIMIT = 0.5
+# A loss this much of what is at stake above its least has begun to rise (docs/api.md, "rollback").
+RISE_SHARE = 0.1
 # Steps by which an answer may be late before the user is told that advice comes too late.
 LATE_MAX = 16
 EVENTS_KEPT = 1000
@@ -53,6 +55,7 @@ class Guard:
         self._kept = _Folder(folder, keep) if folder is not None else _Memory(keep)
         self._checked: Optional[int] = None   # the step of the last checkpoint
         self._obeyed: Tuple[Any, Any] = (None, None)  # attempt and step of the last answer
+        self._missed: Optional[int] = None    # step of the last rollback without a checkpoint
         self._left_attempt: Any = None        # answers of it and before no longer matter
         self.skipped = self.cuts = self.rollbacks = self.went_back = self.late = 0
         self.lateness = 0
@@ -132,7 +135,7 @@ class Guard:
         target = action.get("step")
         found = self._kept.newest(at if target is None else int(target))
         if found is None:
-            self._tell(at, dict(action, kind="no-checkpoint"))
+            self._do_without(action, at)
             return True
         step, checkpoint = found
         self._restore(checkpoint)
@@ -145,6 +148,16 @@ class Guard:
         self.went_back += at - step
         self._tell(at, action, to=step, went_back=at - step, lr_max=self.lr_max)
         return False
+
+    def _do_without(self, action, at):
+        """No checkpoint is that old: the rate that was advised with it, once in a row."""
+        if self._missed != at - 1:
+            lr_max = _finite(action.get("lr"), BELOW_LIMIT * self._monitor.lr)
+            if lr_max < min(self._monitor.lr, self.lr_max):
+                self.lr_max = lr_max
+                self.cuts += 1
+            self._tell(at, dict(action, kind="no-checkpoint"), lr_max=self.lr_max)
+        self._missed = at
 
     def _stop(self, action, at, is_timely):
         self.is_over = True
@@ -168,12 +181,10 @@ class Guard:
     # ---- checkpoints ----
 
     def _check(self, at):
-        """Keeps what the step began with, unless something is wrong."""
-        reply = self._monitor.last_reply
-        is_calm = reply is None or (reply.action["kind"] == "continue"
-                                    and reply.state != "unstable")
+        """Keeps what the step began with, unless something is wrong or the loss has begun to rise:
+        a slow rise would push out all that is worth going back to before it is recognised."""
         is_due = self._checked is None or not self._checked <= at < self._checked + self._every
-        if is_calm and is_due:
+        if is_due and _is_calm(self._monitor.last_reply):
             self._kept.forget_after(at - 1)  # of a loop that started again
             self._kept.put(at, _copied({
                 "model": self._model.state_dict(), "optimizer": self._optimizer.state_dict(),
@@ -206,6 +217,14 @@ def _refuse_several_processes():
     if (distributed.is_available() and distributed.is_initialized()
             and distributed.get_world_size() > 1):
         raise ValueError("Guard is for one process: the others would not skip or go back with it")
+
+
+def _is_calm(reply: Optional[Reply]) -> bool:
+    if reply is None:
+        return True
+    excess, spread = reply.value("loss_excess"), reply.value("loss_spread")
+    has_risen = excess is not None and not excess <= RISE_SHARE + (spread or 0.0)
+    return reply.action["kind"] == "continue" and reply.state != "unstable" and not has_risen
 
 
 def _number(value):
