@@ -301,8 +301,6 @@ void api_encode_delivery(struct api_text *text, const struct lyap_record *record
     api_json_int(text, delivery->alert_id);
     member(text, "receiver", delivery->receiver);
     member(text, "tells", lyap_alert_state_name(delivery->kind));
-    api_json_key(text, "reminder");
-    api_json_int(text, delivery->sequence);
     member(text, "state", lyap_delivery_state_name(delivery->state));
     api_json_key(text, "attempts");
     api_json_int(text, delivery->attempts);

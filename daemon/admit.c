@@ -241,8 +241,11 @@ static enum lyap_status ticket_new(struct lyap_engine *engine, struct lyap_run *
         lyap_free(ticket);
         return LYAP_E_NOMEM;
     }
+    const int64_t now_ns = lyap_clock_utc_ns();
     if (!lyap_snapshot_has(snapshot, LYAP_META_TIME))
-        ticket->snapshot.time_ns = lyap_clock_utc_ns();
+        ticket->snapshot.time_ns = now_ns;
+    if (lyap_snapshot_has(snapshot, LYAP_META_SENT))
+        ticket->snapshot.ahead_s = ((double)snapshot->sent_ns - (double)now_ns) / 1e9;
     ticket->run = lyap_run_ref(engine->registry, run);
     *ret_ticket = ticket;
     return LYAP_OK;

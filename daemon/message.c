@@ -69,8 +69,8 @@ char *lyap_message_test_payload(int64_t now_ns)
 
 void lyap_message_key(const struct lyap_delivery *delivery, char ret_key[LYAP_MESSAGE_KEY_BYTES])
 {
-    (void)snprintf(ret_key, LYAP_MESSAGE_KEY_BYTES, "lyapd-%" PRId64 "-%s-%" PRIu32 "-%" PRIx64,
-                   delivery->alert_id, lyap_alert_state_name(delivery->kind), delivery->sequence,
+    (void)snprintf(ret_key, LYAP_MESSAGE_KEY_BYTES, "lyapd-%" PRId64 "-%s-%" PRIx64,
+                   delivery->alert_id, lyap_alert_state_name(delivery->kind),
                    (uint64_t)delivery->created_ns);
 }
 
@@ -132,12 +132,11 @@ static json_t *plain_body(const struct lyap_message *message, const json_t *payl
     char key[LYAP_MESSAGE_KEY_BYTES], sent[LYAP_MESSAGE_TIME_BYTES];
     lyap_message_key(delivery, key);
     lyap_message_time(message->now_ns, sent);
-    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:s, s:O, s:O, s:O}", "version", 1, "key", key,
-                     "receiver", delivery->receiver, "tells", lyap_alert_state_name(delivery->kind),
-                     "reminder", (json_int_t)delivery->sequence, "test", delivery->alert_id == 0,
-                     "sent", sent, "alert", json_object_get(payload, "alert"), "labels",
-                     json_object_get(payload, "labels"), "action",
-                     json_object_get(payload, "action"));
+    return json_pack(
+        "{s:i, s:s, s:s, s:s, s:b, s:s, s:O, s:O, s:O}", "version", 1, "key", key, "receiver",
+        delivery->receiver, "tells", lyap_alert_state_name(delivery->kind), "test",
+        delivery->alert_id == 0, "sent", sent, "alert", json_object_get(payload, "alert"), "labels",
+        json_object_get(payload, "labels"), "action", json_object_get(payload, "action"));
 }
 
 static json_t *body_of(const struct lyap_message *message, const json_t *payload,

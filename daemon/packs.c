@@ -62,9 +62,9 @@ static const struct lyap_rule defaults[] = {
       "delta-precision", "SPEC 6.2: differences of stored parameters drown in their rounding"),
     R("optimizer-mismatch", "update_identity", GT, 0.05, 0.02, 1, 10, true, 1, WARNING, CONTINUE,
       "optimizer-mismatch", "SPEC 0.1, 9: the update is not the declared optimizer's"),
-    R("dead-tensors", "dead_tensors", GT, 0, NAN, 1, 5, false, 1, WARNING, CONTINUE, "dead",
+    R("dead-tensors", "dead_tensors", GT, 0, NAN, 1, 5, false, 1, INFO, CONTINUE, "dead",
       "docs/detection.md: no gradient has reached a tensor for 32 points, while it reached others "
-      "(dead ReLUs, an expert without tokens, underflow of half precision)"),
+      "(dead ReLUs, an expert without tokens, underflow of half precision; or frozen by zeros)"),
     R("stuck-tensors", "stuck_tensors", GT, 0, NAN, 1, 5, false, 1, WARNING, CONTINUE, "dead",
       "docs/detection.md: 32 updates in a row were too small for the precision of a tensor"),
     R("sensitive", "sensitive_horizon", GT, LOG_10, NAN, 1, 10, false, 1, INFO, CONTINUE,
@@ -81,8 +81,9 @@ static const struct lyap_rule defaults[] = {
       "the client cannot send as fast as it was asked to, or the daemon was away"),
     R("clock-skew", "clock_skew_seconds", GT, 30, NAN, 3, 3, false, 0, WARNING, CONTINUE,
       "clock-skew",
-      "a pushed time lies ahead of the daemon's clock, which lateness cannot explain; TLS and "
-      "tokens tolerate about as much"),
+      "the sender's clock is ahead of the daemon's; TLS and tokens tolerate about as much"),
+    R("clock-behind", "clock_skew_seconds", LT, -30, NAN, 3, 3, false, 0, WARNING, CONTINUE,
+      "clock-skew", "the sender's clock is behind; told from a late push by the time of sending"),
     R("refused-pushes", "refused_pushes", GT, 0, NAN, 1, 120, false, 0, WARNING, CONTINUE,
       "refused-pushes",
       "a push was refused for want of queue, memory or disk; clears after a "
@@ -178,10 +179,10 @@ static const struct lyap_rule spikes[] = {
     R("megatron-grad-spike", "grad_norm / first_highest(grad_norm, 100)", GE, 10, NAN, 1, 5, false,
       101, CRITICAL, CONTINUE, "spike", "NVIDIA/Megatron-LM param_and_grad_buffer.py: likewise"),
     R("marin-loss-spike",
-      "min(loss, lowest(loss, 4)) - mean(loss, 60, 20) - max(0.05, 6 * sd(loss, 60, 20))", GT, 0,
-      NAN, 1, 5, false, 21, WARNING, CONTINUE, "spike",
+      "min(loss, lowest(loss, 4, 4)) - mean(loss, 60, 20, 4) - max(0.05, 6 * sd(loss, 60, 20, 4))",
+      GT, 0, NAN, 1, 5, false, 21, WARNING, CONTINUE, "spike",
       "marin-community/marin loss_spikes.py: floor of the last 5 above mean + max(0.05, 6 sd) of "
-      "60; points in place of minutes"),
+      "the 60 before them; points in place of minutes"),
     R("marin-grad-norm", "grad_norm", GT, 2, NAN, 5, 5, false, 1, INFO, CONTINUE, "spike",
       "marin hero_health.py: gradient norm above 2"),
     R("entrenar-loss-spike", "loss / mean(loss, 20)", GT, 3, NAN, 1, 5, false, 11, WARNING,
@@ -262,7 +263,8 @@ static const char introduction[] =
     "`sd`, `median`, `lowest`, `highest`; of the first `n` points\nof the attempt "
     "`first_highest(metric, n)`. A window leaves absent and non-finite values and skipped steps "
     "out; it needs\nhalf of its `n` values, or as many as a third argument says, else the value is "
-    "absent (`warming-up`). The evidence of an\nalert counts the non-finite values its windows "
+    "absent (`warming-up`); a fourth argument leaves the\nnewest so many points out. The evidence "
+    "of an\nalert counts the non-finite values its windows "
     "left "
     "out. With a `tensor` pattern a bare name is a metric of the tensor (or\n`elements`, its "
     "size), and `point.<name>` one of the point; windows are of the point's. When an operand is "

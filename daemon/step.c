@@ -200,17 +200,26 @@ static double dropped_by_client(const struct lyap_snapshot *snapshot)
     return 0;
 }
 
+/* Seconds that the sender's clock is ahead of this one; NaN: it does not say. Without the time of
+ * sending a time in the past may only be late, one in the future cannot. */
+static double clock_skew(const struct lyap_snapshot *snapshot, int64_t now_ns)
+{
+    if (lyap_snapshot_has(snapshot, LYAP_META_SENT))
+        return snapshot->ahead_s;
+    if (lyap_snapshot_has(snapshot, LYAP_META_TIME))
+        return fmax(((double)snapshot->time_ns - (double)now_ns) / 1e9, 0);
+    return NAN;
+}
+
 static enum lyap_status run_alerts(struct lyap_engine *engine, const struct lyap_step *step,
                                    const struct lyap_point *point)
 {
     struct lyap_run *run = step->run;
     const int64_t now_ns = lyap_clock_utc_ns();
-    const bool has_time = lyap_snapshot_has(step->snapshot, LYAP_META_TIME);
     const double conditions[LYAP_CONDITION_COUNT] = {
         [LYAP_CONDITION_MISSING_RANKS] = step->missing_ranks,
         [LYAP_CONDITION_DROPPED_PUSHES] = dropped_by_client(step->snapshot),
-        [LYAP_CONDITION_CLOCK_SKEW] =
-            has_time ? (double)(step->snapshot->time_ns - now_ns) / 1e9 : NAN,
+        [LYAP_CONDITION_CLOCK_SKEW] = clock_skew(step->snapshot, now_ns),
     };
     const struct lyap_alert_input input = {
         .run = run->name,

@@ -27,7 +27,8 @@ void lyap_expr_needs(const struct lyap_expr *expr, struct lyap_lookback_needs *n
         if (!is_window(node))
             continue;
         uint32_t *reach = node->op == LYAP_EXPR_FIRST_HIGHEST ? &needs->first : &needs->depth;
-        *reach = node->window > *reach ? node->window : *reach;
+        const uint32_t wanted = node->window + node->skipped;
+        *reach = wanted > *reach ? wanted : *reach;
         needs->metrics[node->metric] = true;
     }
 }
@@ -45,6 +46,12 @@ void lyap_expr_each_metric(const struct lyap_expr *expr,
     }
 }
 
+/* Of a lag: all between it and the present. */
+static struct lyap_lookback_range range_of(const struct lyap_expr_node *node)
+{
+    return (struct lyap_lookback_range){ node->window, node->skipped };
+}
+
 uint32_t lyap_expr_nonfinite(const struct lyap_expr *expr, const struct lyap_lookback *lookback)
 {
     double values[LYAP_EXPR_WINDOW_MAX];
@@ -54,7 +61,7 @@ uint32_t lyap_expr_nonfinite(const struct lyap_expr *expr, const struct lyap_loo
         uint32_t nonfinite;
         if (!is_window(node) || node->op == LYAP_EXPR_FIRST_HIGHEST)
             continue;
-        (void)lyap_lookback_window(lookback, (enum lyap_metric)node->metric, node->window, values,
+        (void)lyap_lookback_window(lookback, (enum lyap_metric)node->metric, range_of(node), values,
                                    &nonfinite);
         most = nonfinite > most ? nonfinite : most;
     }
@@ -135,7 +142,7 @@ static struct lyap_value window_value(const struct lyap_expr_node *node,
         return absent(LYAP_REASON_WARMING_UP, trust);
     count = node->op == LYAP_EXPR_FIRST_HIGHEST
                 ? lyap_lookback_first(lookback, metric, node->window, values)
-                : lyap_lookback_window(lookback, metric, node->window, values, &nonfinite);
+                : lyap_lookback_window(lookback, metric, range_of(node), values, &nonfinite);
     if (count < node->least)
         return absent(LYAP_REASON_WARMING_UP, trust);
     return present(statistic((enum lyap_expr_op)node->op, values, count), trust);

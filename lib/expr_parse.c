@@ -24,7 +24,7 @@ static const struct function {
     enum lyap_expr_op op;
     enum argument_kind kind;
     uint32_t count;   /* of EXPRESSIONS */
-    bool takes_least; /* of WINDOW: a third argument */
+    bool takes_least; /* of WINDOW: a third argument, and a fourth */
     uint32_t least;   /* fewest values that make sense */
 } functions[] = {
     { "abs", LYAP_EXPR_ABS, EXPRESSIONS, 1, false, 0 },
@@ -186,8 +186,13 @@ static enum lyap_status window(struct parser *parser, const struct function *fun
         return status;
     node.least = (node.window + 1) / 2;
     node.least = node.least < function->least ? function->least : node.least;
-    if (function->takes_least && take(parser, ','))
+    bool has_more = function->takes_least && take(parser, ',');
+    if (has_more)
         status = take_count(parser, "the least number", function->least, node.window, &node.least);
+    has_more = has_more && status == LYAP_OK && take(parser, ',');
+    if (has_more)
+        status = take_count(parser, "the number left out", 0, LYAP_EXPR_WINDOW_MAX - node.window,
+                            &node.skipped);
     if (status == LYAP_OK && !take(parser, ')'))
         status = expected(parser, "a closing bracket");
     return status == LYAP_OK ? emit(parser, node) : status;

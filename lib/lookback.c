@@ -107,12 +107,15 @@ double lyap_lookback_at(const struct lyap_lookback *lookback, enum lyap_metric m
 }
 
 uint32_t lyap_lookback_window(const struct lyap_lookback *lookback, enum lyap_metric metric,
-                              uint32_t window, double *ret_values, uint32_t *ret_nonfinite)
+                              struct lyap_lookback_range range, double *ret_values,
+                              uint32_t *ret_nonfinite)
 {
-    assert(lookback->columns[metric] >= 0 && window >= 1 && window <= lookback->depth);
-    const uint32_t held = lookback->points < window ? (uint32_t)lookback->points : window;
+    const uint64_t reach = (uint64_t)range.window + range.skipped;
+    assert(lookback->columns[metric] >= 0 && range.window >= 1 && reach <= lookback->depth);
+    const uint64_t past = lookback->points < reach ? lookback->points : reach;
+    const uint32_t held = past > range.skipped ? (uint32_t)past - range.skipped : 0;
     const double *column = &lookback->ring[lookback->columns[metric]];
-    uint64_t row = (lookback->points - held) % lookback->depth;
+    uint64_t row = (lookback->points - past) % lookback->depth;
     uint32_t count = 0, nonfinite = 0;
     for (uint32_t i = 0; i < held; i++) {
         const double value = column[row * lookback->column_count];

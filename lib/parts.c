@@ -60,9 +60,10 @@ static void put_part(struct sink *sink, const struct lyap_score_part *part)
 uint32_t lyap_parts_encode(const struct lyap_parts *parts,
                            unsigned char ret_bytes[LYAP_PARTS_BYTES_MAX])
 {
-    struct sink sink = { .bytes = &ret_bytes[0] };
+    struct sink sink = { 0 };
     if (parts->version == 0)
         return 0;
+    sink.bytes = ret_bytes;
     put_bytes(&sink, parts->version, 4);
     for (unsigned kind = 0; kind < LYAP_SCORE_KIND_COUNT; kind++)
         put_bytes(&sink, parts->counts[kind], 1);

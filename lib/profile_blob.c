@@ -77,13 +77,20 @@ static void put_vectors(struct lyap_writer *w, const struct lyap_spectral_state 
     }
 }
 
+static void put_tensors(struct lyap_writer *w, const struct lyap_profile *profile)
+{
+    lyap_still_put(w, &profile->still);
+    lyap_tensor_z_put(w, &profile->update_z);
+    lyap_tensor_z_put(w, &profile->grad_z);
+}
+
 enum lyap_status lyap_profile_save(const struct lyap_profile *profile, void **ret_bytes,
                                    uint64_t *ret_length)
 {
     struct lyap_writer w = { 0 };
     put_profile(&w, profile);
     put_vectors(&w, &profile->spectral);
-    lyap_still_put(&w, &profile->still);
+    put_tensors(&w, profile);
     w.bytes = lyap_alloc_array(w.length, 1);
     if (!w.bytes)
         return LYAP_E_NOMEM;
@@ -91,7 +98,7 @@ enum lyap_status lyap_profile_save(const struct lyap_profile *profile, void **re
     w.length = 0;
     put_profile(&w, profile);
     put_vectors(&w, &profile->spectral);
-    lyap_still_put(&w, &profile->still);
+    put_tensors(&w, profile);
     *ret_bytes = w.bytes;
     return LYAP_OK;
 }
@@ -194,75 +201,111 @@ static enum lyap_status get_vectors(struct lyap_reader *r, const struct lyap_ten
     return status;
 }
 
-/* Takes what was read. The newest snapshot's part only where it is the newest point's: else points
- * were lost between the save and the end, and the next snapshot has no predecessor. */
-static void adopt(struct lyap_profile *profile, struct lyap_live *live, struct lyap_pairs *active,
-                  struct lyap_pairs *passive, struct lyap_still *still)
+/* What is read, until all of it is known to be good. */
+struct loaded {
+    struct lyap_live live;
+    struct lyap_pairs active, passive;
+    struct lyap_spectral_state spectral;
+    struct lyap_still still;
+    struct lyap_tensor_z update_z, grad_z;
+};
+
+static void loaded_release(struct loaded *loaded)
 {
-    const struct lyap_pairs old_active = profile->active, old_passive = profile->passive;
-    profile->active = *active;
-    profile->passive = *passive;
-    *active = old_active;
-    *passive = old_passive;
-    if (live->step != profile->history.last.step)
+    lyap_live_release(&loaded->live);
+    lyap_pairs_release(&loaded->active);
+    lyap_pairs_release(&loaded->passive);
+    lyap_spectral_state_release(&loaded->spectral);
+    lyap_still_release(&loaded->still);
+    lyap_tensor_z_release(&loaded->update_z);
+    lyap_tensor_z_release(&loaded->grad_z);
+}
+
+/* Takes what was read and leaves what there was. The newest snapshot's part, and the windows of
+ * tensors, only where it is the newest point's: else points were lost between the save and the end,
+ * and the next snapshot has no predecessor. */
+static void adopt(struct lyap_profile *profile, struct loaded *loaded)
+{
+    const struct loaded old = { profile->live,     profile->active, profile->passive,
+                                profile->spectral, profile->still,  profile->update_z,
+                                profile->grad_z };
+    profile->active = loaded->active;
+    profile->passive = loaded->passive;
+    profile->spectral = loaded->spectral;
+    loaded->active = old.active;
+    loaded->passive = old.passive;
+    loaded->spectral = old.spectral;
+    if (loaded->live.step != profile->history.last.step)
         return;
-    const struct lyap_live old = profile->live;
-    const struct lyap_still old_still = profile->still;
-    profile->still = *still;
-    *still = old_still;
-    profile->live = *live;
-    profile->live.passed = old.passed;
-    profile->live.sums_step = live->has_rows ? live->step : -1;
+    profile->live = loaded->live;
+    profile->live.passed = old.live.passed;
+    profile->live.sums_step = profile->live.has_rows ? profile->live.step : -1;
     profile->live.decay_energy = profile->live.decay_drift = profile->live.penalty = NAN;
-    *live = old;
+    profile->still = loaded->still;
+    profile->update_z = loaded->update_z;
+    profile->grad_z = loaded->grad_z;
+    loaded->live = old.live;
+    loaded->still = old.still;
+    loaded->update_z = old.update_z;
+    loaded->grad_z = old.grad_z;
+}
+
+/* k, step, and what the snapshot's update was. */
+static enum lyap_status get_head(struct lyap_reader *r, struct lyap_live *live,
+                                 enum lyap_function *ret_function)
+{
+    const uint64_t k = lyap_get_word(r);
+    live->step = (int64_t)lyap_get_word(r);
+    const uint64_t function = lyap_get_word(r);
+    live->is_clipped = lyap_get_word(r) == 1;
+    for (unsigned i = 0; i < sizeof live->batch_id; i++)
+        live->batch_id[i] = (char)lyap_get_word(r);
+    live->batch_id[sizeof live->batch_id - 1] = '\0';
+    if (r->is_short || k > LYAP_SKETCH_SIZE || function >= LYAP_FUNCTION_COUNT)
+        return LYAP_E_FORMAT;
+    live->size = (uint32_t)k;
+    *ret_function = (enum lyap_function)function;
+    return LYAP_OK;
+}
+
+static enum lyap_status get_all(struct lyap_reader *r, const struct lyap_tensor_set *set,
+                                struct loaded *loaded, enum lyap_function *ret_function)
+{
+    enum lyap_status status = get_head(r, &loaded->live, ret_function);
+    if (status == LYAP_OK)
+        status = get_pairs(r, LYAP_ACTIVE_PAIRS, loaded->live.size, &loaded->active);
+    if (status == LYAP_OK)
+        status = get_pairs(r, LYAP_PASSIVE_PAIRS, loaded->live.size, &loaded->passive);
+    if (status == LYAP_OK)
+        status = get_sketches(r, &loaded->live);
+    if (status == LYAP_OK)
+        status = get_rows(r, &loaded->live);
+    if (status == LYAP_OK)
+        status = get_vectors(r, set, &loaded->spectral);
+    if (status == LYAP_OK)
+        status = lyap_still_get(r, set->count, &loaded->still);
+    if (status == LYAP_OK)
+        status = lyap_tensor_z_get(r, set->count, &loaded->update_z);
+    if (status == LYAP_OK)
+        status = lyap_tensor_z_get(r, set->count, &loaded->grad_z);
+    if (status == LYAP_OK && (r->is_short || r->at != r->length))
+        status = LYAP_E_FORMAT;
+    return status;
 }
 
 enum lyap_status lyap_profile_load(struct lyap_profile *profile, const void *bytes, uint64_t length)
 {
     struct lyap_reader r = { .bytes = bytes, .length = length, .at = sizeof MAGIC };
-    struct lyap_pairs active = { 0 }, passive = { 0 };
-    struct lyap_spectral_state spectral = { 0 };
-    struct lyap_still still = { 0 };
-    struct lyap_live live;
-    lyap_live_init(&live);
+    struct loaded loaded = { .still = { 0 } };
+    enum lyap_function function;
     if (length < sizeof MAGIC || memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
         return LYAP_E_FORMAT;
-    enum lyap_status status = LYAP_E_FORMAT;
-    const uint64_t k = lyap_get_word(&r);
-    live.step = (int64_t)lyap_get_word(&r);
-    const uint64_t function = lyap_get_word(&r);
-    live.is_clipped = lyap_get_word(&r) == 1;
-    for (unsigned i = 0; i < sizeof live.batch_id; i++)
-        live.batch_id[i] = (char)lyap_get_word(&r);
-    live.batch_id[sizeof live.batch_id - 1] = '\0';
-    if (r.is_short || k > LYAP_SKETCH_SIZE || function >= LYAP_FUNCTION_COUNT)
-        goto out;
-    live.size = (uint32_t)k;
-    status = get_pairs(&r, LYAP_ACTIVE_PAIRS, live.size, &active);
-    if (status == LYAP_OK)
-        status = get_pairs(&r, LYAP_PASSIVE_PAIRS, live.size, &passive);
-    if (status == LYAP_OK)
-        status = get_sketches(&r, &live);
-    if (status == LYAP_OK)
-        status = get_rows(&r, &live);
-    if (status == LYAP_OK)
-        status = get_vectors(&r, &profile->declaration.set, &spectral);
-    if (status == LYAP_OK)
-        status = lyap_still_get(&r, profile->declaration.set.count, &still);
-    if (status == LYAP_OK && (r.is_short || r.at != r.length))
-        status = LYAP_E_FORMAT;
-    if (status != LYAP_OK)
-        goto out;
-    adopt(profile, &live, &active, &passive, &still);
-    lyap_spectral_state_release(&profile->spectral);
-    profile->spectral = spectral;
-    spectral = (struct lyap_spectral_state){ 0 };
-    profile->passive_function = (enum lyap_function)function;
-out:
-    lyap_live_release(&live);
-    lyap_pairs_release(&active);
-    lyap_pairs_release(&passive);
-    lyap_spectral_state_release(&spectral);
-    lyap_still_release(&still);
+    lyap_live_init(&loaded.live);
+    const enum lyap_status status = get_all(&r, &profile->declaration.set, &loaded, &function);
+    if (status == LYAP_OK) {
+        adopt(profile, &loaded);
+        profile->passive_function = function;
+    }
+    loaded_release(&loaded);
     return status;
 }

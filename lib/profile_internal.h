@@ -21,7 +21,8 @@ enum {
     LYAP_PASSIVE_PAIRS = 8, /* SPEC 2.2 */
     LYAP_TENSOR_Z_VALUES = 50,
     LYAP_TENSOR_Z_LEAST = 10,
-    LYAP_TENSOR_Z_TENSORS = 20000 /* tensors with a window: 4 MB each of updates and gradients */
+    LYAP_TENSOR_Z_TENSORS = 20000, /* tensors with a window: 4 MB each of updates and gradients */
+    LYAP_TENSOR_Z_SAVED = 4096 /* more are not saved: 2 MB each, once a minute; they fill anew */
 };
 #define LYAP_ROUNDING_RMS        0.42 /* of u |x|, measured: SPEC 6.2 */
 #define LYAP_MISMATCH_MAX        0.05 /* omega, SPEC 0.1 */
@@ -186,6 +187,8 @@ void lyap_live_keep(struct lyap_step *step);
 /* Robust z of the log of a tensor's norm, NaN without baseline; then remembers it. */
 double lyap_tensor_z_push(struct lyap_tensor_z *z, uint32_t tensor, double norm);
 void lyap_tensor_z_release(struct lyap_tensor_z *z);
+/* Above LYAP_TENSOR_Z_TENSORS there is none. E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_tensor_z_reserve(struct lyap_tensor_z *z, uint32_t tensors);
 LYAP_MUST_CHECK enum lyap_status lyap_still_reserve(struct lyap_still *still, uint32_t tensors);
 void lyap_still_release(struct lyap_still *still);
 

@@ -90,14 +90,35 @@ static void absent_ratio(struct lyap_step *step, enum lyap_reason reason)
         lyap_step_absent(step, metrics[i], reason);
 }
 
-/* The exact energy of the mode at the accepted curvature (SPEC 3.3). */
-static void give_mode_energy(struct lyap_step *step, const struct lyap_transition *t,
-                             double curvature)
+/* Rate at a curvature known within an error: the largest difference over that interval. */
+static struct lyap_value rate_within(const struct lyap_transition *t, double curvature,
+                                     double error)
+{
+    enum { PARTS = 8 };
+    const double rate = log(lyap_transition_radius(t, curvature));
+    double most = 0;
+    for (int i = -PARTS; i <= PARTS; i++) {
+        const double other = log(lyap_transition_radius(t, curvature + error * i / PARTS));
+        most = isfinite(other) ? fmax(most, fabs(other - rate)) : most; /* -inf: it dies at once */
+    }
+    return lyap_value_estimate(rate, most);
+}
+
+static enum lyap_status mode_energy(const struct lyap_transition *t, double curvature,
+                                    struct lyap_growth_bound *ret_bound)
 {
     double matrix[4];
-    struct lyap_growth_bound bound;
     const uint32_t width = lyap_transition_matrix(t, curvature, matrix);
-    const enum lyap_status status = lyap_growth_energy_bound(width, matrix, &bound);
+    return lyap_growth_energy_bound(width, matrix, ret_bound);
+}
+
+/* The exact energy of the mode at the accepted curvature (SPEC 3.3); no error where there is none
+ * at an end of the interval. */
+static void give_mode_energy(struct lyap_step *step, const struct lyap_transition *t,
+                             double curvature, double error)
+{
+    struct lyap_growth_bound bound, ends[2];
+    const enum lyap_status status = mode_energy(t, curvature, &bound);
     if (status != LYAP_OK) {
         const enum lyap_reason reason =
             status == LYAP_E_NOT_FOUND ? LYAP_REASON_NO_ENERGY : LYAP_REASON_INSUFFICIENT;
@@ -105,8 +126,14 @@ static void give_mode_energy(struct lyap_step *step, const struct lyap_transitio
         lyap_step_absent(step, LYAP_METRIC_MODE_ENERGY_RATE, reason);
         return;
     }
-    lyap_step_give(step, LYAP_METRIC_MODE_ENERGY_GAIN, lyap_value_estimate(bound.gain, NAN));
-    lyap_step_give(step, LYAP_METRIC_MODE_ENERGY_RATE, lyap_value_estimate(bound.rate, NAN));
+    double gain = NAN, rate = NAN;
+    if (mode_energy(t, curvature - error, &ends[0]) == LYAP_OK &&
+        mode_energy(t, curvature + error, &ends[1]) == LYAP_OK) {
+        gain = fmax(fabs(ends[0].gain - bound.gain), fabs(ends[1].gain - bound.gain));
+        rate = fmax(fabs(ends[0].rate - bound.rate), fabs(ends[1].rate - bound.rate));
+    }
+    lyap_step_give(step, LYAP_METRIC_MODE_ENERGY_GAIN, lyap_value_estimate(bound.gain, gain));
+    lyap_step_give(step, LYAP_METRIC_MODE_ENERGY_RATE, lyap_value_estimate(bound.rate, rate));
 }
 
 static void give_limit(struct lyap_step *step, double limit)
@@ -137,9 +164,8 @@ static void give_ratio(struct lyap_step *step, const struct lyap_transition *t,
                    limit > 0 ? lyap_value_estimate(rho->value / limit, rho->error / limit)
                              : lyap_value_estimate(INFINITY, NAN));
     const double curvature = rho->value + decay_of(step);
-    lyap_step_give(step, LYAP_METRIC_TRANSITION_RATE,
-                   lyap_value_estimate(log(lyap_transition_radius(t, curvature)), NAN));
-    give_mode_energy(step, t, curvature);
+    lyap_step_give(step, LYAP_METRIC_TRANSITION_RATE, rate_within(t, curvature, rho->error));
+    give_mode_energy(step, t, curvature, rho->error);
 }
 
 /* Growth along the least accepted curvature, while it is young and negative. */
@@ -157,8 +183,10 @@ static void give_least_rate(struct lyap_step *step, const struct lyap_transition
         lyap_step_absent(step, LYAP_METRIC_RATE_AT_LAMBDA_MIN, reason);
         return;
     }
+    const double error = step->point->metrics[LYAP_METRIC_CURVATURE_MIN].error;
     lyap_step_give(step, LYAP_METRIC_RATE_AT_LAMBDA_MIN,
-                   lyap_value_estimate(log(lyap_transition_radius(t, h->least.value)), NAN));
+                   rate_within(t, h->least.value,
+                               isnan(error) ? lyap_sharpness_error(h->least.value, 0) : error));
 }
 
 /* Before the point joins the ring of probes: did the ratio cross the limit with the rate? */
@@ -181,7 +209,7 @@ static void give_crossing(struct lyap_step *step)
     const bool is_crossed = median < CROSSING_FROM && newest <= CROSSING_TO &&
                             ratio->value > CROSSING_TO && step->lr > h->probe_lr;
     lyap_step_give(step, LYAP_METRIC_LIMIT_CROSSING,
-                   lyap_value_estimate(is_crossed ? ratio->value : 0, NAN));
+                   lyap_value_estimate(is_crossed ? ratio->value : 0, ratio->error));
 }
 
 void lyap_step_limits(struct lyap_step *step)

@@ -112,7 +112,7 @@ void lyap_tensor_z_release(struct lyap_tensor_z *z)
     *z = (struct lyap_tensor_z){ 0 };
 }
 
-static enum lyap_status reserve_tensor_z(struct lyap_tensor_z *z, uint32_t tensors)
+enum lyap_status lyap_tensor_z_reserve(struct lyap_tensor_z *z, uint32_t tensors)
 {
     if (tensors > LYAP_TENSOR_Z_TENSORS || z->tensors == tensors)
         return LYAP_OK;
@@ -144,9 +144,9 @@ enum lyap_status lyap_profile_reserve(struct lyap_profile *profile,
     if (status == LYAP_OK)
         status = reserve_rows(&profile->live, partial->tensor_count);
     if (status == LYAP_OK)
-        status = reserve_tensor_z(&profile->update_z, partial->tensor_count);
+        status = lyap_tensor_z_reserve(&profile->update_z, partial->tensor_count);
     if (status == LYAP_OK)
-        status = reserve_tensor_z(&profile->grad_z, partial->tensor_count);
+        status = lyap_tensor_z_reserve(&profile->grad_z, partial->tensor_count);
     if (status == LYAP_OK)
         status = lyap_still_reserve(&profile->still, partial->tensor_count);
     if (status == LYAP_OK && profile->declaration.set.count == partial->tensor_count)

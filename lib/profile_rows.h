@@ -6,6 +6,10 @@
 #include "profile_internal.h"
 #include "words.h"
 
+void lyap_tensor_z_put(struct lyap_writer *w, const struct lyap_tensor_z *z);
+/* `tensors` of the declaration, or none. E_FORMAT, E_NOMEM. */
+LYAP_MUST_CHECK enum lyap_status lyap_tensor_z_get(struct lyap_reader *r, uint32_t tensors,
+                                                   struct lyap_tensor_z *ret_z);
 void lyap_still_put(struct lyap_writer *w, const struct lyap_still *still);
 /* `tensors` of the declaration, or none. E_FORMAT, E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status lyap_still_get(struct lyap_reader *r, uint32_t tensors,

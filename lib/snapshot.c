@@ -31,7 +31,7 @@ static const char *const range_texts[] = {
     [FRACTION] = "in [0, 1)",
 };
 
-/* Where a key is kept and its limits; lr, twin_log, time and shard are set apart. */
+/* Where a key is kept and its limits; lr, twin_log and shard are set apart. */
 static const struct field {
     size_t offset;
     int64_t low, high; /* integers */
@@ -65,6 +65,8 @@ static const struct field {
     MEMBER(ACT_INPUT_DIFF_SQ, act_input_diff_sq, 0, 0, NOT_NEGATIVE),
     MEMBER(SKIPPED, is_skipped, 0, 0, ANY),
     MEMBER(STATE_EXACT, is_state_exact, 0, 0, ANY),
+    MEMBER(TIME, time_ns, 0, 0, ANY),
+    MEMBER(SENT, sent_ns, 0, 0, ANY),
 #undef MEMBER
 };
 
@@ -168,7 +170,7 @@ static struct value value_load(const struct lyap_snapshot *snapshot, enum lyap_m
         value.string = member_const(snapshot, key);
         break;
     case 't':
-        value.integer = snapshot->time_ns;
+        memcpy(&value.integer, member_const(snapshot, key), sizeof value.integer);
         break;
     case 'b':
         value.integer = *(const bool *)member_const(snapshot, key);
@@ -253,7 +255,7 @@ static enum lyap_status value_store(struct lyap_snapshot *snapshot, enum lyap_me
         memcpy(member(snapshot, key), value->string, strlen(value->string) + 1);
         break;
     case 't':
-        snapshot->time_ns = value->integer;
+        memcpy(member(snapshot, key), &value->integer, sizeof value->integer);
         break;
     case 'b':
         *(bool *)member(snapshot, key) = value->integer != 0;

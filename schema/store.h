@@ -68,7 +68,7 @@ struct lyap_store_ops {
     enum lyap_status (*put_receiver)(struct lyap_store *store,
                                      const struct lyap_receiver *receiver);
     enum lyap_status (*delete_receiver)(struct lyap_store *store, const char *name);
-    /* Into the outbox; once per alert, receiver, kind and sequence: again it is OK and nothing
+    /* Into the outbox; once per alert, receiver and kind: again it is OK and nothing
      * happens. *ret_id 0 then. E_NOT_FOUND: the alert. */
     enum lyap_status (*put_delivery)(struct lyap_store *store, const struct lyap_delivery *delivery,
                                      int64_t *ret_id);

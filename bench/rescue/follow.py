@@ -4,6 +4,7 @@ Guard sees what it sees of a PyTorch job (a monitor, a model, an optimizer) thro
 """
 import collections
 import math
+import os
 import sys
 import time
 import uuid
@@ -11,6 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "clients/python"), str(ROOT / "bench/detection")]
+# Before torch comes: its OpenMP threads would spin and take the cores from the daemon.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = "1"
 import torch
 
 import training

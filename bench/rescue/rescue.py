@@ -16,10 +16,6 @@ import tempfile
 import threading
 from pathlib import Path
 
-# Before torch comes: its OpenMP threads would spin and take the cores from the daemon.
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_variable] = "1"
-
 import follow
 import judge
 import tables
@@ -99,18 +95,31 @@ def chosen(patterns):
     return [f for f in FAMILIES if f not in UNSEEN and (not patterns or any(f.startswith(p) for p in patterns))]
 
 
+def stored(path):
+    """Rows of a file, {(family, seed): row}."""
+    if not path or not path.exists():
+        return {}
+    rows = [json.loads(text) for text in path.read_text().splitlines()]
+    return {(row["family"], row["seed"]): row for row in rows}
+
+
 def train(a):
-    families = chosen(a.families)
-    seeds = {"u": a.seeds, "s": (a.seeds + 1) // 2}
+    """The rows of the plan; those that --save has already are not made again."""
+    seeds, done = {"u": a.seeds, "s": (a.seeds + 1) // 2}, stored(a.save)
+    plan = [(f, a.first + i) for f in chosen(a.families) for i in range(seeds[f[0]])]
     with Daemon() as daemon:
-        jobs = [(daemon.url, f, a.first + i) for f in families for i in range(seeds[f[0]])]
+        jobs = [(daemon.url, *key) for key in plan if key not in done]
         with multiprocessing.get_context("fork").Pool(a.jobs) as pool:
             for number, row in enumerate(pool.imap(measure, jobs)):
+                done[row["family"], row["seed"]] = row
+                if a.save:
+                    with a.save.open("a") as out:
+                        out.write(json.dumps(row) + "\n")
                 if a.verbose:
                     print(tables.one(row), flush=True)
                 elif sys.stderr.isatty():
                     print("\r%d of %d" % (number + 1, len(jobs)), end="", file=sys.stderr)
-                yield row
+    return [done[key] for key in plan]
 
 
 def main(arguments):
@@ -119,16 +128,14 @@ def main(arguments):
     p.add_argument("--seeds", type=int, default=2, help="runs of each failing family, half as many of healthy ones (%(default)s)")
     p.add_argument("--first", type=int, default=FIRST_SEED, help="first seed (%(default)s)")
     p.add_argument("-j", "--jobs", type=int, default=1, help="trainings at a time (%(default)s)")
-    p.add_argument("--save", type=Path, help="file for the rows, JSON lines")
+    p.add_argument("--save", type=Path, help="file for the rows, JSON lines; those that it has are not made again")
     p.add_argument("--load", type=Path, help="do not train: rows that were saved")
     p.add_argument("--write", action="store_true", help="put the tables into docs/rescue.md")
     p.add_argument("-v", "--verbose", action="store_true", help="a line for every run")
     a = p.parse_args(arguments)
     if a.first + a.seeds > TEST_SEED:
         p.error("seeds from %d on belong to the tests of the score" % TEST_SEED)
-    rows = [json.loads(text) for text in a.load.read_text().splitlines()] if a.load else list(train(a))
-    if a.save:
-        a.save.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = list(stored(a.load).values()) if a.load else train(a)
     for name, table in tables.TABLES.items():
         print("## %s\n\n%s\n" % (name, table(rows)))
     if a.write:

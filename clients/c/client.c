@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "body.h"
 #include "grade.h"
@@ -15,7 +16,7 @@
 #include "reply.h"
 
 enum {
-    CLIENT_PATH_BYTES = LYAP_RUN_NAME_BYTES_MAX + 32,
+    CLIENT_PATH_BYTES = LYAP_RUN_NAME_BYTES_MAX + 64,
     CLIENT_META_FIXED = 6, /* step, loss, lr, attempt, twin_log, twin_name */
     CLIENT_TEXTS = 4,      /* of single numbers */
     CLIENT_META_MAX = 64   /* keys of one push; the wire format has 25 and 32 labels */
@@ -263,7 +264,10 @@ static enum lyap_status post(struct lyap_client *client, const struct body *body
 {
     char path[CLIENT_PATH_BYTES];
     struct http_response response = { .text = NULL };
-    snprintf(path, sizeof path, "/v1/runs/%s/snapshots", client->run);
+    struct timespec now; /* by which the daemon tells a wrong clock from a late push */
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(path, sizeof path, "/v1/runs/%s/snapshots?sent=%lld.%03ld", client->run,
+             (long long)now.tv_sec, now.tv_nsec / 1000000);
     const struct http_request request = { .method = "POST",
                                           .path = path,
                                           .content_type = "application/vnd.safetensors",

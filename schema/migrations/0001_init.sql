@@ -588,7 +588,6 @@ CREATE TABLE deliveries (
     alert_id INTEGER NOT NULL REFERENCES alerts(id) ON DELETE CASCADE,
     receiver TEXT NOT NULL, -- a name: deliveries outlive their receiver
     kind TEXT NOT NULL, -- firing, resolved
-    sequence INTEGER NOT NULL, -- 0, then the number of the reminder
     state TEXT NOT NULL, -- waiting, repeating, delivered, failed
     attempts INTEGER NOT NULL, -- since it was due
     created_ns INTEGER NOT NULL,
@@ -596,7 +595,7 @@ CREATE TABLE deliveries (
     delivered_ns INTEGER, -- last success; NULL: none
     error TEXT, -- of the last attempt; NULL: none or a success
     payload TEXT NOT NULL, -- JSON: the alert as it was then, run and action
-    UNIQUE (alert_id, receiver, kind, sequence)
+    UNIQUE (alert_id, receiver, kind)
 );
 CREATE INDEX deliveries_due ON deliveries(receiver, next_ns, id) WHERE next_ns IS NOT NULL;
 CREATE INDEX deliveries_finished ON deliveries(created_ns) WHERE next_ns IS NULL;

@@ -257,7 +257,6 @@ static void decode_delivery(struct lyap_row *row, struct lyap_record *ret_record
     delivery->alert_id = lyap_row_int(row);
     lyap_row_copy(row, delivery->receiver, sizeof delivery->receiver);
     delivery->kind = lyap_word_alert_state(lyap_row_text(row));
-    delivery->sequence = (uint32_t)lyap_row_int(row);
     delivery->state = lyap_word_delivery_state(lyap_row_text(row));
     delivery->attempts = (uint32_t)lyap_row_int(row);
     delivery->created_ns = lyap_row_int(row);

@@ -118,7 +118,7 @@
     " AND (?3 = 0 OR a.run_id = ?3) AND "
 #define RECEIVER_COLUMNS "name, type, format, target, secret, min_severity, labels, is_from_file"
 #define DELIVERY_COLUMNS                                                                           \
-    "alert_id, receiver, kind, sequence, state, attempts, created_ns, next_ns, delivered_ns, "     \
+    "alert_id, receiver, kind, state, attempts, created_ns, next_ns, delivered_ns, "               \
     "error, payload"
 #define DELIVERY_FILTER                                                                            \
     " WHERE (?3 IS NULL OR state = ?3) AND (?4 IS NULL OR receiver = ?4)"                          \
@@ -288,19 +288,19 @@ static const char *const texts[LYAP_SQL_COUNT] = {
         "is_from_file = excluded.is_from_file",
     [LYAP_SQL_DELETE_RECEIVER] = "DELETE FROM receivers WHERE name = ?1",
     [LYAP_SQL_PUT_DELIVERY] =
-        "INSERT INTO deliveries(" DELIVERY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?)"
-        " ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
+        "INSERT INTO deliveries(" DELIVERY_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?)"
+        " ON CONFLICT(alert_id, receiver, kind) DO NOTHING",
     [LYAP_SQL_RESOLVE_REPEATING] = "UPDATE deliveries SET state = 'delivered', next_ns = NULL"
                                    " WHERE alert_id IN (" OF_GROUP ") AND state = 'repeating'",
     [LYAP_SQL_RESOLVE_DELIVERIES] =
         "INSERT INTO deliveries(" DELIVERY_COLUMNS ")"
-        " SELECT alert_id, receiver, 'resolved', 0, 'waiting', 0, ?3, ?3, NULL, NULL,"
+        " SELECT alert_id, receiver, 'resolved', 'waiting', 0, ?3, ?3, NULL, NULL,"
         " CASE alert_id WHEN json_extract(?2, '$.alert.id') THEN json_set(?2, '$.labels',"
         " json_extract(payload, '$.labels'), '$.since', json_extract(payload, '$.since'))"
         " ELSE json_set(payload, '$.alert.state', 'resolved', '$.alert.updated',"
         " json_extract(?2, '$.alert.updated')) END FROM deliveries WHERE id IN"
         " (SELECT min(id) FROM deliveries WHERE alert_id IN (" OF_GROUP ") AND kind = 'firing'"
-        " GROUP BY alert_id, receiver) ON CONFLICT(alert_id, receiver, kind, sequence) DO NOTHING",
+        " GROUP BY alert_id, receiver) ON CONFLICT(alert_id, receiver, kind) DO NOTHING",
     [LYAP_SQL_UPDATE_DELIVERY] =
         "UPDATE deliveries SET state = ?, next_ns = ?, attempts = ?, delivered_ns = ?, error = ?"
         " WHERE id = ?",

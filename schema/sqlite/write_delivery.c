@@ -43,7 +43,6 @@ enum lyap_status lyap_writer_put_delivery(struct lyap_store *store,
     lyap_bind_int(&bind, delivery->alert_id);
     lyap_bind_text(&bind, delivery->receiver);
     lyap_bind_text(&bind, lyap_alert_state_name(delivery->kind));
-    lyap_bind_int(&bind, delivery->sequence);
     lyap_bind_text(&bind, lyap_delivery_state_name(delivery->state));
     lyap_bind_int(&bind, delivery->attempts);
     lyap_bind_int(&bind, delivery->created_ns);

@@ -92,7 +92,7 @@ class Told(StillCase):
             model[2].bias.fill_(-100)
         alerts = self.train(model, torch.optim.Adam(model.parameters(), 1e-3), self.regression)
         self.assertEqual([a["rule"] for a in alerts], ["dead-tensors"])
-        self.assertEqual((alerts[0]["firing_step"], alerts[0]["severity"]), (31, "warning"))
+        self.assertEqual((alerts[0]["firing_step"], alerts[0]["severity"]), (31, "info"))
         # Everything before the dead layer; its own output weights get nothing to multiply either.
         self.assertEqual(alerts[0]["value"], 5)
         self.assertEqual([t["name"] for t in alerts[0]["evidence"]["tensors"]],

@@ -27,7 +27,7 @@ class Rules(DaemonCase):
                 "silent-run",
                 "late-rank",
                 "dropped-pushes",
-                "clock-skew",
+                "clock-skew", "clock-behind",
                 "refused-pushes",
                 "queue-full",
                 "disk-low",

@@ -199,8 +199,11 @@ class Slow(DaemonCase):
             reply, lines = self.daemon.push_ndjson(
                 "r", [{"step": first + i, "loss": 1.0} for i in range(10000)])
             self.assertEqual(len(lines), 10000)
-        self.eventually(lambda: good.text.count("event: point\n") == 30000, 60)
-        self.assertEqual([p["step"] for p in good.of("point")], list(range(30000)))
+        self.eventually(lambda: '"step":29999,' in good.text, 120)
+        steps = [p["step"] for p in good.of("point")]
+        self.assertEqual(steps, sorted(set(steps)))
+        # One that reads as fast as this machine lets it may lose some, and is told how many.
+        self.assertEqual(len(steps) + sum(r["lost"] for r in good.of("reset")), 30000)
         self.eventually(lambda: streams() == 1, 60)
 
 

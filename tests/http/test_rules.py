@@ -211,6 +211,129 @@ class Packs(RulesCase):
         self.assertEqual(len(self.alerts("rule=AllZero&run=zero")), 2)
 
 
+LEVEL = [1 + 0.02 * ((i * 13) % 7) for i in range(400)]
+
+
+def spike(at, *values, level=LEVEL):
+    """A level that moves a little, with these values from step `at` on."""
+    return level[:at] + list(values) + level[at + len(values):300]
+
+
+# Of every rule of the packs that looks at numbers of points: what is pushed, and the step at which it first fires, from
+# its published definition. Nothing fires before.
+OF_POINTS = {
+    "olmo-loss-spike": ("loss", spike(140, 3), 140),  # 128 before, more than 6 sd
+    "olmo-grad-spike": ("grad_norm", spike(140, 3), 140),
+    "olmo-skip-loss": ("loss", spike(80, 3), 80),  # from 64 on
+    "olmo-skip-grad": ("grad_norm", spike(80, 3), 80),
+    "foundry-loss-spike": ("loss", spike(110, *[3] * 8), 114),  # five in a row above twice the mean
+    "foundry-loss-high": ("loss", LEVEL[:100] + [2.0] * 150, 200),  # half of a window above the first one's largest
+    "lightning-loss-spike": ("loss", spike(30, 4), 30),
+    "megatron-loss-spike": ("loss", spike(120, 12), 120),
+    "megatron-grad-spike": ("grad_norm", spike(120, 12), 120),
+    "marin-loss-spike": ("loss", spike(100, *[3] * 9), 104),  # the least of five
+    "marin-grad-norm": ("grad_norm", spike(20, *[3] * 9), 24),
+    "entrenar-loss-spike": ("loss", spike(30, 5), 30),
+    "ExplodingTensor.scaled": ("grad_norm", spike(140, 150), 140),
+    "VanishingGradient.scaled": ("grad_norm", spike(140, *[5e-4] * 6), 142),
+    "WeightUpdateRatio.scaled": ("update_norm", spike(140, 15), 140),
+    "LossNotDecreasing": ("loss", [10.0 - 0.2 * i for i in range(20)] + [6.0] * 12, 30),  # flat since ten steps before
+    "LossNotDecreasing.scaled": ("loss", [9 - 0.1 * i for i in range(40)] + [5.1 + 0.2 * i for i in range(20)], None),
+    "Overfit": ("probe_loss", [1.0] * 10 + [1.2] * 3, 10),
+    "Overtraining": ("probe_loss", [3 - 0.1 * i for i in range(20)] + [1.2] * 20, None),
+}
+
+
+class EveryRule(RulesCase):
+    """Each rule of the packs fires on its own kind of trouble, where its definition says, and not before."""
+
+    def setUp(self):
+        super().setUp()
+        for pack in ("sagemaker", "spikes"):
+            self.ok(self.daemon.put("/v1/packs/" + pack, {"enabled": True}))
+
+    def pushed(self, key, values, run):
+        documents = []
+        for step, value in enumerate(values):
+            document = {"step": step, key: value}
+            if key == "update_norm":
+                document["param_norm"] = 1000.0
+            if key == "probe_loss":
+                document["loss"] = 1.0
+            documents.append(document)
+        reply, lines = self.daemon.push_ndjson(run, documents)
+        self.assertEqual({line["status"] for line in lines}, {"accepted"}, lines[:2])
+
+    def test_of_points(self):
+        for rule, (key, values, step) in OF_POINTS.items():
+            run = rule + "." + key
+            self.pushed(key, values, run)
+            fired = [f for f, _ in self.fired(rule, run) if f is not None]
+            self.assertTrue(fired, rule)
+            if step is not None:
+                self.assertEqual(fired[0], step, rule)
+
+    def test_a_nan_is_no_spike_and_spoils_none(self):
+        """The NaN test on every rule about spikes of the loss: it fires where it did, and not on the NaN."""
+        for rule, (key, values, step) in OF_POINTS.items():
+            if key != "loss" or ("spike" not in rule and "skip" not in rule):
+                continue
+            values = list(values)
+            values[7] = values[step - 6] = "NaN"
+            self.pushed(key, values, rule + ".nan")
+            self.assertEqual([f for f, _ in self.fired(rule, rule + ".nan") if f is not None][:1], [step], rule)
+
+    def test_of_tensors(self):
+        def push(run, step, param, grad, **more):
+            shape = [len(param)]
+            self.ok(self.daemon.push_json(run, dict(more, step=step, tensors={
+                "param/w": {"shape": shape, "data": param}, "grad/w": {"shape": shape, "data": grad},
+                "param/v": {"shape": [1], "data": [1.0 + step]}, "grad/v": {"shape": [1], "data": [1.0]}})))
+        healthy = ([1.0, 2.0, 3.0, 4.0], [0.1, 0.2, -0.1, 0.3])
+        cases = {
+            "ExplodingTensor": (healthy, ([1.0, 2.0, 3.0, 4.0], ["NaN", 0.2, 0.1, 0.1]), 1),
+            "VanishingGradient": (healthy, ([1.1, 2.1, 3.1, 4.1], [1e-9] * 4), 1),
+            "WeightUpdateRatio": (healthy, ([20.0, 40.0, 60.0, 80.0], [0.1, 0.1, 0.1, 0.2]), 1),
+            "DeadRelu": (healthy, ([1.1, 2.1, 3.1, 4.1], [0.0, 0.0, 0.0, 0.3]), 1),
+            "AllZero": (healthy, ([0.0] * 4, [0.1, 0.2, 0.1, 0.3]), 1),
+        }
+        for rule, (before, after, step) in cases.items():
+            push(rule, 0, *before)
+            self.assertEqual(self.alerts("rule=%s&run=%s" % (rule, rule)), [])
+            push(rule, 1, *after)
+            found = [(a["tensor"], a["firing_step"]) for a in self.alerts("rule=%s&run=%s" % (rule, rule))]
+            self.assertEqual(found, [("w", step)], rule)
+        for step in range(4):  # three updates of nothing
+            push("UnchangedTensor", step, *healthy)
+        found = [(a["tensor"], a["firing_step"]) for a in self.alerts("rule=UnchangedTensor&run=UnchangedTensor")]
+        self.assertEqual(found, [("w", 3)])
+
+    def test_of_the_second_moment(self):
+        """RMS_t above 2.3: a gradient far above the square root of what Adam remembers."""
+        self.ok(self.daemon.put("/v1/runs/a", {"optimizer": {"type": "adam", "lr": 0.001}}), 201)
+        w = 1.0
+        for step in range(60):
+            gradient = 1.0 if step < 50 else 30.0
+            self.ok(self.daemon.push_json("a", {"step": step, "loss": 1.0, "lr": 0.001, "optimizer_step": step, "tensors": {
+                "param/w": {"shape": [1], "data": [w]}, "grad/w": {"shape": [1], "data": [gradient]},
+                "exp_avg/w": {"shape": [1], "data": [0.5]}, "exp_avg_sq/w": {"shape": [1], "data": [1.0]}}}))
+            w -= 0.001
+        self.assertEqual([f for f, _ in self.fired("adam-second-moment", "a")][:1], [50])
+
+    def test_of_silence(self):
+        rule = self.ok(self.daemon.get("/v1/rules/StalledTrainingRule"))
+        self.ok(self.daemon.put("/v1/rules/StalledTrainingRule", dict(rule, threshold=1)))
+        self.ok(self.daemon.push_json("s", {"step": 0, "loss": 1}))
+        self.eventually(lambda: self.alerts("rule=StalledTrainingRule&state=firing"))
+
+    def test_all_are_tested(self):
+        elsewhere = {"ExplodingTensor", "VanishingGradient", "WeightUpdateRatio", "DeadRelu", "AllZero", "UnchangedTensor",
+                     "StalledTrainingRule", "adam-second-moment", "spikes-nonfinite"}
+        listed = {r["rule"] for name in ("sagemaker", "spikes")
+                  for r in self.ok(self.daemon.get("/v1/packs/" + name))["rules"]}
+        self.assertEqual(listed, elsewhere | set(OF_POINTS))
+
+
 class Restarts(RulesCase):
     """kill -9 between every two points: the same alerts as without."""
 

@@ -1,8 +1,11 @@
 """The daemon watches itself and its clients through the same rules, silences and receivers."""
 import json
+import sys
 import time
 import unittest
+import unittest.mock
 
+from blackbox import ROOT
 from listener import FAST, DeliveryCase
 
 
@@ -51,6 +54,44 @@ class OfRuns(SelfWatch):
         for step in range(11, 14):
             push(step, 0)
         self.assertEqual(self.alerts("clock-skew")[0]["state"], "resolved")
+
+    def test_a_clock_that_is_behind_is_told_from_a_late_push(self):
+        def push(step, taken_s, sent_s):
+            now = time.time()
+            document = {"step": step, "loss": 1, "time": "%.3f" % (now + taken_s)}
+            self.ok(self.daemon.request("POST", "/v1/runs/r/snapshots?sent=%.3f" % (now + sent_s),
+                                        json.dumps(document), {"Content-Type": "application/json"}))
+        for step in range(5):
+            push(step, -3600, 0)  # a spool that is sent at last, by a clock that is right
+        for step in range(5, 7):
+            push(step, -3600, -3600)
+        self.assertEqual(self.alerts("clock-behind", "firing"), [])
+        push(7, -3600, -3600)
+        alert = self.firing("clock-behind")
+        self.assertTrue(-3610 < alert["value"] < -3590, alert)
+        self.assertEqual((alert["run"], alert["cause"]), ("r", "clock-skew"))
+        self.assertEqual(self.alerts("clock-skew"), [])
+        for step in range(8, 11):
+            push(step, 0, 0)
+        self.assertEqual(self.alerts("clock-behind")[0]["state"], "resolved")
+        for step in range(11, 14):
+            push(step, 0, 3600)
+        self.firing("clock-skew")
+
+    def test_the_client_tells_its_clock(self):
+        sys.path.insert(0, str(ROOT / "clients" / "python"))
+        import lyapd
+        import lyapd.http
+        clock = lyapd.http.time.time
+        with lyapd.Run("http://127.0.0.1:%d" % self.daemon.port, "c") as run:
+            for step in range(3):
+                run.push(step, loss=1.0)
+            self.assertEqual(self.alerts("clock-behind"), [])
+            lyapd.http.time = unittest.mock.Mock(time=lambda: clock() - 120)
+            self.addCleanup(setattr, lyapd.http, "time", time)
+            for step in range(3, 6):
+                run.push(step, loss=1.0)
+        self.assertEqual(len(self.alerts("clock-behind")), 1)
 
     def test_a_late_rank(self):
         self.ok(self.daemon.push_json("r", {"step": 0, "loss": 1, "rank": 0, "world": 2}), 202)
@@ -159,8 +200,15 @@ class States(SelfWatch):
         self.assertEqual((said("empty"), answer["state"]), ({answer["state"]}, answer["state"]))
         self.assertIn(answer["state"], ("blind", "warming-up"))
         answer = self.ok(self.daemon.push_json("young", {"step": 0, "loss": 1, "lr": 0.1}))
-        self.assertNotEqual(answer["state"], "healthy")
-        self.assertEqual(said("young"), {answer["state"]})
+        self.assertEqual((answer["state"], said("young")), ("warming-up", {"warming-up"}))
+        for step in range(1, 20):
+            answer = self.ok(self.daemon.push_json("young", {"step": step, "loss": 1 / (1 + step), "lr": 0.1}))
+            if step < 11:
+                self.assertEqual(answer["state"], "warming-up", step)
+        self.assertEqual((answer["state"], said("young")), ("healthy", {"healthy"}))
+        for step in range(20, 23):
+            answer = self.ok(self.daemon.push_json("young", {"step": step, "loss": 10.0 ** step, "lr": 0.1}))
+        self.assertEqual((answer["state"], said("young")), ("unstable", {"unstable"}))
         self.ok(self.daemon.put("/v1/runs/young", {"ended": True}))
         self.eventually(lambda: said("young") == {"ended"})
 

@@ -117,6 +117,9 @@ static const struct {
     { "mean(loss, 99999999999999999999)", false, LYAP_E_INVALID, "4096" },
     { "sd(loss, 1)", false, LYAP_E_INVALID, "2 to 4096" },
     { "mean(loss, 5, 6)", false, LYAP_E_INVALID, "1 to 5" },
+    { "mean(loss, 4000, 1, 97)", false, LYAP_E_INVALID, "0 to 96" },
+    { "mean(loss, 5, 1, 2, 3)", false, LYAP_E_FORMAT, "bracket" },
+    { "lag(loss, 5, 1)", false, LYAP_E_FORMAT, "bracket" },
 };
 
 START_TEST(refusals_say_where_and_why)
@@ -279,6 +282,33 @@ START_TEST(half_of_a_window_is_enough_unless_said_otherwise)
 }
 END_TEST
 
+/* A fourth argument leaves the newest points out: the window is that of so many points before. */
+START_TEST(windows_may_end_earlier)
+{
+    static const int skips[] = { 0, 1, 4, 13 };
+    struct test_rng rng = { 8 };
+    double series[POINTS];
+    struct lyap_point points[POINTS];
+    for (int i = 0; i < POINTS; i++) {
+        series[i] = i % 11 == 5 ? NAN : test_rng_normal(&rng);
+        points[i] = point_of(series[i], 1);
+    }
+    for (size_t s = 0; s < sizeof skips / sizeof *skips; s++)
+        for (int at = 0; at < POINTS; at++) {
+            char text[64];
+            (void)snprintf(text, sizeof text, "sd(loss, 9, 3, %d) + mean(loss, 20)", skips[s]);
+            const struct lyap_value value = value_of(text, points, (uint32_t)at + 1);
+            const int end = at - skips[s];
+            const double expected = (end < 0 ? (double)NAN : brute("sd", series, end, 9, 3)) +
+                                    brute("mean", series, at, 20, 10);
+            ck_assert_int_eq(value.reason,
+                             isnan(expected) ? LYAP_REASON_WARMING_UP : LYAP_REASON_NONE);
+            if (!isnan(expected))
+                test_close(value.value, expected, 1e-13);
+        }
+}
+END_TEST
+
 /* For many tensors of one point the windows are found once. */
 START_TEST(windows_found_before_are_the_same)
 {
@@ -386,6 +416,7 @@ int main(void)
     tcase_add_test(tests, tensors_have_their_own_names);
     tcase_add_test(tests, windows_agree_with_brute_force);
     tcase_add_test(tests, half_of_a_window_is_enough_unless_said_otherwise);
+    tcase_add_test(tests, windows_may_end_earlier);
     tcase_add_test(tests, windows_found_before_are_the_same);
     tcase_add_test(tests, lags_and_first_values);
     tcase_add_test(tests, events_are_in_no_window_and_counted);

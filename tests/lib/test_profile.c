@@ -7,6 +7,7 @@
 #include "lyap/advice.h"
 #include "lyap/level.h"
 #include "lyap/ritz.h"
+#include "lyap/transition.h"
 #include "profile_trainer.h"
 #include "../oracle/golden_values.h"
 
@@ -120,6 +121,12 @@ START_TEST(test_active_probes)
         const double value = trainer_value(&p, LYAP_METRIC_SHARPNESS);
         const double exact = golden_net_lambda(&t.net, t.theta, 200);
         ck_assert(fabs(value - exact) <= p.metrics[LYAP_METRIC_SHARPNESS].error);
+        const struct lyap_transition transition =
+            lyap_transition_strictest(&t.fixture.declaration.optimizer, NULL, t.lr);
+        const double rate = log(lyap_transition_radius(&transition, exact));
+        ck_assert(fabs(trainer_value(&p, LYAP_METRIC_TRANSITION_RATE) - rate) <=
+                  p.metrics[LYAP_METRIC_TRANSITION_RATE].error + 1e-12);
+        ck_assert(p.metrics[LYAP_METRIC_TRANSITION_RATE].error < .5);
         ratios[count++] = value / exact;
         near += fabs(value / exact - 1) <= .1;
         double shares = 0;

@@ -59,6 +59,7 @@ START_TEST(every_key_is_read)
         { "state_exact", "true" },
         { "act_input_sq", "4" },
         { "act_input_diff_sq", "1e-6" },
+        { "sent", "1764331200.25" },
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         ck_assert_msg(set(pairs[i][0], pairs[i][1]) == LYAP_OK, "%s: %s", pairs[i][0], err.text);
@@ -67,6 +68,7 @@ START_TEST(every_key_is_read)
                           (key != LYAP_META_SHARD),
                       "%s", lyap_meta_name((enum lyap_meta_key)key));
     ck_assert_int_eq(snapshot.step, LYAP_STEP_MAX);
+    ck_assert_int_eq(snapshot.sent_ns, INT64_C(1764331200250000000));
     ck_assert(isnan(snapshot.loss));
     ck_assert_uint_eq(snapshot.lr_count, 3);
     ck_assert(snapshot.lr[0] == 0.1 && snapshot.lr[1] == 0.01 && snapshot.lr[2] == 0);

@@ -50,7 +50,9 @@ class Sending(Base):
         self.assertEqual(self.daemon.puts[0].json(), {
             "optimizer": {"type": "sgd"}, "layers": [{"kind": "linear"}],
             "attempt": "new", "attempt_key": "key"})
-        self.assertEqual(self.daemon.pushes[0].query, {"attempt": "1"})
+        query = self.daemon.pushes[0].query
+        self.assertLess(abs(float(query.pop("sent")) - time.time()), 600)
+        self.assertEqual(query, {"attempt": "1"})
         self.assertEqual([step for step, _ in self.replies], list(range(20)))
         sender.close(2)
         self.assertEqual(self.daemon.puts[-1].json(), {"ended": True})

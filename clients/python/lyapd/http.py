@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import ssl
+import time
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -150,6 +151,11 @@ def _decode(status: int, headers, payload: bytes) -> Any:
     except ValueError:
         pass
     raise Error(status, document if isinstance(document, dict) else {}, retry_after=retry_after)
+
+
+def sent() -> Tuple[str, str]:
+    """Query parameter of a push: this clock, by which the daemon tells a wrong one from a late push."""
+    return "sent", "%.3f" % time.time()
 
 
 def run_path(name: str, *rest: str) -> str:

@@ -122,6 +122,8 @@ class Run:
             else:
                 values[key] = value
         query = [("attempt", self.attempt)] if self.attempt and "attempt" not in values else []
+        if "sent" not in values:
+            query.append(http.sent())
         if any(roles.values()):
             body, content_type = wire.encode(roles, values), http.SAFETENSORS
         else:

@@ -277,7 +277,7 @@ class Sender:
     def _query(self):
         query = [("attempt", self._number)] if self._number is not None else []
         untold = self.dropped - self._dropped_told
-        return query + ([("x-dropped", untold)] if untold else [])
+        return query + ([("x-dropped", untold)] if untold else []) + [http.sent()]
 
     def _send_queued(self) -> None:
         with self._condition:

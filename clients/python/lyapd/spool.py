@@ -126,8 +126,8 @@ def send_folder(path: str, connection: http.Connection) -> Dict[str, int]:
         with open(os.path.join(path, name), "rb") as file:
             body = file.read()
         try:
-            answer = connection.request("POST", http.run_path(about["run"], "snapshots"), query,
-                                        [body], http.SAFETENSORS)
+            answer = connection.request("POST", http.run_path(about["run"], "snapshots"),
+                                        query + [http.sent()], [body], http.SAFETENSORS)
             counts["duplicate" if answer.get("status") == "duplicate" else "sent"] += 1
         except Unreachable:
             raise

@@ -17,7 +17,7 @@ METADATA = ("step", "loss", "lr", "optimizer_step", "updates", "probe_loss", "sa
             "half_diff_sq", "attempt", "rank", "world", "time", "skipped", "twin_log",
             "twin_name", "batch_id", "clip_norm", "grad_norm", "clip_factor", "loss_scale",
             "shard", "param_norm", "update_norm", "delta_unit", "grad_unit", "state_exact",
-            "act_input_sq", "act_input_diff_sq")
+            "act_input_sq", "act_input_diff_sq", "sent")
 FLAGS = ("skipped", "state_exact")
 INTEGERS = ("step", "optimizer_step", "updates", "attempt", "rank", "world")
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}

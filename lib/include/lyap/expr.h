@@ -6,12 +6,13 @@
  *              | ("abs" | "log" | "sqrt") "(" expression ")"
  *              | ("min" | "max") "(" expression "," expression ")"
  *              | "lag" "(" metric "," points ")"
- *              | ("mean" | "sd" | "median" | "lowest" | "highest") "(" metric "," points [","
- * least] ")" | "first_highest" "(" metric "," points ")"
+ *              | ("mean" | "sd" | "median" | "lowest" | "highest") "(" metric "," points
+ *                [ "," least [ "," skipped ] ] ")"
+ *              | "first_highest" "(" metric "," points ")"
  *
- * Windows look at the points before the present one. Of a tensor's expression a bare name is a
- * metric of the tensor (or `elements`), `point.<name>` one of the point; windows are the point's.
- * THREADS: pure functions. */
+ * Windows look at the points before the present one, leaving out the newest `skipped` of them. Of a
+ * tensor's expression a bare name is a metric of the tensor (or `elements`), `point.<name>` one of
+ * the point; windows are the point's. THREADS: pure functions. */
 #ifndef LYAP_EXPR_H
 #define LYAP_EXPR_H
 
@@ -45,6 +46,7 @@ enum lyap_expr_op {
 struct lyap_expr_node {
     double number;          /* NUMBER */
     uint32_t window, least; /* windows: points, and values needed among them */
+    uint32_t skipped;       /* newest points that a window leaves out */
     uint8_t op, metric;     /* enum lyap_expr_op; of METRIC, TENSOR_METRIC and windows */
 };
 struct lyap_expr { /* postfix */

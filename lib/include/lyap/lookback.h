@@ -34,11 +34,14 @@ LYAP_API bool lyap_lookback_covers(const struct lyap_lookback *lookback,
 LYAP_API void lyap_lookback_push(struct lyap_lookback *lookback, const struct lyap_point *point);
 LYAP_API uint64_t lyap_lookback_points(const struct lyap_lookback *lookback);
 
-/* The finite values of a metric among the last `window` points, oldest first (room for `window`);
- * returns how many. *ret_nonfinite: how many were there and not finite. */
+/* The finite values of a metric among the `window` points before the last `skipped`, oldest first
+ * (room for `window`); returns how many. *ret_nonfinite: how many were there and not finite. */
+struct lyap_lookback_range {
+    uint32_t window, skipped;
+};
 LYAP_API uint32_t lyap_lookback_window(const struct lyap_lookback *lookback,
-                                       enum lyap_metric metric, uint32_t window, double *ret_values,
-                                       uint32_t *ret_nonfinite);
+                                       enum lyap_metric metric, struct lyap_lookback_range range,
+                                       double *ret_values, uint32_t *ret_nonfinite);
 /* The same of the first `count` points of the attempt. */
 LYAP_API uint32_t lyap_lookback_first(const struct lyap_lookback *lookback, enum lyap_metric metric,
                                       uint32_t count, double *ret_values);

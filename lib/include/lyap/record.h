@@ -73,7 +73,9 @@ struct lyap_event_record {
     X(DROPPED_PUSHES, "dropped_pushes", false,                                                     \
       "snapshots that the client left out before this one: its label x-dropped")                   \
     X(CLOCK_SKEW, "clock_skew_seconds", false,                                                     \
-      "pushed time minus the daemon's clock; behind may also mean late")                           \
+      "how far the sender's clock (`sent`) is ahead of the daemon's; without `sent` 0, or how "    \
+      "far "                                                                                       \
+      "the pushed time lies ahead")                                                                \
     X(REFUSED_PUSHES, "refused_pushes", true,                                                      \
       "pushes of the last minute refused for want of queue, memory or disk")                       \
     X(QUEUE_FILL, "queue_fill", true, "pushes between admission and answer / queue_length")        \
@@ -256,7 +258,6 @@ struct lyap_delivery {
     int64_t alert_id;
     char receiver[LYAP_RULE_NAME_BYTES_MAX + 1];
     enum lyap_alert_state kind; /* FIRING or RESOLVED */
-    uint32_t sequence;          /* 0, then the number of the reminder */
     enum lyap_delivery_state state;
     uint32_t attempts; /* since it was due */
     int64_t created_ns;

@@ -40,7 +40,8 @@
     X(GRAD_UNIT, "grad_unit", 'd')                                                                 \
     X(STATE_EXACT, "state_exact", 'b')                                                             \
     X(ACT_INPUT_SQ, "act_input_sq", 'd')                                                           \
-    X(ACT_INPUT_DIFF_SQ, "act_input_diff_sq", 'd')
+    X(ACT_INPUT_DIFF_SQ, "act_input_diff_sq", 'd')                                                 \
+    X(SENT, "sent", 't')
 
 enum lyap_meta_key {
 #define LYAP_META_ENUM(name, wire, type) LYAP_META_##name,
@@ -75,6 +76,8 @@ struct lyap_snapshot {
     int64_t attempt;
     uint32_t rank, world; /* default 0 of 1 */
     int64_t time_ns;      /* UTC; the daemon fills it in when not given */
+    int64_t sent_ns;      /* UTC, by the sender's clock */
+    double ahead_s;       /* sent_ns minus the daemon's clock when the header came */
     bool is_skipped;
     double twin_log[LYAP_TWIN_COUNT_MAX]; /* y_t of each twin (SPEC 2.5) */
     uint32_t twin_count;
