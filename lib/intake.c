@@ -205,6 +205,7 @@ enum lyap_status lyap_intake_finish(struct lyap_intake *intake, struct lyap_part
         settle_clip(intake);
         lyap_late_settle(intake);
         lyap_products_finish(intake);
+        lyap_acts_finish(intake);
         read_sketches(intake);
         intake->partial.is_state_exact = is_state_exact(intake);
         const enum lyap_status status = lyap_intake_spectral_finish(intake);

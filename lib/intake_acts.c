@@ -166,19 +166,26 @@ static uint64_t tail_of(const struct lyap_intake_entry *entry, uint32_t from)
     return product;
 }
 
-/* The gates of a linear layer one by one, where they are as many as the rows of its weight. */
+/* Has the weight as many rows (batchnorm: channels) as the gates have columns? */
+static bool fits_gates(const struct lyap_intake *intake, const struct lyap_layer *layer,
+                       const struct lyap_intake_array *array)
+{
+    const int32_t index = layer->index[LYAP_LAYER_PART_WEIGHT];
+    if (layer->is_misfit || index < 0 || array->entry.count == 0)
+        return false;
+    const struct lyap_tensor *weight = &intake->config.declaration->set.tensors[index];
+    const bool is_matrix = layer->kind == LYAP_LAYER_LINEAR && weight->rank == 2;
+    const bool is_scale = layer->kind == LYAP_LAYER_BATCHNORM && weight->rank == 1;
+    return (is_matrix || is_scale) && weight->shape[0] == array->width;
+}
+
+/* The gates one by one, as far as there is room. */
 static enum lyap_status plan_gates(struct lyap_intake *intake,
                                    const struct lyap_intake_array *array)
 {
     const uint32_t index = array->entry.tensor;
-    const struct lyap_layer *layer = index > 0 ? &network_of(intake)->layers[index - 1] : NULL;
-    if (!layer || layer->kind != LYAP_LAYER_LINEAR || layer->is_misfit ||
-        layer->index[LYAP_LAYER_PART_WEIGHT] < 0)
-        return LYAP_OK;
-    const struct lyap_tensor *weight =
-        &intake->config.declaration->set.tensors[layer->index[LYAP_LAYER_PART_WEIGHT]];
     struct lyap_intake_acts *acts = intake->acts;
-    if (weight->rank != 2 || weight->shape[0] != array->width || array->entry.count == 0 ||
+    if (index == 0 || !fits_gates(intake, &network_of(intake)->layers[index - 1], array) ||
         array->width > acts->gates_left)
         return LYAP_OK;
     struct lyap_gates *gates =
@@ -426,4 +433,37 @@ void lyap_acts_close(struct lyap_intake *intake, const struct lyap_intake_array 
     if (acts->is_distance)
         sums->diff_sq = totals[1];
     close_readers(intake, array);
+}
+
+/* max |gamma_c| gate_c of one batchnorm; gamma as it is kept. */
+static void scale_gates(struct lyap_intake *intake, uint32_t tensor, struct lyap_act_sums *sums)
+{
+    const struct lyap_memory_tensor *kept = &intake->memory->tensors[tensor];
+    const struct lyap_memory_slot *slot = &kept->slots[LYAP_PLANE_PARAM];
+    const struct lyap_gates *gates = sums->gates;
+    if (!slot->is_kept || kept->count != gates->units)
+        return;
+    const unsigned char *bytes = lyap_memory_slot_bytes(intake->memory, tensor, LYAP_PLANE_PARAM);
+    double *gamma = intake->chunks[LYAP_ARRAY_SCRATCH], most = 0;
+    for (uint32_t at = 0; at < gates->units; at += LYAP_CHUNK) {
+        const uint32_t taken = gates->units - at < LYAP_CHUNK ? gates->units - at : LYAP_CHUNK;
+        lyap_chunk_widen(intake->kernels, slot->dtype, bytes + at * lyap_dtype_bytes(slot->dtype),
+                         taken, gamma);
+        for (uint32_t i = 0; i < taken; i++) {
+            const double product = fabs(gamma[i]) * gates->largest[at + i];
+            most = product > most || isnan(product) ? product : most;
+        }
+    }
+    sums->scaled_max = most;
+}
+
+void lyap_acts_finish(struct lyap_intake *intake)
+{
+    const struct lyap_network *network = network_of(intake);
+    for (uint32_t i = 0; intake->memory && intake->partial.acts && i < network->count; i++) {
+        struct lyap_act_sums *sums = &intake->partial.acts[i + 1];
+        if (network->layers[i].kind == LYAP_LAYER_BATCHNORM && sums->gates &&
+            sums->gates->groups == 1)
+            scale_gates(intake, (uint32_t)network->layers[i].index[LYAP_LAYER_PART_WEIGHT], sums);
+    }
 }

@@ -170,6 +170,8 @@ void lyap_acts_open(struct lyap_intake *intake, const struct lyap_intake_array *
 void lyap_acts_block(struct lyap_intake *intake, const struct lyap_intake_array *array,
                      uint64_t first, uint64_t count, const unsigned char *bytes);
 void lyap_acts_close(struct lyap_intake *intake, const struct lyap_intake_array *array);
+/* When all entries have come: what needs tensors and gates. */
+void lyap_acts_finish(struct lyap_intake *intake);
 
 /* blocks: lyap_intake_bytes, and */
 /* Opens the next entry that has bytes; called once by the plan, then by lyap_intake_bytes. */

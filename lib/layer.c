@@ -84,22 +84,6 @@ enum lyap_status lyap_layer_norm_gain(const struct lyap_layer_norm *norm,
     return LYAP_OK;
 }
 
-enum lyap_status lyap_layer_batchnorm_gain(uint32_t channels, const double *gamma,
-                                           const double *variance, double eps, double *ret_gain)
-{
-    assert(channels >= 1);
-    double largest = 0;
-    for (uint32_t c = 0; c < channels; c++) {
-        const double scale = gamma ? fabs(gamma[c]) : 1;
-        const double gain = scale / sqrt(variance[c] + eps);
-        if (!(variance[c] >= 0) || isinf(variance[c]) || !isfinite(gain))
-            return LYAP_E_NUMERIC;
-        largest = fmax(largest, gain);
-    }
-    *ret_gain = largest;
-    return LYAP_OK;
-}
-
 enum lyap_status lyap_layer_embedding_gain(const struct lyap_spectral_matrix *table,
                                            double *ret_gain)
 {

@@ -122,7 +122,7 @@ struct lyap_act_sums *lyap_partial_acts(struct lyap_partial *partial, uint32_t c
         return partial->act_count == count ? partial->acts : NULL;
     struct lyap_act_sums *acts = lyap_alloc_array(count, sizeof *acts);
     for (uint32_t i = 0; acts && i < count; i++)
-        acts[i] = (struct lyap_act_sums){ NAN, NAN, NAN, NAN, NAN, NAN, NULL };
+        acts[i] = (struct lyap_act_sums){ NAN, NAN, NAN, NAN, NAN, NAN, NAN, NULL };
     partial->acts = acts;
     partial->act_count = acts ? count : 0;
     return acts;
@@ -145,6 +145,7 @@ static void add_acts(struct lyap_partial *target, const struct lyap_partial *sou
         to->token_norm = fmax(to->token_norm, from->token_norm);
         to->token_count = fmax(to->token_count, from->token_count);
         to->gate_max = fmax(to->gate_max, from->gate_max);
+        to->scaled_max = fmax(to->scaled_max, from->scaled_max);
         lyap_gates_free(to->gates); /* the other side's inputs would be missing */
         to->gates = NULL;
     }

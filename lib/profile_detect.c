@@ -1,6 +1,7 @@
 /* Loss-scaled works, the score over them, the level monitor. */
 #include <math.h>
 
+#include "lyap/energy.h"
 #include "profile_internal.h"
 #include "banned.h"
 
@@ -69,7 +70,8 @@ static void give_secants(struct lyap_step *step)
         const double rise = step->now_delta.value - step->prev_delta.value;
         const double error = step->now_delta.error + step->prev_delta.error;
         const bool is_sketched = step->is_delta_sketched || !isnan(error);
-        along = lyap_value_exact(rise / step->delta_sq.value);
+        along = lyap_value_exact(lyap_energy_kappa_grad(
+            step->prev_delta.value, step->now_delta.value, step->delta_sq.value));
         if (!lyap_step_is_batch(step)) /* of two functions: the change of batch is in it */
             along.trust = LYAP_TRUST_C;
         if (is_sketched)

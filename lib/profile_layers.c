@@ -69,7 +69,7 @@ static struct lyap_layer_bound kept_bound(const struct layers *layers, uint32_t 
 /* NaN: not pushed. */
 static struct lyap_act_sums acts_of(const struct layers *layers, uint32_t index)
 {
-    const struct lyap_act_sums none = { NAN, NAN, NAN, NAN, NAN, NAN, NULL };
+    const struct lyap_act_sums none = { NAN, NAN, NAN, NAN, NAN, NAN, NAN, NULL };
     const struct lyap_partial *partial = layers->step->partial;
     const bool is_there = partial && partial->acts && index < partial->act_count;
     return is_there ? partial->acts[index] : none;
@@ -178,15 +178,17 @@ static void norm_fill(const struct layers *layers, uint32_t index)
     give_local(layers, index, scale, LYAP_TRUST_E);
 }
 
-/* In evaluation, with the gates 1/sqrt(running variance + eps): a bound that holds everywhere. */
+/* In evaluation, with the gates 1/sqrt(running variance + eps): exact where gamma is kept, channel
+ * by channel, else an upper bound. */
 static void batchnorm_fill(const struct layers *layers, uint32_t index)
 {
     const struct lyap_layer *layer = &layers->network->layers[index];
+    const struct lyap_act_sums acts = acts_of(layers, index + 1);
     struct lyap_value scale = scale_of(layers, layer);
-    const double gate = acts_of(layers, index + 1).gate_max;
-    if (lyap_is(&scale))
-        scale = isnan(gate) ? lyap_value_absent(LYAP_REASON_NEEDS_ACTIVATIONS)
-                            : exact(scale.value * gate);
+    if (lyap_is(&scale) && isnan(acts.gate_max))
+        scale = lyap_value_absent(LYAP_REASON_NEEDS_ACTIVATIONS);
+    else if (lyap_is(&scale))
+        scale = exact(isnan(acts.scaled_max) ? scale.value * acts.gate_max : acts.scaled_max);
     const struct lyap_value gain = scaled(scale, layer->activation.lipschitz);
     layers->rows[index].method =
         (uint8_t)(lyap_is(&gain) ? LYAP_BOUND_METHOD_GATES : LYAP_BOUND_METHOD_NONE);
@@ -290,9 +292,10 @@ static struct block symmetric_block(const struct layers *layers, const struct ly
     const double gate = layer->activation.lipschitz;
     if (!lyap_is(&sigma))
         return (struct block){ sigma, sigma, exact(1), sigma, sigma };
+    const struct lyap_residual_bounds both = lyap_residual_symmetric(gate, sigma.value);
     return (struct block){
-        .lipschitz = exact(gate * sigma.value * sigma.value),
-        .log_norm = exact(0),
+        .lipschitz = exact(both.lipschitz),
+        .log_norm = exact(both.log_norm),
         .skip = exact(1),
         .better = exact(lyap_residual_symmetric_gain(layer->step, gate, sigma.value)),
         .cfl = exact(lyap_residual_symmetric_cfl(gate, sigma.value)),

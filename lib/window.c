@@ -34,11 +34,6 @@ void lyap_window_release(struct lyap_window *w)
     *w = (struct lyap_window)LYAP_WINDOW_NULL;
 }
 
-void lyap_window_clear(struct lyap_window *w)
-{
-    w->count = w->next = 0;
-}
-
 bool lyap_window_push(struct lyap_window *w, double value)
 {
     assert(window_is_sane(w));
@@ -64,33 +59,4 @@ double lyap_window_newest(const struct lyap_window *w, uint32_t i)
 {
     assert(window_is_sane(w) && i < w->count);
     return w->samples[(w->next + w->capacity - 1 - i) % w->capacity];
-}
-
-void lyap_window_copy(const struct lyap_window *w, uint32_t count, double *ret)
-{
-    assert(count <= w->count);
-    for (uint32_t i = 0; i < count; i++)
-        ret[i] = lyap_window_newest(w, count - 1 - i);
-}
-
-enum lyap_status lyap_window_moments(const struct lyap_window *w, struct lyap_moments *ret_moments)
-{
-    assert(window_is_sane(w));
-    if (w->count == 0)
-        return LYAP_E_TOO_FEW;
-    struct lyap_moments m = { .least = INFINITY, .largest = -INFINITY };
-    for (uint32_t i = 0; i < w->count; i++) {
-        const double x = lyap_window_newest(w, i);
-        m.sum += x;
-        m.least = fmin(m.least, x);
-        m.largest = fmax(m.largest, x);
-    }
-    m.mean = m.sum / w->count;
-    for (uint32_t i = 0; i < w->count; i++) {
-        const double r = lyap_window_newest(w, i) - m.mean;
-        m.variance += r * r;
-    }
-    m.variance = w->count > 1 ? m.variance / (w->count - 1) : 0;
-    *ret_moments = m;
-    return LYAP_OK;
 }

@@ -187,6 +187,18 @@ class Layers(DaemonCase):
         self.assertGreaterEqual(rows["attn"]["local_gain"]["value"], bound * (1 - 1e-12))
         self.assertLess(rows["attn"]["local_gain"]["value"], 2 * bound)  # |X'X|_F for |X|_2^2
 
+    def test_batchnorm_is_exact_channel_by_channel(self):
+        params = {"gamma": np.array([1.0, -2.0, 4.0]), "w": self.rng.normal(size=(2, 3))}
+        gates = {"gate/norm": np.array([[3.0, 1.0, 0.5]])}
+        layers = [{"name": "norm", "kind": "batchnorm", "tensor": "gamma", "eps": 1e-5},
+                  {"name": "head", "kind": "linear", "tensor": "w"}]
+        self.declare("exact", layers)
+        self.push("exact", 0, params, gates)
+        self.assertEqual(self.layers("exact")["norm"]["gain"], {"value": 3.0, "trust": "I"})
+        self.declare("sketch", layers, retention="sketch")
+        self.push("sketch", 0, params, gates)
+        self.assertEqual(self.layers("sketch")["norm"]["gain"]["value"], 4 * 3.0)  # from above
+
     def test_gates_of_a_linear_layer_count_one_by_one(self):
         params = self.mlp()
         gates = (self.rng.normal(size=(2, 4, 8)) > 0.8).astype(float)  # 8 inputs: each a group of its own

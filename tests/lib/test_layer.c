@@ -143,27 +143,6 @@ START_TEST(test_norms)
 }
 END_TEST
 
-/* BatchNorm in evaluation is diagonal: the bound is its norm. */
-START_TEST(test_batchnorm)
-{
-    const double gamma[3] = { 1, -4, .5 }, variance[3] = { .04, 4, 0 };
-    double gain;
-    ck_assert_int_eq(lyap_layer_batchnorm_gain(3, gamma, variance, 1e-2, &gain), LYAP_OK);
-    test_close(gain, .5 / .1, 1e-15);
-    ck_assert_int_eq(lyap_layer_batchnorm_gain(2, gamma, variance, 0, &gain), LYAP_OK);
-    test_close(gain, 5, 1e-14);
-    ck_assert_int_eq(lyap_layer_batchnorm_gain(2, NULL, variance, 0, &gain), LYAP_OK);
-    test_close(gain, 5, 1e-14);
-    gain = 7;
-    ck_assert_int_eq(lyap_layer_batchnorm_gain(3, gamma, variance, 0, &gain), LYAP_E_NUMERIC);
-    static const double bad[] = { NAN, INFINITY, -1e-9 };
-    for (size_t i = 0; i < ROWS(bad); i++)
-        ck_assert_int_eq(lyap_layer_batchnorm_gain(1, NULL, &bad[i], 1, &gain), LYAP_E_NUMERIC);
-    ck_assert_int_eq(lyap_layer_batchnorm_gain(1, &bad[0], variance, 1, &gain), LYAP_E_NUMERIC);
-    ck_assert(gain == 7);
-}
-END_TEST
-
 /* Rows of an embedding under convex mixtures of one-hot rows and under a changed token. */
 START_TEST(test_embedding)
 {
@@ -353,7 +332,6 @@ int main(void)
     tcase_add_test(tests, test_oracle);
     tcase_add_test(tests, test_log_product);
     tcase_add_test(tests, test_norms);
-    tcase_add_test(tests, test_batchnorm);
     tcase_add_test(tests, test_embedding);
     tcase_add_test(tests, test_attention);
     tcase_add_test(tests, test_empirical);

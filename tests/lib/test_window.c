@@ -26,9 +26,8 @@ END_TEST
 START_TEST(test_slides)
 {
     struct lyap_window w;
-    struct lyap_moments m;
     ck_assert_int_eq(lyap_window_init(&w, 5), LYAP_OK);
-    ck_assert_int_eq(lyap_window_moments(&w, &m), LYAP_E_TOO_FEW);
+    ck_assert_uint_eq(lyap_window_count(&w), 0);
     for (int i = 1; i <= 12; i++) {
         ck_assert(lyap_window_push(&w, i));
         ck_assert(!lyap_window_push(&w, NAN));
@@ -37,39 +36,8 @@ START_TEST(test_slides)
         ck_assert_int_eq(lyap_window_is_full(&w), i >= 5);
         ck_assert(lyap_window_newest(&w, 0) == i);
     }
-    double copy[5];
-    lyap_window_copy(&w, 5, copy);
-    for (int i = 0; i < 5; i++)
-        ck_assert(copy[i] == 8 + i);
-    ck_assert_int_eq(lyap_window_moments(&w, &m), LYAP_OK);
-    test_close(m.sum, 50, 0);
-    test_close(m.mean, 10, 0);
-    test_close(m.variance, 2.5, 1e-15);
-    ck_assert(m.least == 8 && m.largest == 12);
-    lyap_window_clear(&w);
-    ck_assert_uint_eq(lyap_window_count(&w), 0);
-    lyap_window_release(&w);
-}
-END_TEST
-
-/* A spike enters and leaves without a trace, and a shift of all samples leaves the variance. */
-START_TEST(test_spike_leaves_no_trace)
-{
-    struct lyap_window w;
-    struct lyap_moments before, after;
-    struct test_rng rng = { 5 };
-    double samples[64];
-    ck_assert_int_eq(lyap_window_init(&w, 64), LYAP_OK);
-    test_rng_normals(&rng, samples, 64);
-    for (int i = 0; i < 64; i++)
-        lyap_window_push(&w, samples[i]);
-    ck_assert_int_eq(lyap_window_moments(&w, &before), LYAP_OK);
-    lyap_window_push(&w, 1e200);
-    for (int i = 0; i < 64; i++)
-        lyap_window_push(&w, samples[i] + 1e6);
-    ck_assert_int_eq(lyap_window_moments(&w, &after), LYAP_OK);
-    test_close(after.mean - 1e6, before.mean, 1e-9);
-    test_close(after.variance, before.variance, 1e-9);
+    for (uint32_t i = 0; i < 5; i++)
+        ck_assert(lyap_window_newest(&w, i) == 12 - i);
     lyap_window_release(&w);
 }
 END_TEST
@@ -126,7 +94,6 @@ int main(void)
     TCase *tests = tcase_create("window");
     tcase_add_test(tests, test_capacity_is_checked);
     tcase_add_test(tests, test_slides);
-    tcase_add_test(tests, test_spike_leaves_no_trace);
     tcase_add_test(tests, test_order_statistics);
     tcase_add_test(tests, test_line);
     suite_add_tcase(suite, tests);

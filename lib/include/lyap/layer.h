@@ -32,13 +32,6 @@ struct lyap_layer_norm {
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_layer_norm_gain(const struct lyap_layer_norm *norm, const struct lyap_spectral_matrix *tokens,
                      double *ret_gain);
-/* BatchNorm in evaluation: max over channels of |gamma_c| / sqrt(variance_c + eps), exact (class
- * I). There is no number in training mode, where the batch is coupled. gamma NULL: ones. E_NUMERIC:
- * a non-finite value, a negative variance, or variance + eps = 0. */
-LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_layer_batchnorm_gain(uint32_t channels,
-                                                                    const double *gamma,
-                                                                    const double *variance,
-                                                                    double eps, double *ret_gain);
 /* Embedding: largest row norm, the gain from l1 of one-hot rows to l2: one changed token moves its
  * row by at most twice that. For l2 input: lyap_spectral_norm. Class I. E_NUMERIC. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status

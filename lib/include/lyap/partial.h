@@ -114,9 +114,11 @@ struct lyap_act_sums {
                             x_{l-1} */
     double
         token_norm; /* attention: largest |X|_2 (or |X|_F, when the tokens are wide) of a sample */
-    double token_count;       /* attention: tokens of a sample */
-    double gate_max;          /* largest |phi'| */
-    struct lyap_gates *gates; /* owned; of a linear layer, of one rank alone; NULL: none */
+    double token_count; /* attention: tokens of a sample */
+    double gate_max;    /* largest |phi'| */
+    double scaled_max;  /* batchnorm: largest |gamma_c| gate_c, where gamma is kept */
+    struct lyap_gates
+        *gates; /* owned; of a linear layer or batchnorm, of one rank alone; NULL: none */
 };
 
 struct lyap_partial {

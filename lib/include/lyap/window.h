@@ -1,4 +1,4 @@
-/* window.h - sliding window of finite samples with exact moments.
+/* window.h - sliding window of finite samples.
  * Owns one buffer, allocated at init. THREADS: one owner at a time. */
 #ifndef LYAP_WINDOW_H
 #define LYAP_WINDOW_H
@@ -20,28 +20,16 @@ struct lyap_window {   /* embed by value; only window.c touches the fields */
         0                                                                                          \
     }
 
-struct lyap_moments {
-    double sum, mean;
-    double variance; /* unbiased; 0 for one sample */
-    double least, largest;
-};
-
 /* OK; E_INVALID if capacity is 0 or above LYAP_WINDOW_MAX; E_NOMEM.
  * On failure *w is LYAP_WINDOW_NULL, so release is always safe. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_window_init(struct lyap_window *w,
                                                            uint32_t capacity);
 LYAP_API void lyap_window_release(struct lyap_window *w);
-LYAP_API void lyap_window_clear(struct lyap_window *w);
 /* False, nothing stored, for NaN and infinities: one would poison every later moment. */
 LYAP_API bool lyap_window_push(struct lyap_window *w, double value);
 LYAP_API uint32_t lyap_window_count(const struct lyap_window *w);
 LYAP_API bool lyap_window_is_full(const struct lyap_window *w);
 /* The i-th newest sample, i < count. */
 LYAP_API double lyap_window_newest(const struct lyap_window *w, uint32_t i);
-/* Copies the newest `count` samples, oldest first; count <= lyap_window_count. */
-LYAP_API void lyap_window_copy(const struct lyap_window *w, uint32_t count, double *ret);
-/* OK; E_TOO_FEW for an empty window. Recomputed in two passes: no drift over millions of pushes. */
-LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_window_moments(const struct lyap_window *w,
-                                                              struct lyap_moments *ret_moments);
 
 #endif
