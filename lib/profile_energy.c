@@ -111,11 +111,27 @@ static void give_inconsistency(struct lyap_step *step, const struct function *f)
             lyap_value_estimate(length < CONSISTENT_STEP ? fabs(tau->value) : 0, tau->error));
 }
 
+/* From the losses alone, where the one of the gradients is known as well. */
+static void give_loss_curvature(struct lyap_step *step, const struct function *f)
+{
+    const struct lyap_value *tau = &step->point->metrics[LYAP_METRIC_WORK_RESIDUAL];
+    if (!lyap_is(tau)) {
+        lyap_step_absent(step, LYAP_METRIC_CURVATURE_OF_LOSS, (enum lyap_reason)tau->reason);
+        return;
+    }
+    const double square = step->delta_sq.value;
+    struct lyap_value value = lyap_value_exact(lyap_energy_kappa_loss(
+        f->loss0 - f->penalty0, f->loss1 - f->penalty1, f->work0.value, square));
+    value.error = 4 * loss_unit(f->loss0, f->loss1) * fmax(fabs(f->loss0), fabs(f->loss1)) / square;
+    lyap_step_give(step, LYAP_METRIC_CURVATURE_OF_LOSS, value);
+}
+
 void lyap_step_work(struct lyap_step *step)
 {
     const struct function f = function_of(step);
     lyap_step_give(step, LYAP_METRIC_WORK_RESIDUAL, work_residual(step, &f));
     give_inconsistency(step, &f);
+    give_loss_curvature(step, &f);
 }
 
 /* ---- energies ---- */

@@ -541,7 +541,7 @@ class Reference:
     def _one_function(self, s, out, d):
         found = self.function(s)
         if found is None:
-            out["work_residual"] = out["inconsistency"] = "different-batch"
+            out["work_residual"] = out["inconsistency"] = out["curvature_of_loss"] = "different-batch"
             return
         l0, l1, g0, g1, _ = found
         work0, work1 = float(g0 @ d), float(g1 @ d)
@@ -552,9 +552,10 @@ class Reference:
         single = all(float(np.float32(x)) == x for x in (l0, l1))
         rounding = (2.0**-24 if single else 2.0**-53) * max(abs(l0), abs(l1))
         if 0.5 * (abs(work0) + abs(work1)) < 1e4 * rounding:
-            out["work_residual"] = out["inconsistency"] = "loss-precision"
+            out["work_residual"] = out["inconsistency"] = out["curvature_of_loss"] = "loss-precision"
             return
         out["work_residual"], out["inconsistency"] = tau, abs(tau) if bent < 0.1 else 0.0
+        out["curvature_of_loss"] = oracle.kappa_loss(l0 - r0, l1 - r1, work0, float(d @ d))
 
     # ---- curvature (SPEC 2.2, 2.3; docs/detection.md)
     def _curvature(self, s, out, rows):

@@ -357,6 +357,12 @@ static void check_point(const struct problem *p, const struct lyap_point *point)
     if (tau->reason != LYAP_REASON_LOSS_PRECISION) /* a quadratic */
         at_most(p, "|work_residual|", fabs(metric(p, point, LYAP_METRIC_WORK_RESIDUAL)->value),
                 1e-9 + 10 * tau->error);
+    if (tau->reason != LYAP_REASON_LOSS_PRECISION) {
+        const struct lyap_value *of_loss = metric(p, point, LYAP_METRIC_CURVATURE_OF_LOSS);
+        const double along = value_of(p, point, LYAP_METRIC_CURVATURE_ALONG_STEP);
+        at_most(p, "|curvature_of_loss - curvature_along_step|", fabs(of_loss->value - along),
+                1e-9 + 10 * of_loss->error);
+    }
     check_anchor(p, point);
     if (is_prox)
         check_h1h2(p, point);

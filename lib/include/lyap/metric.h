@@ -111,6 +111,9 @@ enum lyap_reason {
       "param tensors of rank 2 or more; Gram bound: exact retention", "SPEC 1.2")                  \
     X(WORK_RESIDUAL, "work_residual", I, "1", "tau, trapezoid error over work", "one function",    \
       "SPEC 3.1")                                                                                  \
+    X(CURVATURE_OF_LOSS, "curvature_of_loss", I, "loss/param^2",                                   \
+      "2 (dL - <g_{t-1}, D>) / |D|^2; beside curvature_along_step: they differ by 2T/|D|^2",       \
+      "one function", "SPEC 3.1")                                                                  \
     X(NET_WORK, "net_work", I, "1", "W = <g_{t-1} + g_t, D> / 2E", "predecessor",                  \
       "docs/detection.md")                                                                         \
     X(OVERSHOOT_WORK, "overshoot_work", I, "1", "A = <g_t, D> / E", "predecessor",                 \

@@ -45,6 +45,7 @@
     X(SPECTRAL_NORM_UPPER, "rounding; Gram <= 0.2 % over, cheap bounds 2 to 10 times", "-")        \
     X(WORK_RESIDUAL, "two loss roundings over the work",                                           \
       "one function at both ends; theta precise")                                                  \
+    X(CURVATURE_OF_LOSS, "four loss roundings over |D|^2", "as work_residual")                     \
     X(NET_WORK, LYAP_NOTE_SUM, "of different batches their change is in it")                       \
     X(OVERSHOOT_WORK, LYAP_NOTE_SUM, "D is the update of the step before")                         \
     X(PREDICTED_DECREASE, LYAP_NOTE_SUM, "the declared optimizer, its state known")                \
