@@ -72,27 +72,45 @@ static bool has_nonfinite(const struct lyap_step *step, enum lyap_reduce role)
     return lyap_is(&count) && count.value > 0;
 }
 
-/* Largest share of a role's energy in one 64-block; 0 when unknown. */
-static double block_share(const struct lyap_step *step, enum lyap_reduce role)
+/* Largest share of a role's energy in one 64-block, or one coordinate; NaN when unknown. */
+static double share_of(const struct lyap_step *step, enum lyap_reduce role, enum lyap_moment part)
 {
-    const struct lyap_value largest =
-        lyap_step_total(step, (enum lyap_reduce)(role + LYAP_MOMENT_BLOCK_SQ));
+    const struct lyap_value largest = lyap_step_total(step, (enum lyap_reduce)(role + part));
     const struct lyap_value sq = lyap_step_total(step, (enum lyap_reduce)(role + LYAP_MOMENT_SQ));
-    return lyap_is(&largest) && lyap_is(&sq) && sq.value > 0 ? largest.value / sq.value : 0;
+    if (!lyap_is(&largest) || !lyap_is(&sq) || !(sq.value > 0))
+        return NAN;
+    const double most = part == LYAP_MOMENT_MAX ? largest.value * largest.value : largest.value;
+    return fmin(most / sq.value, 1); /* rounding */
 }
 
-static void set_shares(struct lyap_step *step)
+static double largest_share(const struct lyap_step *step, enum lyap_moment part)
 {
     static const enum lyap_reduce roles[] = { LYAP_REDUCE_PARAM_COUNT, LYAP_REDUCE_GRAD_COUNT,
                                               LYAP_REDUCE_DELTA_COUNT,
                                               LYAP_REDUCE_PROBE_GRAD_COUNT };
+    double share = NAN;
+    for (unsigned i = 0; i < sizeof roles / sizeof *roles; i++)
+        share = fmax(share, share_of(step, roles[i], part)); /* fmax prefers the number */
+    return share;
+}
+
+static void give_share(struct lyap_step *step, enum lyap_metric metric, double share)
+{
+    if (!isnan(share))
+        lyap_step_give(step, metric, lyap_value_exact(share));
+    else
+        lyap_step_absent(step, metric, step->partial ? LYAP_REASON_NOT_PUSHED : step->sums);
+}
+
+static void set_shares(struct lyap_step *step)
+{
+    const double share = largest_share(step, LYAP_MOMENT_BLOCK_SQ);
+    give_share(step, LYAP_METRIC_BLOCK_SHARE, share);
+    give_share(step, LYAP_METRIC_COORDINATE_SHARE, largest_share(step, LYAP_MOMENT_MAX));
     if (!step->partial || step->partial->sketch_size == 0)
         return;
     const double k = step->partial->sketch_size;
-    double factor = 1;
-    for (unsigned i = 0; i < sizeof roles / sizeof *roles; i++)
-        if (block_share(step, roles[i]) > LYAP_LUMP_SHARE)
-            factor = LYAP_LUMP_FACTOR;
+    const double factor = share > LYAP_LUMP_SHARE ? LYAP_LUMP_FACTOR : 1;
     step->error_share = factor / sqrt(k);
     step->norm_share = factor / sqrt(2 * k);
 }

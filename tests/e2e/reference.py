@@ -460,6 +460,7 @@ class Reference:
         out["grad_norm"], out["lr"] = float(np.linalg.norm(s["g"])), float(np.max(s["lr"]))
         out["nonfinite_param"] = out["nonfinite_grad"] = 0.0
         theta, g = self.cut(s["theta"]), self.cut(s["g"])
+        self._shares(s, out, theta, g)
         for name, row in rows.items():
             row["param_norm"] = float(np.linalg.norm(theta[name]))
             row["grad_norm"] = float(np.linalg.norm(g[name]))
@@ -469,6 +470,20 @@ class Reference:
         if "half_diff_sq" in s:
             nu = s["half_diff_sq"] / 4
             out["noise_fraction"] = nu / (nu + out["grad_norm"] ** 2)
+
+    def _shares(self, s, out, theta, g):
+        """Of theta and g; those of D and the probe's gradient may be larger."""
+        blocks = coordinates = 0.0
+        for parts in (theta, g):
+            whole = sum(float(x @ x) for x in parts.values())
+            if not whole:
+                continue
+            most = max(float(np.add.reduceat(x * x, np.arange(0, len(x), 64)).max())
+                       for x in parts.values())
+            blocks = max(blocks, most / whole)
+            coordinates = max(coordinates, max(float((x * x).max()) for x in parts.values()) / whole)
+        out["block_share"] = Bound((blocks, 1.0))
+        out["coordinate_share"] = Bound((coordinates, 1.0))
 
     def _losses(self, s, out):
         names = ("progress_scale", "loss_excess", "loss_spread", "loss_ratio", "loss_slope",

@@ -15,7 +15,8 @@ from blackbox import DaemonCase  # noqa: E402
 from trainings import Bowl, Job, Network  # noqa: E402
 
 # Differences of sums of like size: the absolute error they may have, in their own unit.
-FLOORS = {"work_residual": 1e-7, "curvature_of_loss": 1e-6, "inconsistency": 1e-7, "update_identity": 1e-8, "update_z": 2e-4,
+FLOORS = {"work_residual": 1e-7, "curvature_of_loss": 1e-6, "inconsistency": 1e-7,
+          "update_identity": 1e-8, "update_z": 2e-4,
           "update_z_median": 2e-4, "grad_z": 2e-4, "grad_z_median": 2e-4,
           "delta_precision": 1e-16,
           "energy_change": 1e-9, "smoothness_residual": 1e-7, "dissipation_residual": 1e-7,

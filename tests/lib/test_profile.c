@@ -149,6 +149,33 @@ static double dot(const double *a, const double *b)
     return sum;
 }
 
+/* SPEC 5: of the parameters, against a search; the golden gradient is more even at the start. */
+START_TEST(test_shares_of_energy)
+{
+    struct trainer t;
+    trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
+    struct lyap_point p = trainer_push(&t);
+    double most[2] = { 0 }, blocks[2] = { 0 };
+    const double *const vectors[] = { t.theta, t.grad };
+    static const int starts[] = { 0, 60, 70, 100, NET_SIZE }; /* tensors: each is one block */
+    for (int v = 0; v < 2; v++)
+        for (int l = 0; l < 4; l++) {
+            double block = 0;
+            for (int i = starts[l]; i < starts[l + 1]; i++) {
+                block += vectors[v][i] * vectors[v][i];
+                most[v] = fmax(most[v], vectors[v][i] * vectors[v][i]);
+            }
+            blocks[v] = fmax(blocks[v], block);
+        }
+    const double sq[2] = { dot(t.theta, t.theta), dot(t.grad, t.grad) };
+    test_close(trainer_value(&p, LYAP_METRIC_BLOCK_SHARE),
+               fmax(blocks[0] / sq[0], blocks[1] / sq[1]), 1e-12);
+    test_close(trainer_value(&p, LYAP_METRIC_COORDINATE_SHARE),
+               fmax(most[0] / sq[0], most[1] / sq[1]), 1e-12);
+    trainer_free(&t);
+}
+END_TEST
+
 /* Shares are of an accepted curvature: of a pair whose own residual passes, else there are none. */
 START_TEST(test_shares_are_of_accepted_pairs)
 {
@@ -370,6 +397,7 @@ int main(void)
     tcase_add_loop_test(tests, test_golden_network, 0, 4);
     tcase_add_loop_test(tests, test_active_probes, 0, 2);
     tcase_add_test(tests, test_shares_are_of_accepted_pairs);
+    tcase_add_test(tests, test_shares_of_energy);
     tcase_add_test(tests, test_limit_crossing);
     tcase_add_test(tests, test_diverging_run_fires);
     tcase_add_loop_test(tests, test_dissipation, 0, 2);

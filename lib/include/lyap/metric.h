@@ -280,6 +280,14 @@ enum lyap_reason {
     X(UPDATE_GROWTH, "update_growth", E, "1/step",                                                 \
       "slope of log(|D|/eta); with mini-batches a trend of the noise unless noise_fraction <= .5", \
       "predecessor or delta, lr", "SPEC 2.4")                                                      \
+    X(BLOCK_SHARE, "block_share", I, "1",                                                          \
+      "largest share of |x|^2 in 64 neighbours, x of theta, g, D and the probe's gradient; above " \
+      ".1 the "                                                                                    \
+      "errors of sketches are stated three times as large",                                        \
+      "param or grad", "SPEC 5")                                                                   \
+    X(COORDINATE_SHARE, "coordinate_share", I, "1",                                                \
+      "largest max x_i^2 / |x|^2 of the same; above .1 the error of a sketch is a lottery",        \
+      "param or grad", "SPEC 5")                                                                   \
     X(DEAD_TENSORS, "dead_tensors", I, "count",                                                    \
       "tensors whose pushed gradient was exactly 0 at each of the newest 32 points, while "        \
       "others' "                                                                                   \

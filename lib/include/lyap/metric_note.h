@@ -141,6 +141,8 @@
     X(SENSITIVE_HORIZON, "of twin_rate, times the steps left", "the rate stays")                   \
     X(UPDATE_GROWTH, "as twin_rate",                                                               \
       "full batch or noise_fraction <= .5, else C: a trend of the noise")                          \
+    X(BLOCK_SHARE, "rounding", "blocks begin where a shard does")                                  \
+    X(COORDINATE_SHARE, "rounding", "-")                                                           \
     X(DEAD_TENSORS, "rounding", "-")                                                               \
     X(STUCK_TENSORS, "rounding", "-")                                                              \
     X(NONFINITE_PARAM, "rounding", "-")                                                            \
