@@ -142,14 +142,14 @@ enum api_feed_type {
 };
 enum {
     API_FEED_READERS_MAX = 64,    /* each is a connection that does not end by itself */
-    API_FEED_BYTES_MAX = 8 << 20, /* of the ring: 10 000 lines of one NDJSON body fit thrice */
+    API_FEED_BYTES_MAX = 8 << 20, /* of the ring: about 20 000 points */
     API_FEED_ENTRIES_MAX = 1 << 16,
     API_FEED_HEARTBEAT_S = 15, /* half of what proxies commonly allow a silent connection */
     API_FEED_LINGER_S = 60,    /* the ring is kept so long without readers, for a reconnection */
 };
 /* A bounded ring of what was committed: who reads along misses nothing that fits into it, and is
  * told when something did not. The engine stages while a batch is made, and settles with it. While
- * nobody reads, nothing is staged.
+ * nobody reads, events are only counted.
  * THREADS: stage, settle, beat: the engine; counts: any. */
 struct api_feed;
 /* `epoch` tells one daemon's ids from another's. NULL: out of memory. */

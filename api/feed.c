@@ -40,7 +40,7 @@ struct api_feed {
 
     struct entry *staged, **staged_end; /* the engine's */
     size_t staged_bytes;
-    uint64_t staged_count, staged_dropped; /* dropped: what the ring could not have held anyway */
+    uint64_t staged_count, staged_dropped; /* dropped: what the ring will not hold */
 
     pthread_mutex_t lock; /* guards what follows */
     struct entry **ring;  /* at sequence % API_FEED_ENTRIES_MAX; NULL until somebody reads */
@@ -132,6 +132,15 @@ void api_feed_free(struct api_feed *feed)
 
 /* ---- the engine's side ---- */
 
+/* While nobody reads, events are counted alone: a reader that opens before their batch is settled
+ * is told that it missed them. */
+static bool is_kept(struct api_feed *feed)
+{
+    const bool is_kept = atomic_load(&feed->is_wanted);
+    feed->staged_dropped += !is_kept;
+    return is_kept;
+}
+
 /* Takes what `text` holds. Without memory an event is lost, and told as such. */
 static void stage(struct api_feed *feed, enum api_feed_type type, const char *run,
                   struct api_text *text)
@@ -169,7 +178,7 @@ void api_feed_stage_point(struct api_feed *feed, const char *run, const struct l
                                               LYAP_METRIC_GRAD_NORM,
                                               LYAP_METRIC_INSTABILITY_SCORE };
     struct api_text text;
-    if (!atomic_load(&feed->is_wanted))
+    if (!is_kept(feed))
         return;
     api_text_init(&text, TEXT_BYTES_MAX);
     api_json_open(&text, '{');
@@ -198,7 +207,7 @@ void api_feed_stage_alert(struct api_feed *feed, const struct lyap_alert *alert)
 {
     struct lyap_record record = { .key = alert->id, .u.alert = *alert };
     struct api_text text;
-    if (!atomic_load(&feed->is_wanted))
+    if (!is_kept(feed))
         return;
     api_text_init(&text, TEXT_BYTES_MAX);
     api_encode_alert(&text, &record);
@@ -209,7 +218,7 @@ void api_feed_stage_mark(struct api_feed *feed, const char *run,
                          const struct lyap_event_record *event)
 {
     struct api_text text;
-    if (!atomic_load(&feed->is_wanted))
+    if (!is_kept(feed))
         return;
     api_text_init(&text, TEXT_BYTES_MAX);
     api_json_open(&text, '{');

@@ -86,6 +86,32 @@ START_TEST(test_only_what_is_committed_is_read)
 }
 END_TEST
 
+/* Between hello and the commit of a batch that began before it lie reads that do not show it. */
+START_TEST(test_a_batch_under_way_is_not_missed_silently)
+{
+    struct api_feed *feed = api_feed_new(EPOCH);
+    put_point(feed, "r", 1);
+    put_point(feed, "r", 2);
+    struct api_feed_reader *reader = opened(feed, NULL, &all);
+    skip_greeting(reader);
+    put_point(feed, "r", 3);
+    api_feed_settle(feed, true);
+    char *text = text_of(reader);
+    const char *rest = strstr(text, "event: reset\ndata: {\"lost\":2}\n\n");
+    ck_assert_ptr_nonnull(rest);
+    ck_assert_ptr_nonnull(strstr(rest, "\"step\":3,"));
+    ck_assert_int_eq(count_of(text, "event: point"), 1);
+    free(text);
+    put_point(feed, "r", 4);
+    api_feed_settle(feed, true);
+    text = text_of(reader);
+    ck_assert_int_eq(count_of(text, "event: reset"), 0);
+    free(text);
+    api_feed_close(reader);
+    api_feed_free(feed);
+}
+END_TEST
+
 START_TEST(test_filters)
 {
     struct api_feed *feed = api_feed_new(EPOCH);
@@ -302,6 +328,7 @@ int main(void)
     TCase *tests = tcase_create("feed");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_only_what_is_committed_is_read);
+    tcase_add_test(tests, test_a_batch_under_way_is_not_missed_silently);
     tcase_add_test(tests, test_filters);
     tcase_add_test(tests, test_last_event_id);
     tcase_add_test(tests, test_slow_reader);
