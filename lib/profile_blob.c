@@ -32,6 +32,9 @@ static void put_profile(struct lyap_writer *w, const struct lyap_profile *profil
     lyap_put_word(w, (uint64_t)live->step);
     lyap_put_word(w, profile->passive_function);
     lyap_put_word(w, live->is_clipped);
+    lyap_put_word(w, (uint64_t)profile->history.last_step);
+    lyap_put_word(w, (uint64_t)live->passed);
+    lyap_put_word(w, live->is_held);
     for (unsigned i = 0; i < sizeof live->batch_id; i++)
         lyap_put_word(w, (unsigned char)live->batch_id[i]);
     put_pairs(w, &profile->active);
@@ -204,6 +207,7 @@ static enum lyap_status get_vectors(struct lyap_reader *r, const struct lyap_ten
 /* What is read, until all of it is known to be good. */
 struct loaded {
     struct lyap_live live;
+    int64_t newest; /* step of the newest point, which may be an event */
     struct lyap_pairs active, passive;
     struct lyap_spectral_state spectral;
     struct lyap_still still;
@@ -226,9 +230,13 @@ static void loaded_release(struct loaded *loaded)
  * and the next snapshot has no predecessor. */
 static void adopt(struct lyap_profile *profile, struct loaded *loaded)
 {
-    const struct loaded old = { profile->live,     profile->active, profile->passive,
-                                profile->spectral, profile->still,  profile->update_z,
-                                profile->grad_z };
+    const struct loaded old = { .live = profile->live,
+                                .active = profile->active,
+                                .passive = profile->passive,
+                                .spectral = profile->spectral,
+                                .still = profile->still,
+                                .update_z = profile->update_z,
+                                .grad_z = profile->grad_z };
     profile->active = loaded->active;
     profile->passive = loaded->passive;
     profile->spectral = loaded->spectral;
@@ -238,7 +246,10 @@ static void adopt(struct lyap_profile *profile, struct loaded *loaded)
     if (loaded->live.step != profile->history.last.step)
         return;
     profile->live = loaded->live;
-    profile->live.passed = old.live.passed;
+    if (loaded->newest != profile->history.last_step) { /* events came since */
+        profile->live.passed = old.live.passed;
+        profile->live.is_held = old.live.is_held;
+    }
     profile->live.sums_step = profile->live.has_rows ? profile->live.step : -1;
     profile->live.decay_energy = profile->live.decay_drift = profile->live.penalty = NAN;
     profile->still = loaded->still;
@@ -250,20 +261,26 @@ static void adopt(struct lyap_profile *profile, struct loaded *loaded)
     loaded->grad_z = old.grad_z;
 }
 
-/* k, step, and what the snapshot's update was. */
-static enum lyap_status get_head(struct lyap_reader *r, struct lyap_live *live,
+/* k, step, what the snapshot's update was, and what came since. */
+static enum lyap_status get_head(struct lyap_reader *r, struct loaded *loaded,
                                  enum lyap_function *ret_function)
 {
+    struct lyap_live *live = &loaded->live;
     const uint64_t k = lyap_get_word(r);
     live->step = (int64_t)lyap_get_word(r);
     const uint64_t function = lyap_get_word(r);
     live->is_clipped = lyap_get_word(r) == 1;
+    loaded->newest = (int64_t)lyap_get_word(r);
+    const uint64_t passed = lyap_get_word(r);
+    live->is_held = lyap_get_word(r) == 1;
     for (unsigned i = 0; i < sizeof live->batch_id; i++)
         live->batch_id[i] = (char)lyap_get_word(r);
     live->batch_id[sizeof live->batch_id - 1] = '\0';
-    if (r->is_short || k > LYAP_SKETCH_SIZE || function >= LYAP_FUNCTION_COUNT)
+    if (r->is_short || k > LYAP_SKETCH_SIZE || function >= LYAP_FUNCTION_COUNT ||
+        passed > LYAP_STEP_MAX)
         return LYAP_E_FORMAT;
     live->size = (uint32_t)k;
+    live->passed = (int64_t)passed;
     *ret_function = (enum lyap_function)function;
     return LYAP_OK;
 }
@@ -271,7 +288,7 @@ static enum lyap_status get_head(struct lyap_reader *r, struct lyap_live *live,
 static enum lyap_status get_all(struct lyap_reader *r, const struct lyap_tensor_set *set,
                                 struct loaded *loaded, enum lyap_function *ret_function)
 {
-    enum lyap_status status = get_head(r, &loaded->live, ret_function);
+    enum lyap_status status = get_head(r, loaded, ret_function);
     if (status == LYAP_OK)
         status = get_pairs(r, LYAP_ACTIVE_PAIRS, loaded->live.size, &loaded->active);
     if (status == LYAP_OK)

@@ -163,6 +163,48 @@ START_TEST(test_save_and_load)
 }
 END_TEST
 
+/* An update that was left out before the save is left out of the count after the load too. */
+START_TEST(test_save_and_load_behind_an_event)
+{
+    enum { CUT = 20 };
+    struct trainer t;
+    struct lyap_profile *other;
+    struct lyap_point points[CUT + 2];
+    struct lyap_snapshot event;
+    void *bytes = NULL;
+    uint64_t length = 0;
+    trainer_init(&t, LYAP_OPTIMIZER_SGD, &plain);
+    for (; t.step <= CUT; trainer_update(&t))
+        points[t.step] = trainer_push(&t);
+    lyap_snapshot_init(&event);
+    event.step = t.step;
+    event.is_skipped = true;
+    ck_assert_int_eq(lyap_profile_step(t.profile, &event, NULL, LYAP_REASON_NONE,
+                                       &points[CUT + 1], NULL),
+                     LYAP_OK);
+    ck_assert_int_eq(lyap_profile_save(t.profile, &bytes, &length), LYAP_OK);
+    ck_assert_int_eq(lyap_profile_new(&t.fixture.declaration, NAN, &other), LYAP_OK);
+    for (int i = 0; i <= CUT + 1; i++) {
+        const struct lyap_point again = stored(&points[i]);
+        ck_assert_int_eq(lyap_profile_replay(other, &again), LYAP_OK);
+    }
+    ck_assert_int_eq(lyap_profile_load(other, bytes, length), LYAP_OK);
+    t.step++;
+    for (int i = 0; i < 5; i++, trainer_update(&t)) {
+        struct lyap_point continued;
+        const struct lyap_point live = trainer_push(&t);
+        ck_assert_int_eq(lyap_profile_step(other, &t.fixture.snapshot, &t.partial, LYAP_REASON_NONE,
+                                           &continued, NULL),
+                         LYAP_OK);
+        same_points(&live, &continued, true);
+    }
+    lyap_free(bytes);
+    lyap_snapshot_release(&event);
+    lyap_profile_free(other);
+    trainer_free(&t);
+}
+END_TEST
+
 /* A cut, longer, or foreign blob is refused and changes nothing. */
 START_TEST(test_bad_blobs)
 {
@@ -501,6 +543,7 @@ int main(void)
     TCase *tests = tcase_create("profile_windows");
     tcase_add_loop_test(tests, test_replay_continues, 0, 4);
     tcase_add_loop_test(tests, test_save_and_load, 0, 3);
+    tcase_add_test(tests, test_save_and_load_behind_an_event);
     tcase_add_test(tests, test_bad_blobs);
     tcase_add_test(tests, test_without_tensors);
     tcase_add_test(tests, test_events_leave_no_trace);
