@@ -131,11 +131,37 @@ START_TEST(test_damaged_bytes)
 }
 END_TEST
 
+/* Points are stored with the numbers of these (docs/storage.md): a new observable goes to the end,
+ * and none goes away. */
+START_TEST(test_numbers_of_observables_stay)
+{
+    static const char stored[] =
+        "loss_excess loss_ratio loss_sigmas loss_tail loss_record loss_twice loss_z "
+        "loss_slope loss_slope_t overshoot_work overshoot_sum overshoot_record "
+        "overshoot_growth net_work net_work_sum predicted_decrease decrease_rise "
+        "predicted_change reach oscillation edge_ratio update_z update_z_median grad_z "
+        "grad_z_median grad_growth update_growth second_moment_ratio update_ratio "
+        "param_growth mismatch drift slow_drift level relapse relapse_twice relapse_median "
+        "rebound rise_t_20 rise_t_40 excess_noise overshoot_peak overshoot_mads "
+        "overshoot_reach net_peak unexplained_rise decrease_peak decrease_record "
+        "decrease_jump decrease_sigmas change_sigmas change_share reach_record edge_record "
+        "rate_jump update_ratio_rise grad_rise grad_run param_step gap ";
+    char names[4096] = "";
+    for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++) {
+        strcat(names, lyap_observable_name((enum lyap_observable)i));
+        strcat(names, " ");
+    }
+    names[sizeof stored - 1] = '\0';
+    ck_assert_str_eq(names, stored);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("parts");
     TCase *tests = tcase_create("bytes");
     tcase_add_test(tests, test_round_trip);
+    tcase_add_test(tests, test_numbers_of_observables_stay);
     tcase_add_test(tests, test_largest);
     tcase_add_test(tests, test_what_is_none);
     tcase_add_test(tests, test_damaged_bytes);
