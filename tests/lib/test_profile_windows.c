@@ -179,9 +179,9 @@ START_TEST(test_save_and_load_behind_an_event)
     lyap_snapshot_init(&event);
     event.step = t.step;
     event.is_skipped = true;
-    ck_assert_int_eq(lyap_profile_step(t.profile, &event, NULL, LYAP_REASON_NONE,
-                                       &points[CUT + 1], NULL),
-                     LYAP_OK);
+    ck_assert_int_eq(
+        lyap_profile_step(t.profile, &event, NULL, LYAP_REASON_NONE, &points[CUT + 1], NULL),
+        LYAP_OK);
     ck_assert_int_eq(lyap_profile_save(t.profile, &bytes, &length), LYAP_OK);
     ck_assert_int_eq(lyap_profile_new(&t.fixture.declaration, NAN, &other), LYAP_OK);
     for (int i = 0; i <= CUT + 1; i++) {

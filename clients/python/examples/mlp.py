@@ -1,8 +1,9 @@
 """A small network under lyapd: `python3 mlp.py [URL]`. Takes a few seconds on one core.
 
 The learning rate is raised too far half way; what the daemon says is printed as it comes, and
-lyapd.Guard follows its advice: a lower rate, or back to a checkpoint. A step of this network takes less than a millisecond, so the loop waits for
-each answer (wait=True); a training with longer steps need not."""
+lyapd.Guard follows its advice: a lower rate, or back to a checkpoint. A step of this network takes
+less than a millisecond, so the loop waits for each answer (wait=True); a training with longer steps
+need not."""
 
 import os
 import sys

@@ -1,5 +1,5 @@
 """The partial grade (docs/wire.md 3): sums and sketches of a snapshot, made where the tensors are.
-Some hundred kilobytes go to the daemon, whatever the size of the model, and nothing is kept.
+What goes to the daemon grows with the number of tensors, not with their sizes; nothing is kept.
 
 What needs the snapshot before (work, update identity, per-tensor updates) is then estimated from
 sketches, as in sketch retention; predictions of the coming update are exact, since the optimizer's
