@@ -93,8 +93,9 @@ START_TEST(local_gain_is_of_the_gates_one_by_one)
     test_network_init(&net, 1);
     test_network_set(&net, 0, "fc", forward_layer(LYAP_LAYER_LINEAR, LYAP_ACTIVATION_RELU));
     test_network_tensor(&net, 0, LYAP_LAYER_PART_WEIGHT, (const uint64_t[2]){ 3, 4 }, 2);
+    static const double rows_of[3] = { 1, 1.1, 1.2 };
     for (int i = 0; i < 12; i++)
-        weights[0][i] = 1 + i / 4 * 0.1; /* rows of length 2, 2.2, 2.4: sigma_1 3.82 */
+        weights[0][i] = rows_of[i / 4]; /* rows of length 2, 2.2, 2.4: sigma_1 3.82 */
     forward_begin();
     struct lyap_act_sums *acts = lyap_partial_acts(&partial, 2);
     double gates[INPUTS * 3] = { 0 };
