@@ -159,11 +159,16 @@ def _work(folder, family, seed, replay, variants, oracle):
     return job.make()
 
 
-def fill(folder, runs, replay, variants, jobs, log=sys.stdout, oracle=False):
-    """Makes what is missing of `runs` ((family, seed) ...), at most `jobs` at a time; number of failures."""
+def fill(folder, runs, replay, variants, jobs, log=sys.stdout, oracle=False, others_every=1):
+    """Makes what is missing of `runs` ((family, seed) ...), at most `jobs` at a time; number of failures.
+
+    Variants but the first are made of the seeds that `others_every` divides."""
     failures, done = 0, 0
     with ProcessPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(_work, folder, f, s, replay, variants, oracle): (f, s) for f, s in runs}
+        waiting = {}
+        for f, s in runs:
+            wanted = variants if s % others_every == 0 else variants[:1]
+            waiting[pool.submit(_work, folder, f, s, replay, wanted, oracle)] = f, s
         for future in as_completed(waiting):
             family, seed = waiting[future]
             done += 1
@@ -230,6 +235,8 @@ def main(arguments):
     p.add_argument("--families", nargs="+", default=list(FAMILIES), metavar="NAME", choices=list(FAMILIES))
     p.add_argument("--variants", nargs="*", default=["k1-exact-state"], metavar="VARIANT",
                    choices=list(VARIANTS) + ["all"], help="none, all, or some of: " + " ".join(VARIANTS))
+    p.add_argument("--others-every", type=int, default=1, metavar="N",
+                   help="variants but the first: seeds divisible by N alone")
     p.add_argument("--oracle", action="store_true", help="exact sharpness, too (doubles the time of training)")
     p.add_argument("--replay", default=str(ROOT / "build/bin/bench_replay"))
     p.add_argument("-j", type=int, default=1, help="processes")
@@ -240,4 +247,4 @@ def main(arguments):
         (f, s) for f, s in plan(a.plan) if f in a.families
     ]
     variants = list(VARIANTS) if "all" in a.variants else a.variants
-    return 1 if fill(a.folder, runs, a.replay, variants, a.j, oracle=a.oracle) else 0
+    return 1 if fill(a.folder, runs, a.replay, variants, a.j, oracle=a.oracle, others_every=a.others_every) else 0
