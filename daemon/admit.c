@@ -224,9 +224,19 @@ static enum lyap_status reserve(struct api_ticket *ticket, const struct lyap_ten
     return status;
 }
 
+/* Of the sender's clock. The lines of a body that comes slowly share the time at which it began. */
+static double ahead_of(const struct lyap_snapshot *snapshot, const struct api_ticket *chain,
+                       int64_t now_ns)
+{
+    const struct lyap_snapshot *before = chain ? &chain->snapshot : NULL;
+    if (before && lyap_snapshot_has(before, LYAP_META_SENT) && before->sent_ns == snapshot->sent_ns)
+        return before->ahead_s;
+    return ((double)snapshot->sent_ns - (double)now_ns) / 1e9;
+}
+
 static enum lyap_status ticket_new(struct lyap_engine *engine, struct lyap_run *run,
                                    const struct lyap_snapshot *snapshot,
-                                   struct api_ticket **ret_ticket)
+                                   const struct api_ticket *chain, struct api_ticket **ret_ticket)
 {
     struct api_ticket *ticket = lyap_alloc_array(1, sizeof *ticket);
     if (!ticket)
@@ -245,7 +255,7 @@ static enum lyap_status ticket_new(struct lyap_engine *engine, struct lyap_run *
     if (!lyap_snapshot_has(snapshot, LYAP_META_TIME))
         ticket->snapshot.time_ns = now_ns;
     if (lyap_snapshot_has(snapshot, LYAP_META_SENT))
-        ticket->snapshot.ahead_s = ((double)snapshot->sent_ns - (double)now_ns) / 1e9;
+        ticket->snapshot.ahead_s = ahead_of(snapshot, chain, now_ns);
     ticket->run = lyap_run_ref(engine->registry, run);
     *ret_ticket = ticket;
     return LYAP_OK;
@@ -374,7 +384,7 @@ static enum lyap_status admit(struct lyap_engine *engine, const char *name,
         status = run_get(engine, name, &run, reterr);
     if (status != LYAP_OK)
         return status;
-    status = ticket_new(engine, run, snapshot, &ticket);
+    status = ticket_new(engine, run, snapshot, chain, &ticket);
     if (status != LYAP_OK)
         goto out;
     status = reserve(ticket, pushed, chain, reterr);

@@ -78,6 +78,25 @@ class OfRuns(SelfWatch):
             push(step, 0, 3600)
         self.firing("clock-skew")
 
+    def test_a_body_that_comes_slowly_has_one_clock(self):
+        lines = [b'{"step":0,"loss":1}\n', b'{"step":1,"loss":1}\n']
+
+        def slowly():
+            for line in lines:
+                yield line
+                time.sleep(0.05)
+        for name, points in (("at-first", 1), ("at-second", 2)):
+            self.ok(self.daemon.put("/v1/rules/" + name, {
+                "metric": "clock_skew_seconds", "comparison": "<", "threshold": 0,
+                "min_points": points}), 201)
+        reply = self.daemon.request(
+            "POST", "/v1/runs/r/snapshots?sent=%.3f" % (time.time() - 100), slowly(),
+            {"Content-Type": "application/x-ndjson", "Content-Length": str(len(b"".join(lines)))})
+        self.assertEqual(reply.status, 200, reply)
+        first, second = self.firing("at-first"), self.firing("at-second")
+        self.assertEqual((first["firing_step"], second["firing_step"]), (0, 1))
+        self.assertEqual(first["value"], second["value"])
+
     def test_the_client_tells_its_clock(self):
         sys.path.insert(0, str(ROOT / "clients" / "python"))
         import lyapd
