@@ -66,7 +66,7 @@ def outcomes(program):
         subprocess.run([os.path.join(BUILD, "bin", "test_" + program)], check=False,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                        env=dict(os.environ, CK_TAP_LOG_FILE_NAME=report,
-                                OPENBLAS_NUM_THREADS="1"))
+                                CK_DEFAULT_TIMEOUT="300", OPENBLAS_NUM_THREADS="1"))
         found = {}
         with open(report, encoding="utf-8") as file:
             for line in file:
