@@ -222,7 +222,7 @@ def left_out_table(folder):
     by = json.loads(Path(folder, "lofo.json").read_text())
     lines = ["| left out | events | recall | early | median lead |", "|---|---|---|---|---|"]
     every = [q for records in by.values() for q in records]
-    groups = [(f, by[f], 0) for f in by] + [("all", every, protocol.RESAMPLES)]
+    groups = [(f, by[f], 0) for f in by if any(q["events"] for q in by[f])] + [("all", every, protocol.RESAMPLES)]
     for name, records, resamples in groups:
         s = protocol.summary(records, resamples)
         lines.append("| %s | %d | %s | %s | %s |" % (
