@@ -29,9 +29,10 @@ struct score_model {
     unsigned count;
 };
 
-/* LYAP_SCORE_NOW has a model for each kind of push: what is large after a gap, or where the coming
- * update is unknown, is something else. */
-enum { SCORE_NOW, SCORE_GAP, SCORE_BLIND, SCORE_NEXT };
+/* LYAP_SCORE_NOW has a model for each kind of push: what is large after a gap, where the coming
+ * update is unknown, or where no tensor was pushed and losses, perhaps norms, are all there is, is
+ * something else. */
+enum { SCORE_NOW, SCORE_GAP, SCORE_BLIND, SCORE_NEXT, SCORE_LOSS, SCORE_NORMS };
 
 #include "score_table.h"
 
@@ -61,11 +62,29 @@ static double share_of(const struct score_term *term, double value)
     return share;
 }
 
+static bool has_any_of(const double seen[LYAP_OBSERVABLE_COUNT], const enum lyap_observable *wanted,
+                       unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!isnan(seen[wanted[i]]))
+            return true;
+    return false;
+}
+
 static const struct score_model *model_of(enum lyap_score_kind kind,
                                           const double seen[LYAP_OBSERVABLE_COUNT])
 {
     if (kind == LYAP_SCORE_NEXT)
         return &models[SCORE_NEXT];
+    static const enum lyap_observable of_tensors[] = { LYAP_OBSERVABLE_DECREASE,
+                                                       LYAP_OBSERVABLE_OVERSHOOT,
+                                                       LYAP_OBSERVABLE_GRAD_Z };
+    static const enum lyap_observable of_norms[] = { LYAP_OBSERVABLE_GRAD_UP,
+                                                     LYAP_OBSERVABLE_GRAD_RISE,
+                                                     LYAP_OBSERVABLE_PARAM_STEP };
+    if (!has_any_of(seen, of_tensors, sizeof of_tensors / sizeof *of_tensors))
+        return &models[has_any_of(seen, of_norms, sizeof of_norms / sizeof *of_norms) ? SCORE_NORMS
+                                                                                      : SCORE_LOSS];
     if (seen[LYAP_OBSERVABLE_GAP] > 0)
         return &models[SCORE_GAP];
     return &models[isnan(seen[LYAP_OBSERVABLE_DECREASE]) ? SCORE_BLIND : SCORE_NOW];

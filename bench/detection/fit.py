@@ -7,12 +7,13 @@ What the score sees is computed anew from the points in DIR by bench_observe (TO
 Prints what the score does on design runs that a fold did not see (folds by seed; --left-out: by family, too) and the operating
 points. --write: lib/score_table.h and lib/include/lyap/sensitivity.h. --left-out: DIR/lofo.json, too, for report.py.
 
-The model, one table for each kind of push (TABLES): log odds = base + sum of shares; each share is a monotone step function of one observable or of the smaller of two
-observables in their units (PAIRS). Levels below the NEUTRAL quantile of healthy steps are one level: an observable can speak for an
+The model, one table for each kind of push (TABLES, and BARE for pushes without tensors): log odds = base + sum of shares; each share is
+a monotone step function of one observable or of the smaller of two observables in their units (PAIRS). Levels below the NEUTRAL quantile of healthy steps are one level: an observable can speak for an
 instability, not against what another one sees. Boosted stumps; the weight of an event is spread over its last LEAD steps, most
 of it, in later rounds, on those the score finds itself.
 """
 import argparse
+import copy
 import glob
 import json
 import os
@@ -34,7 +35,14 @@ MAIN = "k1-exact-state"
 FIT = [MAIN, "k5-exact-state", "k1-sketch-state", "k1-exact-none"]
 OTHERS_EVERY = 2  # variants without a gap, but for the main one: every second seed
 TABLES = ["now", "gap", "blind", "next"]  # everything may be known; after a gap; coming update unknown; it alone
+BARE = ["loss", "norms"]  # no tensors: the loss alone; with norms of gradient or parameters
 JUDGED = {"now": [MAIN], "gap": FIT[1:2], "blind": [MAIN] + FIT[2:]}  # whose false alarms limit a table
+# What a push without tensors can show: of its loss and rate, and of the norms that it may give.
+LOSS = (
+    "loss_excess loss_ratio loss_sigmas loss_tail loss_record loss_twice loss_z loss_slope loss_slope_t drift slow_drift level "
+    "relapse relapse_twice relapse_median rebound rise_t_20 rise_t_40 excess_noise rate_jump"
+).split()
+NORMS = "grad_growth grad_rise grad_run param_growth param_step".split()
 NEUTRAL, LEAD, EVENT_WEIGHT = 0.95, 8, 60.0
 ROUNDS, STUMPS, RATE, LEAF = 4, 300, 0.1, 10
 HARD, EASY_EVERY = 0.96, 25  # healthy steps above this quantile of a first fit are all used, of the others one in 25
@@ -101,10 +109,14 @@ def observables(header=ROOT / "lib/include/lyap/observe.h"):
 NAMES = [name for _, name in observables()]
 GAP, DECREASE = NAMES.index("gap"), NAMES.index("predicted_decrease")
 INPUTS = np.array([i for i in range(len(NAMES) + len(PAIRS)) if i != GAP])
-COMING_INPUTS = np.array(
-    [i for i, n in enumerate(NAMES) if n in COMING]
-    + [len(NAMES) + i for i, q in enumerate(PAIRS) if q[0] in COMING and q[2] in COMING]
-)
+
+
+def inputs_of(names):
+    """Inputs that these observables alone give."""
+    return np.array(
+        [i for i, n in enumerate(NAMES) if n in names]
+        + [len(NAMES) + i for i, q in enumerate(PAIRS) if q[0] in names and q[2] in names]
+    )
 
 
 class Run:
@@ -147,6 +159,17 @@ def load(directory, variants, tool):
                 if variant in FIT[:2] or int(folder.name) % OTHERS_EVERY == 0:
                     runs.append(Run(folder, truth, variant, tool))
     return runs
+
+
+COMING_INPUTS, NORM_INPUTS, LOSS_INPUTS = inputs_of(COMING), inputs_of(LOSS + NORMS), inputs_of(LOSS)
+
+
+def bare(run, kept, name):
+    """The run as one sees it who pushes no tensors."""
+    out = copy.copy(run)
+    out.variant, out.inputs = run.variant + " " + name, np.full_like(run.inputs, np.nan)
+    out.inputs[:, kept] = run.inputs[:, kept]
+    return out
 
 
 class Rows:
@@ -314,7 +337,9 @@ class Table:
             left, right = predictor.nodes[root["left"]]["value"], predictor.nodes[root["right"]]["value"]
             column = int(columns[root["feature_idx"]])
             edges, entry = steps.setdefault(column, ({}, [0.0, 0.0]))
-            edges[float(root["num_threshold"])] = edges.get(float(root["num_threshold"]), 0.0) + right - left
+            edge = float(root["num_threshold"])
+            if np.isfinite(edge):  # else it tells what is absent from what is not
+                edges[edge] = edges.get(edge, 0.0) + right - left
             entry[0] += left
             entry[1] += left if root["missing_go_to_left"] else right
         base = float(np.ravel(model._baseline_prediction)[0])
@@ -358,11 +383,11 @@ def write(tables, levels):
             at += len(shares)
         terms.append(listed)
     out += ["};", ""]
-    for name, listed in zip(TABLES, terms):
+    for name, listed in zip(TABLES + BARE, terms):
         out += ["static const struct score_term %s_terms[] = {" % name] + listed + ["};", ""]
     out += ["static const struct score_model models[] = {",
             *("    [SCORE_%s] = { %.17g, %s_terms, sizeof %s_terms / sizeof *%s_terms }," % (n.upper(), table.base, n, n, n)
-              for n, table in zip(TABLES, tables)),
+              for n, table in zip(TABLES + BARE, tables)),
             "};", "", "#endif"]
     (ROOT / "lib/score_table.h").write_text("\n".join(out) + "\n")
     (ROOT / "lib/include/lyap/sensitivity.h").write_text(
@@ -412,8 +437,25 @@ def main():
     levels = {n: sigmoid(0.0 if n == "default" else v) for n, v in limit.items()}
     print("thresholds", {n: round(float(v), 3) for n, v in levels.items()})
     if a.write:
-        write([full(p, COMING_INPUTS if n == "next" else INPUTS, *s) for n, p, s in zip(TABLES, parts, scales)], levels)
+        tables = [full(p, COMING_INPUTS if n == "next" else INPUTS, *s) for n, p, s in zip(TABLES, parts, scales)]
+        tables += [bare_table(rows.runs, *kind) for kind in ((LOSS_INPUTS, "loss"), (NORM_INPUTS, "norms"))]
+        write(tables, levels)
     return 0
+
+
+def bare_table(runs, columns, name):
+    """The table of pushes without tensors, of which these inputs are known, every one pushed or every fifth; its threshold spends
+    the default budget of the worse of the two."""
+    rows = Rows([bare(r, columns, name) for r in runs if r.variant in FIT[:2]])
+    every = np.ones(len(rows.main), bool)
+    part = Part(rows, every, every)
+    raw = unseen(part, np.array([r.seed for r in rows.runs])[rows.run] % FOLDS, columns)
+    variants = sorted({r.variant for r in rows.runs})
+    limit = max(limits(rows, raw, v)["default"] for v in variants)
+    for variant in variants:
+        report("without tensors, " + variant, rows, raw, limit, variant)
+    factor = slope_of(rows, raw - limit, part)
+    return full(part, columns, factor, -factor * limit)
 
 
 def full(part, columns, factor, offset):

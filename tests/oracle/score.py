@@ -200,7 +200,7 @@ class Table:
         ]
         self.bins = [(float(x), float(y)) for x, y in re.findall(r"\{ %s, %s \}" % (number, number), block("bins"))]
         self.models = {}
-        for kind in ("now", "gap", "blind", "next"):
+        for kind in ("now", "gap", "blind", "next", "loss", "norms"):
             base = float(re.search(r"\{ %s, %s_terms" % (number, kind), text).group(1))
             terms = re.findall(r"\{ LYAP_OBSERVABLE_(\w+)( \+ \d+)?, %s, (\d+), (\d+) \}" % number, block(kind + "_terms"))
             self.models[kind] = (base, [self._term(names, *t) for t in terms])
@@ -218,7 +218,10 @@ class Table:
         return math.nan if math.isnan(u) or math.isnan(v) else min(u, v)
 
     def score(self, kind, seen):
-        if kind == "now" and seen.get("gap", 0) > 0:
+        known = lambda names: any(not math.isnan(seen.get(n, math.nan)) for n in names.split())  # noqa: E731
+        if kind == "now" and not known("predicted_decrease overshoot_work grad_z"):
+            kind = "norms" if known("grad_growth grad_rise param_step") else "loss"
+        elif kind == "now" and seen.get("gap", 0) > 0:
             kind = "gap"
         elif kind == "now" and math.isnan(seen.get("predicted_decrease", math.nan)):
             kind = "blind"
