@@ -41,6 +41,32 @@ START_TEST(test_nothing_seen)
 }
 END_TEST
 
+/* A loss that runs away is seen where nothing else was pushed, after a gap as well. */
+START_TEST(test_a_loss_alone)
+{
+    double seen[LYAP_OBSERVABLE_COUNT];
+    for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
+        seen[i] = NAN;
+    static const enum lyap_observable of_losses[] = {
+        LYAP_OBSERVABLE_EXCESS,  LYAP_OBSERVABLE_RATIO,        LYAP_OBSERVABLE_TAIL,
+        LYAP_OBSERVABLE_RECORD,  LYAP_OBSERVABLE_TWICE,        LYAP_OBSERVABLE_LOSS_Z,
+        LYAP_OBSERVABLE_DRIFT,   LYAP_OBSERVABLE_RELAPSE,      LYAP_OBSERVABLE_RELAPSE_TWICE,
+        LYAP_OBSERVABLE_REBOUND, LYAP_OBSERVABLE_SLOPE_T,      LYAP_OBSERVABLE_RELAPSE_MID,
+        LYAP_OBSERVABLE_SIGMAS,  LYAP_OBSERVABLE_EXCESS_NOISE, LYAP_OBSERVABLE_SLOPE,
+        LYAP_OBSERVABLE_RISE_20,
+    };
+    for (int gap = 0; gap < 2; gap++) {
+        seen[LYAP_OBSERVABLE_GAP] = gap;
+        for (unsigned i = 0; i < sizeof of_losses / sizeof *of_losses; i++)
+            seen[of_losses[i]] = 0;
+        ck_assert(lyap_score(LYAP_SCORE_NOW, seen) < LYAP_SCORE_EARLY);
+        for (unsigned i = 0; i < sizeof of_losses / sizeof *of_losses; i++)
+            seen[of_losses[i]] = 100;
+        ck_assert(lyap_score(LYAP_SCORE_NOW, seen) > LYAP_SCORE_DEFAULT);
+    }
+}
+END_TEST
+
 /* More of any observable never lowers a score: an instability is not argued away. */
 START_TEST(test_monotone)
 {
@@ -221,6 +247,7 @@ int main(void)
     TCase *tests = tcase_create("score");
     tcase_add_test(tests, test_golden);
     tcase_add_test(tests, test_nothing_seen);
+    tcase_add_test(tests, test_a_loss_alone);
     tcase_add_loop_test(tests, test_monotone, 0, LYAP_OBSERVABLE_COUNT);
     tcase_add_test(tests, test_parts);
     tcase_add_test(tests, test_no_allocation);
