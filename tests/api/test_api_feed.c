@@ -196,7 +196,7 @@ START_TEST(test_slow_reader)
     char *text = text_of(slow);
     const char *reset = strstr(text, "event: reset\ndata: {\"lost\":");
     ck_assert_ptr_nonnull(reset);
-    const int lost = atoi(reset + strlen("event: reset\ndata: {\"lost\":"));
+    const long lost = strtol(reset + strlen("event: reset\ndata: {\"lost\":"), NULL, 10);
     ck_assert_int_eq(lost + count_of(text, "event: point"), BATCHES * BATCH);
     ck_assert_int_gt(lost, 0);
     ck_assert_uint_lt(strlen(text), 2 * API_FEED_BYTES_MAX);
@@ -220,7 +220,7 @@ START_TEST(test_large_batch)
     char *text = text_of(reader);
     const char *reset = strstr(text, "{\"lost\":");
     ck_assert_ptr_nonnull(reset);
-    ck_assert_int_eq(atoi(reset + 8) + count_of(text, "event: point"), BATCH);
+    ck_assert_int_eq(strtol(reset + 8, NULL, 10) + count_of(text, "event: point"), BATCH);
     ck_assert_ptr_nonnull(strstr(text, "\"step\":29999,"));
     free(text);
     api_feed_close(reader);

@@ -73,9 +73,7 @@ struct lyap_event_record {
     X(DROPPED_PUSHES, "dropped_pushes", false,                                                     \
       "snapshots that the client left out before this one: its label x-dropped")                   \
     X(CLOCK_SKEW, "clock_skew_seconds", false,                                                     \
-      "how far the sender's clock (`sent`) is ahead of the daemon's; without `sent` 0, or how "    \
-      "far "                                                                                       \
-      "the pushed time lies ahead")                                                                \
+      "lead of the sender's clock (`sent`) over the daemon's; else that of the pushed time, or 0") \
     X(REFUSED_PUSHES, "refused_pushes", true,                                                      \
       "pushes of the last minute refused for want of queue, memory or disk")                       \
     X(QUEUE_FILL, "queue_fill", true, "pushes between admission and answer / queue_length")        \
