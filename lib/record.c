@@ -101,12 +101,6 @@ bool lyap_alert_is_acked(const struct lyap_alert *alert, int64_t now_ns)
     return alert->acked_ns != 0 && (alert->ack_until_ns == 0 || alert->ack_until_ns > now_ns);
 }
 
-bool lyap_alert_is_quiet(const struct lyap_alert *alert, int64_t now_ns)
-{
-    return (alert->silence_id != 0 && alert->silenced_until_ns > now_ns) ||
-           lyap_alert_is_acked(alert, now_ns);
-}
-
 const char *lyap_alert_state_name(enum lyap_alert_state state)
 {
     return alert_states[state];

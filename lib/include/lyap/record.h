@@ -179,8 +179,7 @@ struct lyap_alert {
     const char *summary;
     const char *evidence_json; /* object: formula, inputs, window, parts, tensors */
 };
-/* Whether nobody is to be reminded of it now: silenced, or acknowledged and that has not ended. */
-LYAP_API bool lyap_alert_is_quiet(const struct lyap_alert *alert, int64_t now_ns);
+/* Whether it is acknowledged and that has not ended. */
 LYAP_API bool lyap_alert_is_acked(const struct lyap_alert *alert, int64_t now_ns);
 
 /* Keeps the alerts that match from notifying. */
