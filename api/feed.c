@@ -17,7 +17,7 @@
 
 enum {
     TEXT_BYTES_MAX = LYAP_PAYLOAD_BYTES_MAX, /* of one event: an alert with its evidence */
-    LOOKS_MAX = 4096,                        /* entries that one read passes over */
+    LOOKS_MAX = 4096, /* entries that one read passes over, or that go by without an id */
 };
 
 static const char *const names[API_FEED_TYPE_COUNT] = {
@@ -44,8 +44,7 @@ struct api_feed {
 
     pthread_mutex_t lock; /* guards what follows */
     struct entry **ring;  /* at sequence % API_FEED_ENTRIES_MAX; NULL until somebody reads */
-    uint64_t first, next; /* sequences that the ring holds: first to next - 1 */
-    uint64_t dark;        /* nothing was kept between this one and the next */
+    uint64_t first, next; /* sequences that the ring holds: first to next - 1; none without it */
     size_t bytes;
     uint64_t beat;
     int64_t next_beat_ns, idle_since_ns; /* idle_since_ns 0: somebody reads */
@@ -59,6 +58,7 @@ struct api_feed {
 struct api_feed_reader {
     struct api_feed *feed;
     uint64_t next, beat;
+    uint64_t told;    /* the newest sequence that the client has an id of */
     uint64_t unknown; /* 1: the id it came with is none of the ring's */
     unsigned types;
     char *run;
@@ -246,11 +246,12 @@ void api_feed_settle(struct api_feed *feed, bool is_committed)
     }
     pthread_mutex_lock(&feed->lock);
     const bool is_read = feed->ring != NULL;
-    if (is_read && feed->staged_dropped > 0) {
+    const uint64_t unkept = feed->staged_dropped + (is_read ? 0 : feed->staged_count);
+    if (unkept > 0) {
         /* Sequences that nothing stands for: whoever has not read up to here has lost them. */
         while (feed->first < feed->next)
             drop_first(feed);
-        feed->first = feed->next += feed->staged_dropped;
+        feed->first = feed->next += unkept;
     }
     while (is_read && feed->staged) {
         struct entry *entry = feed->staged;
@@ -283,8 +284,6 @@ void api_feed_beat(struct api_feed *feed, int64_t monotonic_ns)
     else if (monotonic_ns - feed->idle_since_ns > API_FEED_LINGER_S * second) {
         atomic_store(&feed->is_wanted, false);
         empty(feed);
-        feed->dark = feed->next++;
-        feed->first = feed->next;
     }
     const bool is_read = feed->counts.readers > 0;
     pthread_mutex_unlock(&feed->lock);
@@ -340,7 +339,7 @@ static uint64_t place_of(const struct api_feed *feed, const char *last_id, uint6
     *ret_unknown = 0;
     if (!last_id || !last_id[0])
         return feed->next;
-    if (parse_id(feed, last_id, &sequence) && sequence >= feed->dark)
+    if (parse_id(feed, last_id, &sequence))
         return sequence + 1; /* below first: read counts what is gone */
     *ret_unknown = 1;
     return feed->next;
@@ -399,9 +398,19 @@ static bool is_wanted(const struct api_feed_reader *reader, const struct entry *
            (!reader->run || (entry->run[0] && lyap_glob_match(reader->run, entry->run)));
 }
 
-static void put_id(struct api_text *out, const struct api_feed *feed, uint64_t sequence)
+static void put_id(struct api_feed_reader *reader, struct api_text *out, uint64_t sequence)
 {
-    api_text_printf(out, "id: %" PRIx64 "-%" PRIu64 "\n", (uint64_t)feed->epoch, sequence);
+    api_text_printf(out, "id: %" PRIx64 "-%" PRIu64 "\n", (uint64_t)reader->feed->epoch, sequence);
+    reader->told = sequence;
+}
+
+/* A block without data: a client dispatches nothing and comes back with its id (WHATWG HTML 9.2.6).
+ * As a heartbeat, and where so much was passed over that the ring may let go of the last id. */
+static void put_place(struct api_feed_reader *reader, struct api_text *out)
+{
+    api_text_puts(out, ":\n");
+    put_id(reader, out, reader->next - 1);
+    api_text_puts(out, "\n");
 }
 
 /* What is not in the ring any more, or never was: the reader has to look it up. */
@@ -415,7 +424,7 @@ static void put_reset(struct api_feed_reader *reader, struct api_text *out)
     reader->unknown = 0;
     reader->next = lost > 0 ? feed->first : reader->next;
     feed->counts.lost += lost;
-    put_id(out, feed, reader->next - 1);
+    put_id(reader, out, reader->next - 1);
     api_text_puts(out, "event: reset\ndata: {\"lost\":");
     if (is_known)
         api_text_printf(out, "%" PRIu64, lost);
@@ -427,7 +436,7 @@ static void put_reset(struct api_feed_reader *reader, struct api_text *out)
 static void put_entry(struct api_feed_reader *reader, const struct entry *entry,
                       struct api_text *out)
 {
-    put_id(out, reader->feed, reader->next);
+    put_id(reader, out, reader->next);
     api_text_printf(out, "event: %s\ndata: ", names[entry->type]);
     api_text_append(out, entry->text, entry->length);
     api_text_puts(out, "\n\n");
@@ -442,7 +451,7 @@ enum lyap_status api_feed_read(struct api_feed_reader *reader, struct api_text *
     if (!reader->is_greeted) {
         reader->is_greeted = true;
         api_text_puts(out, "retry: 3000\n");
-        put_id(out, feed, reader->unknown ? feed->next - 1 : reader->next - 1);
+        put_id(reader, out, reader->next - 1);
         api_text_puts(out, "event: hello\ndata: {}\n\n");
     }
     put_reset(reader, out);
@@ -454,8 +463,9 @@ enum lyap_status api_feed_read(struct api_feed_reader *reader, struct api_text *
             put_entry(reader, entry, out);
         reader->next++;
     }
-    if (reader->beat != feed->beat && out->length == before)
-        api_text_puts(out, ":\n\n");
+    const uint64_t passed = reader->next - 1 - reader->told;
+    if ((reader->beat != feed->beat && out->length == before) || passed >= LOOKS_MAX)
+        put_place(reader, out);
     reader->beat = feed->beat;
     pthread_mutex_unlock(&feed->lock);
     return out->status;

@@ -65,8 +65,6 @@ static void skip_greeting(struct api_feed_reader *reader)
 START_TEST(test_only_what_is_committed_is_read)
 {
     struct api_feed *feed = api_feed_new(EPOCH);
-    put_point(feed, "early", 1); /* nobody reads yet */
-    api_feed_settle(feed, true);
     struct api_feed_reader *reader = opened(feed, NULL, &all);
     skip_greeting(reader);
     put_point(feed, "r", 7);
@@ -81,6 +79,22 @@ START_TEST(test_only_what_is_committed_is_read)
     ck_assert_ptr_nonnull(strstr(text, "}\n\n"));
     ck_assert_int_eq(count_of(text, "event:"), 1);
     free(text);
+    api_feed_close(reader);
+    api_feed_free(feed);
+}
+END_TEST
+
+/* What came before the first reader is counted alone: hello says where the stream begins. */
+START_TEST(test_events_that_nobody_read_have_numbers)
+{
+    struct api_feed *feed = api_feed_new(EPOCH);
+    put_point(feed, "early", 1);
+    put_point(feed, "early", 2);
+    api_feed_settle(feed, false);
+    put_point(feed, "early", 3);
+    api_feed_settle(feed, true);
+    struct api_feed_reader *reader = opened(feed, NULL, &all);
+    check(reader, "retry: 3000\nid: ab-1\nevent: hello\ndata: {}\n\n");
     api_feed_close(reader);
     api_feed_free(feed);
 }
@@ -237,29 +251,81 @@ START_TEST(test_heartbeats)
     api_feed_beat(feed, 2 * second);
     ck_assert(!api_feed_has_more(reader));
     api_feed_beat(feed, (1 + API_FEED_HEARTBEAT_S) * second);
-    check(reader, ":\n\n");
+    check(reader, ":\nid: ab-0\n\n");
     ck_assert(!api_feed_has_more(reader));
     api_feed_close(reader);
     api_feed_free(feed);
 }
 END_TEST
 
-/* Without readers the ring is kept for a while and then given up: an id from before is told so. */
+/* What a filter leaves out was read all the same: heartbeats move the place to come back to. */
+START_TEST(test_a_heartbeat_carries_the_place)
+{
+    const struct api_feed_filter alerts = { NULL, 1u << API_FEED_ALERT };
+    struct api_feed *feed = api_feed_new(EPOCH);
+    struct api_feed_reader *reader = opened(feed, NULL, &alerts);
+    skip_greeting(reader);
+    for (int i = 0; i < 3; i++)
+        put_point(feed, "r", i);
+    api_feed_settle(feed, true);
+    check(reader, "");
+    api_feed_beat(feed, second);
+    check(reader, ":\nid: ab-3\n\n");
+    api_feed_close(reader);
+    api_feed_free(feed);
+}
+END_TEST
+
+/* Between two heartbeats the ring may go round: a reader that wants nothing of it still knows an id
+ * that the ring holds. */
+START_TEST(test_the_place_moves_along_with_the_ring)
+{
+    enum { BATCHES = 30, BATCH = 1000 }; /* more than the ring holds */
+    const struct api_feed_filter alerts = { NULL, 1u << API_FEED_ALERT };
+    struct api_feed *feed = api_feed_new(EPOCH);
+    struct api_feed_reader *reader = opened(feed, NULL, &alerts);
+    char id[64] = "";
+    int blocks = 0;
+    skip_greeting(reader);
+    for (int i = 0; i < BATCHES; i++) {
+        for (int k = 0; k < BATCH; k++)
+            put_point(feed, "r", i * BATCH + k);
+        api_feed_settle(feed, true);
+        char *text = text_of(reader);
+        blocks += sscanf(text, ":\nid: %63s", id) == 1;
+        free(text);
+    }
+    ck_assert_int_gt(blocks, 0);
+    ck_assert_int_lt(blocks, BATCHES); /* no block for every commit */
+    api_feed_close(reader);
+    reader = opened(feed, id, &alerts);
+    char *text = text_of(reader);
+    ck_assert_int_eq(count_of(text, "event: reset"), 0);
+    free(text);
+    api_feed_close(reader);
+    api_feed_free(feed);
+}
+END_TEST
+
+/* Without readers the ring is kept for a while and then given up: an id from before is told so, and
+ * how much is gone; nothing when nothing came. */
 START_TEST(test_linger)
 {
-    const bool is_long = _i == 1;
+    const bool is_long = _i & 1, is_quiet = _i & 2;
     struct api_feed *feed = api_feed_new(EPOCH);
     api_feed_close(opened(feed, NULL, &all));
     put_point(feed, "r", 1);
     api_feed_settle(feed, true);
     api_feed_beat(feed, second);
     api_feed_beat(feed, (is_long ? 3 : 1) * API_FEED_LINGER_S * second);
-    put_point(feed, "r", 2);
+    for (int i = 2; !is_quiet && i < 4; i++)
+        put_point(feed, "r", i);
     api_feed_settle(feed, true);
     struct api_feed_reader *again = opened(feed, "ab-1", &all);
     char *text = text_of(again);
-    ck_assert_int_eq(count_of(text, "event: reset"), is_long);
-    ck_assert_int_eq(count_of(text, "event: point"), !is_long);
+    ck_assert_int_eq(count_of(text, "event: reset\ndata: {\"lost\":2}"), is_long && !is_quiet);
+    ck_assert_int_eq(count_of(text, "event: reset"), is_long && !is_quiet);
+    ck_assert_int_eq(count_of(text, "event: point"), is_long || is_quiet ? 0 : 2);
     free(text);
     api_feed_close(again);
     api_feed_free(feed);
@@ -328,13 +394,16 @@ int main(void)
     TCase *tests = tcase_create("feed");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_only_what_is_committed_is_read);
+    tcase_add_test(tests, test_events_that_nobody_read_have_numbers);
     tcase_add_test(tests, test_a_batch_under_way_is_not_missed_silently);
     tcase_add_test(tests, test_filters);
     tcase_add_test(tests, test_last_event_id);
     tcase_add_test(tests, test_slow_reader);
     tcase_add_test(tests, test_large_batch);
     tcase_add_test(tests, test_heartbeats);
-    tcase_add_loop_test(tests, test_linger, 0, 2);
+    tcase_add_test(tests, test_a_heartbeat_carries_the_place);
+    tcase_add_test(tests, test_the_place_moves_along_with_the_ring);
+    tcase_add_loop_test(tests, test_linger, 0, 4);
     tcase_add_test(tests, test_readers_are_bounded);
     tcase_add_test(tests, test_readers_come_and_go_while_it_is_written);
     suite_add_tcase(suite, tests);

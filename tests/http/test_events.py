@@ -14,6 +14,7 @@ from blackbox import Daemon, DaemonCase, Quadratic
 
 CURL = shutil.which("curl")
 EVENT = re.compile(r"(?:retry: \d+\n)?id: ([0-9a-f]+)-(\d+)\nevent: (\w+)\ndata: (.*)\n\n")
+PLACE = re.compile(r":\nid: ([0-9a-f]+)-(\d+)\n\n")  # dispatches nothing; a browser notes the id
 
 
 class Stream:
@@ -42,6 +43,11 @@ class Stream:
     def events(self):
         return [(int(sequence), kind, json.loads(data))
                 for _, sequence, kind, data in EVENT.findall(self.text)]
+
+    @property
+    def strange(self):
+        """What is neither an event nor a place."""
+        return PLACE.sub("", EVENT.sub("", self.text))
 
     @property
     def last_id(self):
@@ -131,6 +137,22 @@ class Events(DaemonCase):
             self.eventually(lambda: len(again.of("point")) >= 3)
             self.assertEqual([p["step"] for p in again.of("point")][:3], [3, 4, 5])
             self.assertEqual(again.of("reset"), [])
+
+    def test_what_a_filter_left_out_is_not_lost(self):
+        stream = self.stream("?types=alert")
+        greeted = stream.last_id
+        for first in range(0, 30000, 10000):  # more than the ring holds
+            self.daemon.push_ndjson("r", [{"step": first + i, "loss": 1.0} for i in range(10000)])
+        self.eventually(lambda: int(stream.last_id.split("-")[1]) > 25000)
+        last = stream.last_id
+        stream.close()
+        self.assertNotEqual(self.stream("?types=alert&last_id=" + greeted).of("reset"), [])
+        again = self.stream("?types=alert&last_id=" + last)
+        self.ok(self.daemon.put("/v1/rules/high", {"metric": "loss", "threshold": 5}), 201)
+        self.push("r", 30000, loss=9)
+        self.eventually(lambda: again.of("alert"))
+        self.assertEqual({kind for _, kind, _ in again.events}, {"hello", "alert"})
+        self.assertEqual(again.strange, "")
 
     def test_after_a_restart_it_says_that_something_may_be_missing(self):
         stream = self.stream()
