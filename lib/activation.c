@@ -4,35 +4,13 @@
 #include <assert.h>
 #include <math.h>
 
-#include "names.h"
 #include "banned.h"
-
-static const char *const names[] = {
-#define NAME(name, wire, least, largest, derivation) wire,
-    LYAP_ACTIVATION_TABLE(NAME)
-#undef NAME
-};
 
 static const struct lyap_activation_range ranges[] = {
 #define RANGE(name, wire, least, largest, derivation) { least, largest },
     LYAP_ACTIVATION_TABLE(RANGE)
 #undef RANGE
 };
-
-const char *lyap_activation_name(enum lyap_activation activation)
-{
-    assert(activation < LYAP_ACTIVATION_COUNT);
-    return names[activation];
-}
-
-bool lyap_activation_parse(const char *name, enum lyap_activation *ret_activation)
-{
-    const int found = LYAP_NAMES_FIND(names, name);
-    if (found < 0)
-        return false;
-    *ret_activation = (enum lyap_activation)found;
-    return true;
-}
 
 struct lyap_activation_range lyap_activation_derivative(enum lyap_activation activation)
 {

@@ -357,13 +357,3 @@ enum lyap_status lyap_conv_torus_norm(const struct lyap_conv *conv, uint32_t row
         *ret_norm = t.scale * sqrt(top);
     return status;
 }
-
-enum lyap_status lyap_conv_zero_upper(const struct lyap_conv *conv, uint32_t rows, uint32_t cols,
-                                      double *ret_upper)
-{
-    assert(lyap_conv_check(conv, NULL) == LYAP_OK);
-    if (rows > LYAP_CONV_SIDE_MAX || cols > LYAP_CONV_SIDE_MAX)
-        return LYAP_E_LIMIT;
-    return lyap_conv_torus_norm(conv, rows + (uint32_t)extent(conv, 0) - 1,
-                                cols + (uint32_t)extent(conv, 1) - 1, ret_upper);
-}

@@ -70,17 +70,6 @@ struct lyap_energy_terms lyap_energy_adam(const struct lyap_energy_input *in)
     };
 }
 
-double lyap_energy_window(const double *changes, const double *bounds, const double *scales,
-                          unsigned count)
-{
-    double excess = 0, scale = 0;
-    for (unsigned i = 0; i < count; i++) {
-        excess += changes[i] + fmax(bounds[i], 0);
-        scale += scales[i];
-    }
-    return excess / fmax(scale, TINY);
-}
-
 struct lyap_energy_h1h2 lyap_energy_h1h2(double objective0, double objective1,
                                          double subgradient_norm, double delta_sq, double lr)
 {

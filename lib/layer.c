@@ -42,46 +42,9 @@ enum lyap_status lyap_layer_gated_norm(const struct lyap_spectral_matrix *w, con
     return status;
 }
 
-/* Mean square of a token, about its mean unless `is_rms`. */
-static double spread_of(const double *x, uint32_t count, bool is_rms)
+double lyap_layer_norm_gain(double scale, double spread, double eps)
 {
-    double mean = 0, sum = 0;
-    for (uint32_t i = 0; i < count && !is_rms; i++)
-        mean += x[i] / count;
-    for (uint32_t i = 0; i < count; i++)
-        sum += (x[i] - mean) * (x[i] - mean);
-    return sum / count;
-}
-
-static double largest_magnitude(const double *x, uint32_t count)
-{
-    double largest = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!isfinite(x[i]))
-            return NAN;
-        largest = fmax(largest, fabs(x[i]));
-    }
-    return largest;
-}
-
-enum lyap_status lyap_layer_norm_gain(const struct lyap_layer_norm *norm,
-                                      const struct lyap_spectral_matrix *tokens, double *ret_gain)
-{
-    assert(tokens->rows >= 1 && tokens->cols >= 1);
-    const double scale = norm->gamma ? largest_magnitude(norm->gamma, tokens->cols) : 1;
-    double least = INFINITY;
-    for (uint32_t i = 0; i < tokens->rows; i++) {
-        const double spread =
-            spread_of(tokens->values + (size_t)i * tokens->cols, tokens->cols, norm->is_rms);
-        if (!isfinite(spread))
-            return LYAP_E_NUMERIC;
-        least = fmin(least, spread);
-    }
-    const double gain = scale / sqrt(least + norm->eps);
-    if (!isfinite(gain))
-        return LYAP_E_NUMERIC;
-    *ret_gain = gain;
-    return LYAP_OK;
+    return scale / sqrt(spread + eps);
 }
 
 enum lyap_status lyap_layer_embedding_gain(const struct lyap_spectral_matrix *table,
@@ -121,25 +84,10 @@ enum lyap_status lyap_layer_product_norm(const struct lyap_spectral_matrix *a,
     return status;
 }
 
-enum lyap_status lyap_layer_attention_gain(const struct lyap_spectral_matrix *x,
-                                           const struct lyap_layer_head *heads, uint32_t head_count,
-                                           double *ret_gain)
+double lyap_layer_attention_gain(const struct lyap_layer_heads *heads, double attention,
+                                 double token_norm)
 {
-    double norm, sum = 0;
-    const enum lyap_status status = lyap_spectral_norm(x, &norm);
-    if (status != LYAP_OK)
-        return status;
-    for (uint32_t i = 0; i < head_count; i++) {
-        const struct lyap_layer_head *head = &heads[i];
-        assert(head->key_width > 0);
-        const double attention = head->has_attention ? head->attention : sqrt(x->rows);
-        sum += head->value_output *
-               (attention + norm * norm * head->query_key / sqrt(head->key_width));
-    }
-    if (!isfinite(sum))
-        return LYAP_E_NUMERIC;
-    *ret_gain = sum;
-    return LYAP_OK;
+    return heads->value_output * attention + heads->product * token_norm * token_norm;
 }
 
 enum lyap_status lyap_layer_empirical_gain(double difference_sq, double input_difference_sq,

@@ -90,19 +90,6 @@ enum lyap_status lyap_layer_task_bound(struct lyap_layer_task *task,
     return status;
 }
 
-/* Widens one tensor. False: the memory does not hold it whole. */
-static bool load(const struct lyap_memory *memory, uint32_t index, uint64_t count, double *ret)
-{
-    if (index >= memory->tensor_count)
-        return false;
-    const struct lyap_memory_slot *slot = &memory->tensors[index].slots[LYAP_PLANE_PARAM];
-    if (!slot->is_kept || memory->tensors[index].count != count)
-        return false;
-    lyap_kernels_best()->widen[slot->dtype](lyap_memory_slot_bytes(memory, index, LYAP_PLANE_PARAM),
-                                            (size_t)count, ret);
-    return true;
-}
-
 enum lyap_status lyap_layer_task_run(struct lyap_layer_task *task,
                                      const struct lyap_declaration *declaration,
                                      const struct lyap_memory *memory)
@@ -128,7 +115,7 @@ enum lyap_status lyap_layer_task_run(struct lyap_layer_task *task,
         const uint32_t index = (uint32_t)network->layers[task->layer].index[part];
         const uint64_t count = set->tensors[index].count;
         values.parts[part] = next;
-        status = load(memory, index, count, next) ? LYAP_OK : LYAP_E_INVALID;
+        status = lyap_memory_param(memory, index, count, next) ? LYAP_OK : LYAP_E_INVALID;
         next += count;
     }
     if (status == LYAP_OK)

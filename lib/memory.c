@@ -72,6 +72,19 @@ const unsigned char *lyap_memory_slot_bytes(const struct lyap_memory *memory, ui
     return memory->planes[plane] + slot->at;
 }
 
+bool lyap_memory_param(const struct lyap_memory *memory, uint32_t tensor, uint64_t count,
+                       double *ret_values)
+{
+    if (tensor >= memory->tensor_count || memory->tensors[tensor].count != count)
+        return false;
+    const struct lyap_memory_slot *slot = &memory->tensors[tensor].slots[LYAP_PLANE_PARAM];
+    if (!slot->is_kept)
+        return false;
+    lyap_dtype_widen(slot->dtype, lyap_memory_slot_bytes(memory, tensor, LYAP_PLANE_PARAM),
+                     (size_t)count, ret_values);
+    return true;
+}
+
 uint64_t lyap_memory_bytes(const struct lyap_memory *memory)
 {
     uint64_t bytes = sizeof *memory + memory->tensor_count * sizeof *memory->tensors +

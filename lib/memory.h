@@ -56,5 +56,8 @@ struct lyap_step_rule lyap_memory_rule(const struct lyap_memory *memory,
 /* First byte of a slot that is kept. */
 const unsigned char *lyap_memory_slot_bytes(const struct lyap_memory *memory, uint32_t tensor,
                                             enum lyap_plane plane);
+/* The parameters of a tensor, widened. False, nothing written: it does not hold `count` of them. */
+bool lyap_memory_param(const struct lyap_memory *memory, uint32_t tensor, uint64_t count,
+                       double *ret_values);
 
 #endif

@@ -50,11 +50,6 @@ static const struct constant {
 #undef CONSTANT
 };
 
-const char *lyap_optimizer_type_name(enum lyap_optimizer_type type)
-{
-    return (unsigned)type < LYAP_OPTIMIZER_COUNT ? type_names[type] : "unknown";
-}
-
 bool lyap_optimizer_type_parse(const char *name, enum lyap_optimizer_type *ret_type)
 {
     for (unsigned i = 0; i < LYAP_OPTIMIZER_COUNT; i++) {
@@ -258,17 +253,6 @@ void lyap_optimizer_release(struct lyap_optimizer *optimizer)
     lyap_free(optimizer->groups);
     optimizer->groups = NULL;
     optimizer->group_count = 0;
-}
-
-uint32_t lyap_optimizer_group_of(const struct lyap_optimizer *optimizer, const char *tensor)
-{
-    for (uint32_t g = 0; g < optimizer->group_count; g++) {
-        const struct lyap_optimizer_group *group = &optimizer->groups[g];
-        for (uint32_t p = 0; p < group->pattern_count; p++)
-            if (lyap_glob_match(group->patterns[p], tensor))
-                return g + 1;
-    }
-    return 0;
 }
 
 const struct lyap_optimizer_params *

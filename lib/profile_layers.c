@@ -174,7 +174,7 @@ static void norm_fill(const struct layers *layers, uint32_t index)
     const double spread = acts_of(layers, index + 1).token_spread;
     if (lyap_is(&scale))
         scale = isnan(spread) ? lyap_value_absent(LYAP_REASON_NEEDS_ACTIVATIONS)
-                              : exact(scale.value / sqrt(spread + layer->eps));
+                              : exact(lyap_layer_norm_gain(scale.value, spread, layer->eps));
     give_local(layers, index, scale, LYAP_TRUST_E);
 }
 
@@ -199,13 +199,13 @@ static void batchnorm_fill(const struct layers *layers, uint32_t index)
 static void attention_fill(const struct layers *layers, uint32_t index)
 {
     const struct lyap_layer_bound bound = kept_bound(layers, index);
+    const struct lyap_layer_heads heads = { bound.value_output, bound.head_product };
     const struct lyap_act_sums acts = acts_of(layers, index + 1);
     struct lyap_value gain = lyap_value_absent(LYAP_REASON_NEEDS_VALUES);
     if (isnan(acts.token_norm))
         gain = lyap_value_absent(LYAP_REASON_NEEDS_ACTIVATIONS);
     else if (!isnan(bound.value_output))
-        gain = exact(bound.value_output * sqrt(acts.token_count) +
-                     bound.head_product * acts.token_norm * acts.token_norm);
+        gain = exact(lyap_layer_attention_gain(&heads, sqrt(acts.token_count), acts.token_norm));
     give_local(layers, index, gain, LYAP_TRUST_C);
 }
 

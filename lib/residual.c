@@ -41,23 +41,6 @@ static double larger(double a, double b)
     return isnan(a) || isnan(b) ? NAN : fmax(a, b);
 }
 
-double lyap_residual_log_norm_inf(uint32_t n, const double *a)
-{
-    assert(n >= 1);
-    double largest = -INFINITY;
-    for (uint32_t i = 0; i < n; i++) {
-        const double *row = a + (size_t)i * n;
-        largest = larger(largest, row[i] + off_diagonal(n, row, i));
-    }
-    return largest;
-}
-
-double lyap_residual_log_norm_inf_gated(uint32_t n, const double *a, double gate_max)
-{
-    assert(gate_max >= 0);
-    return gate_max * larger(0, lyap_residual_log_norm_inf(n, a));
-}
-
 double lyap_residual_gain(double h, const struct lyap_residual_bounds *bounds)
 {
     assert(h >= 0);
@@ -92,11 +75,6 @@ enum lyap_status lyap_residual_constant(const struct lyap_spectral_matrix *a,
     if (status == LYAP_OK)
         *ret_bounds = bounds;
     return status;
-}
-
-struct lyap_residual_bounds lyap_residual_free(double lipschitz)
-{
-    return (struct lyap_residual_bounds){ .lipschitz = lipschitz, .log_norm = lipschitz };
 }
 
 struct lyap_residual_bounds lyap_residual_symmetric(double gate_max, double sigma)

@@ -165,18 +165,6 @@ out:
     return status;
 }
 
-void lyap_spectral_add(const struct lyap_spectral_matrix *w, uint32_t block, const double *v,
-                       double *z)
-{
-    assert(is_sane(w) && is_block(w->cols, block));
-    for (uint32_t i = 0; i < w->rows; i++) {
-        const double *row = w->values + (size_t)i * w->cols;
-        for (uint32_t j = 0; j < block; j++)
-            add_multiple(z + (size_t)j * w->cols, row,
-                         lyap_linalg_dot(row, v + (size_t)j * w->cols, w->cols), w->cols);
-    }
-}
-
 /* G = (V'Z + Z'V)/2 = (W V)'(W V). */
 static void gram_of(uint32_t cols, uint32_t block, const double *v, const double *z, double *g)
 {
@@ -372,45 +360,6 @@ out:
     lyap_free_aligned(g);
     lyap_free_aligned(scaled);
     return status;
-}
-
-enum lyap_status lyap_spectral_cheap_upper(const struct lyap_spectral_matrix *w, double *ret_upper)
-{
-    assert(is_sane(w));
-    const double scale = largest_entry(w);
-    if (!isfinite(scale))
-        return LYAP_E_NUMERIC;
-    if (scale == 0) {
-        *ret_upper = 0;
-        return LYAP_OK;
-    }
-    double *columns = lyap_alloc_array(w->cols, sizeof *columns);
-    if (!columns)
-        return LYAP_E_NOMEM;
-    double square = 0, row_max = 0, column_max = 0;
-    for (uint32_t i = 0; i < w->rows; i++) {
-        double row_square = 0, row = 0;
-        for (uint32_t j = 0; j < w->cols; j++) {
-            const double x = fabs(w->values[(size_t)i * w->cols + j]) / scale;
-            row_square += x * x;
-            row += x;
-            columns[j] += x;
-        }
-        square += row_square;
-        row_max = fmax(row_max, row);
-    }
-    for (uint32_t j = 0; j < w->cols; j++)
-        column_max = fmax(column_max, columns[j]);
-    lyap_free(columns);
-    *ret_upper = scale * fmin(sqrt(square), sqrt(row_max) * sqrt(column_max));
-    return LYAP_OK;
-}
-
-double lyap_spectral_upper_after(double upper, const double *increments, uint64_t count)
-{
-    for (uint64_t i = 0; i < count; i++)
-        upper += increments[i];
-    return upper;
 }
 
 enum lyap_status lyap_spectral_norm(const struct lyap_spectral_matrix *w, double *ret_norm)

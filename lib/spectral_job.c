@@ -28,16 +28,7 @@ uint64_t lyap_spectral_task_elements(const struct lyap_spectral_task *task)
 bool lyap_spectral_task_load(const struct lyap_spectral_task *task,
                              const struct lyap_memory *memory, double *ret_values)
 {
-    if (task->tensor >= memory->tensor_count)
-        return false;
-    const uint64_t count = lyap_spectral_task_elements(task);
-    const struct lyap_memory_tensor *tensor = &memory->tensors[task->tensor];
-    const struct lyap_memory_slot *slot = &tensor->slots[LYAP_PLANE_PARAM];
-    if (!slot->is_kept || tensor->count != count)
-        return false;
-    lyap_kernels_best()->widen[slot->dtype](
-        lyap_memory_slot_bytes(memory, task->tensor, LYAP_PLANE_PARAM), (size_t)count, ret_values);
-    return true;
+    return lyap_memory_param(memory, task->tensor, lyap_spectral_task_elements(task), ret_values);
 }
 
 enum lyap_status lyap_spectral_task_run(struct lyap_spectral_task *task, const double *values,

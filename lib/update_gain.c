@@ -41,28 +41,6 @@ struct lyap_update_gain_clip lyap_update_gain_clip(double norm, double clip)
     return (struct lyap_update_gain_clip){ .across = clip / norm, .along = 0 };
 }
 
-/* mhat = m/(1-b1^t), s = sqrt(v/(1-b2^t)), D = -lr mhat/(s+eps):
- *   dD/dg = -lr (1-b1)/(1-b1^t)/(s+eps) + lr mhat s'/(s+eps)^2,  s' = (1-b2)/(1-b2^t) g/s. */
-void lyap_update_gain_adam(const struct lyap_update_gain_adam *adam,
-                           const struct lyap_update_gain_state *state, double *ret_exact,
-                           double *ret_frozen)
-{
-    assert(adam->step >= 1);
-    const double b1 = adam->beta1, b2 = adam->beta2, lr = adam->lr, eps = adam->eps;
-    const double correct1 = 1 / (1 - pow(b1, adam->step)), correct2 = 1 / (1 - pow(b2, adam->step));
-    for (uint64_t i = 0; i < state->count; i++) {
-        const double g = state->grad[i];
-        const double mean = (b1 * state->m[i] + (1 - b1) * g) * correct1;
-        const double root = sqrt((b2 * state->v[i] + (1 - b2) * g * g) * correct2);
-        const double frozen = -lr * (1 - b1) * correct1 / (root + eps);
-        const double slope = root > 0 ? (1 - b2) * correct2 * g / root : 0;
-        if (ret_frozen)
-            ret_frozen[i] = frozen;
-        if (ret_exact) /* divided twice: the square of a small root would underflow */
-            ret_exact[i] = frozen + lr * mean / (root + eps) * (slope / (root + eps));
-    }
-}
-
 double lyap_update_gain_sign_bound(double lr, double flips)
 {
     assert(flips >= 0);
@@ -77,31 +55,6 @@ unsigned lyap_update_gain_bin(double magnitude)
     (void)frexp(magnitude, &exponent);
     const int bin = exponent - 1 - LYAP_GAIN_LOG2_MIN;
     return (unsigned)(bin < 0 ? 0 : (bin < BINS ? bin : BINS - 1));
-}
-
-void lyap_update_gain_add(struct lyap_update_gain_sums *sums, const double *gain,
-                          const double *grad, uint64_t count)
-{
-    for (uint64_t i = 0; i < count; i++) {
-        if (!isfinite(gain[i]) || !isfinite(grad[i])) {
-            sums->skipped += 1;
-            continue;
-        }
-        const double change = grad[i] * gain[i];
-        sums->gain_sq += change * change;
-        sums->grad_sq += grad[i] * grad[i];
-        sums->counts[lyap_update_gain_bin(fabs(gain[i]))] += 1;
-    }
-}
-
-void lyap_update_gain_merge(struct lyap_update_gain_sums *sums,
-                            const struct lyap_update_gain_sums *other)
-{
-    sums->gain_sq += other->gain_sq;
-    sums->grad_sq += other->grad_sq;
-    sums->skipped += other->skipped;
-    for (int i = 0; i < BINS; i++)
-        sums->counts[i] += other->counts[i];
 }
 
 enum lyap_status lyap_update_gain_weighted(const struct lyap_update_gain_sums *sums,

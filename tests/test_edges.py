@@ -49,6 +49,11 @@ LIB_SYMBOLS = re.compile(
     __sanitizer_\w+|__gcov_\w+""",
     re.X,
 )
+# Public functions that only tests call, and why they are there.
+KEPT = {
+    "lyap_transition_adam3": "SPEC 2.6 lists it and 7.8 tests it; no push shows what it needs",
+}
+
 ALLOC_SYMBOLS = re.compile(r"malloc|calloc|free|aligned_alloc|posix_memalign")
 
 
@@ -92,6 +97,22 @@ class Edges(unittest.TestCase):
     def test_finds_the_sources(self):
         self.assertIn("lib/status.c", self.files)
         self.assertIn("lib/wire/include/lyap/wire.h", self.headers)
+
+    def test_public_functions_have_callers(self):
+        """Of a program, a library or a benchmark: what only tests call is a second version of what runs."""
+        comment = re.compile(r"/\*.*?\*/", re.S)
+        public = set()
+        for header in self.headers:
+            if header.startswith("lib/") and "/include/" in header:
+                public |= set(re.findall(r"\b(lyap_\w+)\(", comment.sub("", (ROOT / header).read_text())))
+        self.assertIn("lyap_status_text", public)
+        called = set()
+        makers = ["tests/lib/metrics_doc.c"]  # of docs/metrics.md
+        for path in self.files + makers + [p.relative_to(ROOT).as_posix() for p in (ROOT / "bench").rglob("*.[ch]")]:
+            if "/include/" not in path:  # a definition begins in the first column
+                code = comment.sub("", (ROOT / path).read_text())
+                called |= set(re.findall(r"\blyap_\w+", "\n".join(re.findall(r"^[ \t#].*", code, re.M))))
+        self.assertEqual(sorted(public - called), sorted(KEPT))
 
     def owners(self, name, folder):
         """Headers a quoted include may mean; the including folder's own ones win."""

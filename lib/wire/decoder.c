@@ -221,8 +221,3 @@ enum lyap_status lyap_wire_finish(struct lyap_wire_decoder *decoder, struct lyap
         status = formats[decoder->options.format].finish(decoder, &decoder->err);
     return settle(decoder, status, reterr);
 }
-
-uint32_t lyap_wire_line(const struct lyap_wire_decoder *decoder)
-{
-    return decoder->snapshots;
-}

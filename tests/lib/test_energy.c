@@ -72,7 +72,7 @@ START_TEST(test_gd_diverging)
 {
     const double h[2] = { 4, .5 }, ell = 4, lr = 2.5 / 4;
     double x[2] = { 1, 1 }, loss = 0;
-    double changes[40], bounds[40], scales[40];
+    double excess = 0; /* of the whole window */
     for (int t = 0; t < 40; t++) {
         struct lyap_energy_input in = { .lr1 = lr, .ell = ell };
         for (int i = 0; i < 2; i++) {
@@ -90,12 +90,10 @@ START_TEST(test_gd_diverging)
         test_close(lyap_energy_smoothness(&gd), lyap_energy_smoothness(&descent), 1e-12);
         if (t >= 5)
             ck_assert(lyap_energy_dissipation(&gd) > 0);
-        changes[t] = gd.change;
-        bounds[t] = gd.bound;
-        scales[t] = gd.scale;
+        excess += gd.change + fmax(gd.bound, 0);
     }
     ck_assert(loss > 1e6);
-    ck_assert(lyap_energy_window(changes, bounds, scales, 40) > 0);
+    ck_assert(excess > 0);
     /* Tight where ell is the curvature of the path. */
     const double l = 7, eta = .1, a = 2, b = a - eta * l * a;
     const struct lyap_energy_input tight = { .loss0 = .5 * l * a * a,

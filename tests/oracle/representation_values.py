@@ -95,12 +95,11 @@ def layers():
     for seed, n in ((1, 1), (2, 2), (3, 5), (4, 12)):
         a = oracle.SplitMix64(seed).normals(n, n) - np.eye(n)
         mu, norm = oracle.log_norm2(a), np.linalg.norm(a, 2)
-        rows.append([seed, n, mu, oracle.log_norm_inf(a), oracle.log_norm_inf_gated(a), norm,
-                     oracle.residual_gain(0.3, norm, mu), oracle.residual_cfl(norm, mu)])
+        rows.append([seed, n, mu, norm, oracle.residual_gain(0.3, norm, mu), oracle.residual_cfl(norm, mu)])
     a = np.array([[-1.0, 10.0], [-10.0, -1.0]])
-    rows.append([0, 2, oracle.log_norm2(a), oracle.log_norm_inf(a), oracle.log_norm_inf_gated(a), np.linalg.norm(a, 2),
+    rows.append([0, 2, oracle.log_norm2(a), np.linalg.norm(a, 2),
                  oracle.residual_gain(0.3, np.linalg.norm(a, 2), -1.0), oracle.residual_cfl(np.linalg.norm(a, 2), -1.0)])
-    table("golden_residual", rows, "seed, n; of normals - I (seed 0: [[-1,10],[-10,-1]]) mu_2, mu_inf, gated mu_inf, norm, gain at h .3, CFL")
+    table("golden_residual", rows, "seed, n; of normals - I (seed 0: [[-1,10],[-10,-1]]) mu_2, norm, gain at h .3, CFL")
     rows = []
     for seed, tokens, n, rms in ((5, 3, 8, 0), (6, 4, 5, 1), (7, 1, 16, 0)):
         rng = oracle.SplitMix64(seed)

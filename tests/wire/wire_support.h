@@ -15,7 +15,6 @@ struct trace {
     enum lyap_status status;
     struct lyap_error err;
     unsigned snapshots, ends;
-    uint32_t line;
 };
 
 struct trace_options {

@@ -42,8 +42,6 @@ struct lyap_activation_range {
     double least, largest; /* of the derivative */
 };
 
-LYAP_API const char *lyap_activation_name(enum lyap_activation activation);
-LYAP_API bool lyap_activation_parse(const char *name, enum lyap_activation *ret_activation);
 LYAP_API struct lyap_activation_range lyap_activation_derivative(enum lyap_activation activation);
 /* sup |f'|: |f(x) - f(y)|_2 <= this times |x - y|_2. */
 LYAP_API double lyap_activation_lipschitz(enum lyap_activation activation);

@@ -53,10 +53,4 @@ lyap_conv_torus_norm(const struct lyap_conv *conv, uint32_t rows, uint32_t cols,
  * of the group's matrix). */
 LYAP_API double lyap_conv_torus_flops(const struct lyap_conv *conv, uint32_t rows, uint32_t cols);
 
-/* Class I, upper: zero padding of any width (none included) on an image of rows x cols, any stride.
- * The convolution is a compression of the circular one on the torus where nothing wraps around,
- * each side longer by (size - 1) dilation. 1.01-1.09 over (E8). Errors as above. */
-LYAP_API LYAP_MUST_CHECK enum lyap_status
-lyap_conv_zero_upper(const struct lyap_conv *conv, uint32_t rows, uint32_t cols, double *ret_upper);
-
 #endif

@@ -45,10 +45,6 @@ LYAP_API struct lyap_energy_terms lyap_energy_heavy_ball(const struct lyap_energ
 /* Adam and RMSProp (beta 0), 3.4; scale <D,P D>/eta1. */
 LYAP_API struct lyap_energy_terms lyap_energy_adam(const struct lyap_energy_input *in);
 
-/* sum(dE + max(c|D|^2,0)) / sum(scale): how a window is judged. */
-LYAP_API double lyap_energy_window(const double *changes, const double *bounds,
-                                   const double *scales, unsigned count);
-
 /* Attouch-Bolte-Svaiter pair of prox(eta r) steps on F = f + r, in units of 1/eta (3.5); GD is
  * r = 0. w = g1 - g0 - D/eta. */
 struct lyap_energy_h1h2 {

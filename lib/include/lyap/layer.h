@@ -21,17 +21,9 @@ LYAP_API double lyap_layer_log_product(const double *gains, uint64_t count);
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_layer_gated_norm(const struct lyap_spectral_matrix *w, const double *gate, double *ret_norm);
 
-/* LayerNorm (is_rms: RMSNorm) over the columns of `tokens`: max|gamma| / sqrt(v + eps), v the least
- * token variance (mean square). gamma NULL: ones. Class I at these tokens. E_NUMERIC: a non-finite
- * value, or v + eps = 0. */
-struct lyap_layer_norm {
-    const double *gamma;
-    double eps;
-    bool is_rms;
-};
-LYAP_API LYAP_MUST_CHECK enum lyap_status
-lyap_layer_norm_gain(const struct lyap_layer_norm *norm, const struct lyap_spectral_matrix *tokens,
-                     double *ret_gain);
+/* LayerNorm and RMSNorm: max|gamma| / sqrt(v + eps), v the least token variance (RMSNorm: mean
+ * square). Class I at these tokens; not finite where v + eps is 0. */
+LYAP_API double lyap_layer_norm_gain(double scale, double spread, double eps);
 /* Embedding: largest row norm, the gain from l1 of one-hot rows to l2: one changed token moves its
  * row by at most twice that. For l2 input: lyap_spectral_norm. Class I. E_NUMERIC. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
@@ -43,20 +35,18 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_layer_product_norm(const struct lyap_spectral_matrix *a, const struct lyap_spectral_matrix *b,
                         double *ret_norm);
 
-/* One head of dot-product attention on row tokens, softmax(X A X'/sqrt(dk)) X V. */
-struct lyap_layer_head {
-    double query_key;    /* >= sigma_1(A), A = W_Q W_K' */
-    double value_output; /* >= sigma_1(V), V = W_V W_O */
-    double key_width;    /* dk > 0 */
-    bool has_attention;  /* else |P|_2 <= sqrt(tokens), as of any row-stochastic matrix */
-    double attention;    /* |P|_2 of the pushed attention matrix */
+/* Dot-product attention on row tokens, softmax(X A X'/sqrt(dk)) X V in each head, A = W_Q W_K',
+ * V = W_V W_O; upper bounds of sums over the heads. */
+struct lyap_layer_heads {
+    double value_output; /* of sigma_1(V) */
+    double product;      /* of sigma_1(V) sigma_1(A)/sqrt(dk) */
 };
-/* sum over heads of sigma_1(V) [|P|_2 + |X|_2^2 sigma_1(A)/sqrt(dk)], at X (tokens x model width).
- * Class I, local; vacuous in practice (class C as a statement about the network). Attention has no
- * global constant. Errors of lyap_spectral_norm. */
-LYAP_API LYAP_MUST_CHECK enum lyap_status
-lyap_layer_attention_gain(const struct lyap_spectral_matrix *x, const struct lyap_layer_head *heads,
-                          uint32_t head_count, double *ret_gain);
+/* sum over heads of sigma_1(V) [|P|_2 + |X|_2^2 sigma_1(A)/sqrt(dk)] at X; `attention` >= |P|_2 of
+ * every head: sqrt(tokens), as of any row-stochastic matrix, if no more is known. Class I, local;
+ * vacuous in practice (class C as a statement about the network). Attention has no global constant.
+ */
+LYAP_API double lyap_layer_attention_gain(const struct lyap_layer_heads *heads, double attention,
+                                          double token_norm);
 
 /* |x'_l - x_l| / |x'_0 - x_0| from the squared differences: a lower bound of the gain at that scale
  * (class I). E_TOO_FEW: the inputs do not differ; E_NUMERIC. */

@@ -68,7 +68,6 @@ struct lyap_optimizer {
     double set_low, set_high, set_radius;
 };
 
-LYAP_API const char *lyap_optimizer_type_name(enum lyap_optimizer_type type);
 LYAP_API bool lyap_optimizer_type_parse(const char *name, enum lyap_optimizer_type *ret_type);
 /* Type `other` with torch's default constants and lr NaN; owns nothing. */
 LYAP_API void lyap_optimizer_init(struct lyap_optimizer *optimizer);
@@ -82,9 +81,7 @@ lyap_optimizer_check(const struct lyap_optimizer *optimizer, struct lyap_error *
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_optimizer_copy(const struct lyap_optimizer *optimizer, struct lyap_optimizer *ret_copy);
 LYAP_API void lyap_optimizer_release(struct lyap_optimizer *optimizer);
-/* Group index of a tensor: 0 is the base, i + 1 is groups[i]. */
-LYAP_API uint32_t lyap_optimizer_group_of(const struct lyap_optimizer *optimizer,
-                                          const char *tensor);
+/* Of a tensor's group: 0 is the base, i + 1 is groups[i]. */
 LYAP_API const struct lyap_optimizer_params *
 lyap_optimizer_group_params(const struct lyap_optimizer *optimizer, uint32_t group);
 

@@ -22,11 +22,6 @@ struct lyap_residual_bounds {
  * E_LIMIT: above LYAP_RESIDUAL_SIDE_MAX; E_NUMERIC: a non-finite entry; E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_residual_log_norm(const struct lyap_spectral_matrix *a, double *ret_log_norm);
-/* mu_inf(A) = max_i (a_ii + sum_{j != i} |a_ij|), exact; NaN where an entry is. */
-LYAP_API double lyap_residual_log_norm_inf(uint32_t n, const double *a);
-/* max of mu_inf(D A) over all diagonal 0 <= D <= gate_max: gate_max max(0, mu_inf(A)). The like
- * does not hold for mu_2: gating can make it positive. */
-LYAP_API double lyap_residual_log_norm_inf_gated(uint32_t n, const double *a, double gate_max);
 
 /* -- gains -- */
 /* |I + h J|_2 <= sqrt(1 + 2 h mu + h^2 L^2) <= 1 + h L. */
@@ -42,8 +37,6 @@ LYAP_API double lyap_residual_backward_gain(double h, double log_norm);
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_residual_constant(const struct lyap_spectral_matrix *a,
                        struct lyap_residual_bounds *ret_bounds);
-/* Any f with |J| <= L, as a block of two free matrices: mu = L, no better than the triangle. */
-LYAP_API struct lyap_residual_bounds lyap_residual_free(double lipschitz);
 /* J = -W'DW with 0 <= D <= gate_max (f(x) = -W' phi(W x)), sigma >= sigma_1(W): J is symmetric
  * with eigenvalues in [-gate_max sigma^2, 0]. */
 LYAP_API struct lyap_residual_bounds lyap_residual_symmetric(double gate_max, double sigma);

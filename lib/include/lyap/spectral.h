@@ -46,12 +46,8 @@ lyap_spectral_power(const struct lyap_spectral_matrix *w, uint32_t block, uint32
                     double *v, struct lyap_spectral_estimate *ret_estimate);
 
 /* -- from below, W streamed by whole rows (class I, lower) -- */
-/* Z += W'(W V) over the rows of `w`, V orthonormal and fixed before the first row. Each row is
- * added by itself: the result does not depend on how the rows were cut into calls. Row shards of
- * several ranks add, Z by Z. */
-LYAP_API void lyap_spectral_add(const struct lyap_spectral_matrix *w, uint32_t block,
-                                const double *v, double *z);
-/* One power step from Z alone. With G = V'Z = R'R (Cholesky): W'Q = Z R^-1, sigma = sigma_1(Z
+/* One power step from Z = W'(W V) alone, V orthonormal and fixed before the first row; row shards
+ * of several ranks add, Z by Z. With G = V'Z = R'R (Cholesky): W'Q = Z R^-1, sigma = sigma_1(Z
  * R^-1); where G is numerically singular sigma = sqrt(sigma_1(Z)), also a lower bound. The residual
  * is as above. `v` becomes qr(Z), the best vector first, or stays when Z = 0. E_NUMERIC: a
  * non-finite entry, v as before; E_NOMEM. */
@@ -79,13 +75,6 @@ struct lyap_spectral_stop {
 LYAP_API LYAP_MUST_CHECK enum lyap_status
 lyap_spectral_gram_upper(const struct lyap_spectral_matrix *w, uint32_t squarings,
                          const struct lyap_spectral_stop *stop, double *ret_upper);
-/* min(|W|_F, sqrt(|W|_1 |W|_inf)): one pass, 2.4-10 times over (E1). E_NUMERIC; E_NOMEM. */
-LYAP_API LYAP_MUST_CHECK enum lyap_status
-lyap_spectral_cheap_upper(const struct lyap_spectral_matrix *w, double *ret_upper);
-/* An upper bound at s and the |W_i - W_{i-1}|_F of every step since give one at t: their sum. With
- * W_s kept, pass the one |W_t - W_s|_F. NaN where one of them is. */
-LYAP_API double lyap_spectral_upper_after(double upper, const double *increments, uint64_t count);
-
 /* sigma_1 itself by a singular value decomposition: a few min^2 max flops and a copy of W. E_LIMIT:
  * more than LYAP_SPECTRAL_ELEMENTS_MAX elements; E_NUMERIC; E_NOMEM. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_spectral_norm(const struct lyap_spectral_matrix *w,

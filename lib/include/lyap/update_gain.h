@@ -32,23 +32,6 @@ struct lyap_update_gain_clip {
 };
 LYAP_API struct lyap_update_gain_clip lyap_update_gain_clip(double norm, double clip);
 
-/* Adam at its `step`-th update (from 1); RMSProp: beta1 0, and step infinite for no correction. */
-struct lyap_update_gain_adam {
-    double lr, beta1, beta2, eps, step;
-};
-/* Arrays of `count` coordinates: gradient, and m, v BEFORE the update. */
-struct lyap_update_gain_state {
-    const double *grad, *m, *v;
-    uint64_t count;
-};
-/* Signed dD_i/dg_i (negative: D descends). `ret_exact` includes v's dependence on g, `ret_frozen`
- * keeps the preconditioner: -eta (1-b1)/(1-b1^t)/(sqrt(vhat)+eps). Either may be NULL; neither may
- * overlap the inputs. Class I; a coordinate with v = 0 and g = 0 has eta/eps: never report the
- * maximum. eps = 0 with vhat = 0 gives infinities, which the sums below skip and count. */
-LYAP_API void lyap_update_gain_adam(const struct lyap_update_gain_adam *adam,
-                                    const struct lyap_update_gain_state *state, double *ret_exact,
-                                    double *ret_frozen);
-
 /* Sign methods (signSGD, Lion) have derivative 0 almost everywhere and an unbounded Clarke set; all
  * there is: |D - D'| <= 2 eta sqrt(flips) for two gradients whose update signs differ in `flips`
  * coordinates (class I). */
@@ -63,16 +46,11 @@ struct lyap_update_gain_sums {
     double gain_sq;                /* sum of g^2 gain^2 */
     double grad_sq;                /* sum of g^2 */
     double counts[LYAP_GAIN_BINS]; /* of |gain|; the outer bins take what lies beyond */
-    double skipped;                /* coordinates with a non-finite gain or gradient */
 };
 #define LYAP_UPDATE_GAIN_SUMS_NULL                                                                 \
     {                                                                                              \
         0                                                                                          \
     }
-LYAP_API void lyap_update_gain_add(struct lyap_update_gain_sums *sums, const double *gain,
-                                   const double *grad, uint64_t count);
-LYAP_API void lyap_update_gain_merge(struct lyap_update_gain_sums *sums,
-                                     const struct lyap_update_gain_sums *other);
 /* sqrt(sum g^2 gain^2 / sum g^2), class I: the gain a gradient's own energy meets. E_TOO_FEW when
  * the gradient is zero everywhere. */
 LYAP_API LYAP_MUST_CHECK enum lyap_status

@@ -65,9 +65,6 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_wire_finish(struct lyap_wire_deco
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_wire_query_set(struct lyap_snapshot *snapshot,
                                                               const char *key, const char *value,
                                                               struct lyap_error *reterr);
-/* NDJSON: index of the snapshot being decoded, from 0; blank lines are not counted. Error texts
- * name the line of the body, from 1. */
-LYAP_API uint32_t lyap_wire_line(const struct lyap_wire_decoder *decoder);
 
 /* The param tensors of the body with their unsharded shapes (shards of the snapshot applied). A
  * partial push or one without tensors gives count 0. Unknown role: E_UNKNOWN_FIELD that lists the
