@@ -127,7 +127,8 @@ void bench_daemon_start(struct bench_daemon *daemon, const char *binary, const c
 
 void bench_daemon_stop(struct bench_daemon *daemon)
 {
-    static const char *const files[] = { "lyapd.db", "lyapd.db-wal", "lyapd.db-shm", "lyapd.log" };
+    static const char *const files[] = { "lyapd.db", "lyapd.db-wal", "lyapd.db-shm",
+                                         "lyapd.db.lock", "lyapd.log" };
     char path[PATH_MAX];
     if (daemon->pid <= 0)
         return;

@@ -1,7 +1,9 @@
 /* How fast the store takes points and gives charts.
  * Usage: bench_store [points] [directory]   default 100000 points in the current directory.
  * Prints, one a line: durable points and metric values per second in batches of 1000, one point a
- * commit, the time of a chart of 1000 points over the whole series, and the bytes per point. */
+ * commit, the time of a chart of 1000 points over the whole series, the bytes per point, and what
+ * the parts of scores add: finding and encoding them, and writing them, in turns with points that
+ * have none. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,15 +12,32 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lyap/parts.h"
 #include "store.h"
 
-enum { BATCH = 1000, CHARTS = 20, SINGLE_COMMITS = 500 };
+enum {
+    BATCH = 1000,
+    CHARTS = 20,
+    SINGLE_COMMITS = 500,
+    ROUNDS = 15, /* of points with and without parts */
+    ROUND_POINTS = 5000,
+    MADE = 20000,      /* parts that are made to time it */
+    USUAL_BYTES = 177, /* of parts: the mean of a healthy run (docs/decisions/0012) */
+    LARGE_BYTES =
+        800, /* of a run in trouble: sixteen parts, half of them conjunctions, six names */
+    SIZES = 3
+};
+
+static double clock_s(clockid_t clock)
+{
+    struct timespec at;
+    clock_gettime(clock, &at);
+    return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
+}
 
 static double now_s(void)
 {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
+    return clock_s(CLOCK_MONOTONIC);
 }
 
 static void check(struct lyap_store *store, enum lyap_status status, const char *what)
@@ -34,6 +53,7 @@ static void check(struct lyap_store *store, enum lyap_status status, const char 
 static void make_point(int64_t step, uint64_t *state, struct lyap_point *ret_point)
 {
     lyap_point_init(ret_point);
+    memset(ret_point->parts, 0xa5, sizeof ret_point->parts);
     ret_point->step = step;
     ret_point->attempt = 1;
     ret_point->time_ns = INT64_C(1700000000000000000) + step * 1000000;
@@ -63,9 +83,10 @@ static int64_t put_run(struct lyap_store *store)
     return run.id;
 }
 
-/* Seconds that `count` points from `first` on take, `batch` a commit. */
+/* Seconds that `count` points from `first` on take, `batch` a commit, with so many bytes of parts.
+ */
 static double put_points(struct lyap_store *store, int64_t run_id, int64_t first, int64_t count,
-                         int64_t batch)
+                         int64_t batch, uint16_t parts_bytes)
 {
     struct lyap_point point;
     uint64_t state = (uint64_t)first;
@@ -74,6 +95,7 @@ static double put_points(struct lyap_store *store, int64_t run_id, int64_t first
         if (i % batch == 0)
             check(store, store->ops->begin(store), "begin");
         make_point(first + i, &state, &point);
+        point.parts_bytes = parts_bytes;
         check(store, store->ops->put_point(store, run_id, &point, NULL, 0), "put_point");
         if (i % batch == batch - 1 || i == count - 1)
             check(store, store->ops->commit(store), "commit");
@@ -120,6 +142,67 @@ static void chart(struct lyap_store *store, uint32_t metric_count)
                  metric_count, rows, 1e3 * sum / CHARTS, 1e3 * worst);
 }
 
+/* ---- parts of scores ---- */
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_ratios(const char *name, double ratios[ROUNDS])
+{
+    qsort(ratios, ROUNDS, sizeof *ratios, compare);
+    (void)printf(" %s=%.3f (%.3f to %.3f)", name, ratios[ROUNDS / 2], ratios[0],
+                 ratios[ROUNDS - 1]);
+}
+
+/* Each round writes points of every size, beginning with another one each time. */
+static void write_parts(struct lyap_store *store, int64_t run_id, int64_t first)
+{
+    static const uint16_t sizes[SIZES] = { 0, USUAL_BYTES, LARGE_BYTES };
+    double seconds[SIZES][ROUNDS], cpu[SIZES][ROUNDS];
+    for (int r = 0; r < ROUNDS; r++)
+        for (int k = 0; k < SIZES; k++, first += ROUND_POINTS) {
+            const int i = (r + k) % SIZES;
+            const double before = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+            seconds[i][r] = put_points(store, run_id, first, ROUND_POINTS, BATCH, sizes[i]);
+            cpu[i][r] = clock_s(CLOCK_PROCESS_CPUTIME_ID) - before;
+        }
+    for (int i = 1; i < SIZES; i++) {
+        double rates[ROUNDS], cpus[ROUNDS];
+        for (int r = 0; r < ROUNDS; r++) {
+            rates[r] = seconds[0][r] / seconds[i][r];
+            cpus[r] = cpu[i][r] / cpu[0][r];
+        }
+        (void)printf("parts_bytes=%d", sizes[i]);
+        print_ratios("points_per_s_ratio", rates);
+        print_ratios("cpu_ratio", cpus);
+        (void)printf("\n");
+    }
+}
+
+/* From what was observed to bytes, of both scores: every observable far out, so that all count. */
+static void make_parts(void)
+{
+    double seen[LYAP_OBSERVABLE_COUNT];
+    unsigned char bytes[LYAP_PARTS_BYTES_MAX];
+    struct lyap_parts parts = { .version = lyap_score_version() };
+    uint64_t length = 0;
+    for (int i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
+        seen[i] = 10;
+    const double start = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+    for (int i = 0; i < MADE; i++) {
+        seen[i % LYAP_OBSERVABLE_COUNT] = i % 20;
+        for (unsigned kind = 0; kind < LYAP_SCORE_KIND_COUNT; kind++)
+            parts.counts[kind] =
+                lyap_score_parts((enum lyap_score_kind)kind, seen, parts.parts[kind]);
+        length += lyap_parts_encode(&parts, bytes);
+    }
+    (void)printf("parts_made_us=%.2f bytes=%.0f\n",
+                 1e6 * (clock_s(CLOCK_PROCESS_CPUTIME_ID) - start) / MADE, (double)length / MADE);
+}
+
 int main(int argc, char **argv)
 {
     const int64_t points = argc > 1 ? strtoll(argv[1], NULL, 10) : 100000;
@@ -141,14 +224,16 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     const int64_t run_id = put_run(store);
-    const double taken = put_points(store, run_id, 0, points, BATCH);
+    const double taken = put_points(store, run_id, 0, points, BATCH, 0);
     (void)printf("batch=%d points=%" PRId64 " points_per_s=%.0f values_per_s=%.0f\n", BATCH, points,
                  (double)points / taken, (double)points * LYAP_METRIC_COUNT / taken);
-    const double single = put_points(store, run_id, points, SINGLE_COMMITS, 1);
+    const double single = put_points(store, run_id, points, SINGLE_COMMITS, 1, 0);
     (void)printf("batch=1 commits_per_s=%.0f\n", SINGLE_COMMITS / single);
     (void)printf("bytes_per_point=%.0f\n", (double)store->ops->bytes(store) / (double)points);
     chart(store, 1);
     chart(store, 4);
+    write_parts(store, run_id, points + SINGLE_COMMITS);
+    make_parts();
     store->ops->close(store);
 
     static const char *const suffixes[] = { "", "-wal", "-shm", ".lock" };
