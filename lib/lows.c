@@ -11,7 +11,13 @@ enum lyap_status lyap_lows_init(struct lyap_lows *lows, uint32_t series, uint32_
 {
     assert(window > 0);
     const uint32_t block = (window + LYAP_LOWS_SLOTS - 1) / LYAP_LOWS_SLOTS;
-    struct lyap_lows made = { .series = series, .slots = window / block, .block = block };
+    return lyap_lows_init_blocks(lows, series, window / block, block);
+}
+
+enum lyap_status lyap_lows_init_blocks(struct lyap_lows *lows, uint32_t series, uint32_t slots,
+                                       uint32_t block)
+{
+    struct lyap_lows made = { .series = series, .slots = slots, .block = block };
     made.least = lyap_alloc_array((size_t)series * made.slots, sizeof *made.least);
     made.counts = lyap_alloc_array(series, sizeof *made.counts);
     made.are_full = lyap_alloc_array(series, sizeof *made.are_full);
@@ -43,14 +49,18 @@ void lyap_lows_push(struct lyap_lows *lows, uint32_t series, double value)
     }
 }
 
+uint32_t lyap_lows_used(const struct lyap_lows *lows, uint32_t series)
+{
+    const uint32_t begun = (lows->counts[series] + lows->block - 1) / lows->block;
+    return lows->are_full[series] ? lows->slots : begun;
+}
+
 double lyap_lows_least(const struct lyap_lows *lows, uint32_t series)
 {
     if (series >= lows->series)
         return NAN;
-    const uint32_t used = (lows->counts[series] + lows->block - 1) / lows->block;
-    const uint32_t slots = lows->are_full[series] ? lows->slots : used;
     double least = NAN;
-    for (uint32_t i = 0; i < slots; i++)
+    for (uint32_t i = 0; i < lyap_lows_used(lows, series); i++)
         least = fmin(least, lows->least[(size_t)series * lows->slots + i]); /* prefers the number */
     return least;
 }

@@ -20,9 +20,14 @@ struct lyap_lows {
 /* E_NOMEM; *lows is then as it was. */
 LYAP_MUST_CHECK enum lyap_status lyap_lows_init(struct lyap_lows *lows, uint32_t series,
                                                 uint32_t window);
+/* The same for a window of `slots` blocks of `block` values. */
+LYAP_MUST_CHECK enum lyap_status lyap_lows_init_blocks(struct lyap_lows *lows, uint32_t series,
+                                                       uint32_t slots, uint32_t block);
 void lyap_lows_release(struct lyap_lows *lows);
 void lyap_lows_push(struct lyap_lows *lows, uint32_t series, double value);
 /* NaN: none yet. */
 double lyap_lows_least(const struct lyap_lows *lows, uint32_t series);
+/* Slots that hold something. */
+uint32_t lyap_lows_used(const struct lyap_lows *lows, uint32_t series);
 
 #endif

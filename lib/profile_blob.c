@@ -80,11 +80,22 @@ static void put_vectors(struct lyap_writer *w, const struct lyap_spectral_state 
     }
 }
 
-static void put_tensors(struct lyap_writer *w, const struct lyap_profile *profile)
+/* Tells one declaration of layers from another: FNV-1a of its names. */
+static uint64_t layers_mark(const struct lyap_network *network)
+{
+    uint64_t mark = UINT64_C(14695981039346656037) ^ network->count;
+    for (uint32_t i = 0; i < network->text_bytes; i++)
+        mark = (mark ^ (unsigned char)network->text[i]) * UINT64_C(1099511628211);
+    return mark;
+}
+
+static void put_windows(struct lyap_writer *w, const struct lyap_profile *profile)
 {
     lyap_still_put(w, &profile->still);
     lyap_tensor_z_put(w, &profile->update_z);
     lyap_tensor_z_put(w, &profile->grad_z);
+    lyap_put_word(w, layers_mark(&profile->declaration.network));
+    lyap_lows_put(w, &profile->forward.lows);
 }
 
 enum lyap_status lyap_profile_save(const struct lyap_profile *profile, void **ret_bytes,
@@ -93,7 +104,7 @@ enum lyap_status lyap_profile_save(const struct lyap_profile *profile, void **re
     struct lyap_writer w = { 0 };
     put_profile(&w, profile);
     put_vectors(&w, &profile->spectral);
-    put_tensors(&w, profile);
+    put_windows(&w, profile);
     w.bytes = lyap_alloc_array(w.length, 1);
     if (!w.bytes)
         return LYAP_E_NOMEM;
@@ -101,7 +112,7 @@ enum lyap_status lyap_profile_save(const struct lyap_profile *profile, void **re
     w.length = 0;
     put_profile(&w, profile);
     put_vectors(&w, &profile->spectral);
-    put_tensors(&w, profile);
+    put_windows(&w, profile);
     *ret_bytes = w.bytes;
     return LYAP_OK;
 }
@@ -212,6 +223,7 @@ struct loaded {
     struct lyap_spectral_state spectral;
     struct lyap_still still;
     struct lyap_tensor_z update_z, grad_z;
+    struct lyap_lows lows;
 };
 
 static void loaded_release(struct loaded *loaded)
@@ -223,11 +235,12 @@ static void loaded_release(struct loaded *loaded)
     lyap_still_release(&loaded->still);
     lyap_tensor_z_release(&loaded->update_z);
     lyap_tensor_z_release(&loaded->grad_z);
+    lyap_lows_release(&loaded->lows);
 }
 
 /* Takes what was read and leaves what there was. The newest snapshot's part, and the windows of
- * tensors, only where it is the newest point's: else points were lost between the save and the end,
- * and the next snapshot has no predecessor. */
+ * tensors and layers, only where it is the newest point's: else points were lost between the save
+ * and the end, and the next snapshot has no predecessor. */
 static void adopt(struct lyap_profile *profile, struct loaded *loaded)
 {
     const struct loaded old = { .live = profile->live,
@@ -236,7 +249,8 @@ static void adopt(struct lyap_profile *profile, struct loaded *loaded)
                                 .spectral = profile->spectral,
                                 .still = profile->still,
                                 .update_z = profile->update_z,
-                                .grad_z = profile->grad_z };
+                                .grad_z = profile->grad_z,
+                                .lows = profile->forward.lows };
     profile->active = loaded->active;
     profile->passive = loaded->passive;
     profile->spectral = loaded->spectral;
@@ -255,10 +269,12 @@ static void adopt(struct lyap_profile *profile, struct loaded *loaded)
     profile->still = loaded->still;
     profile->update_z = loaded->update_z;
     profile->grad_z = loaded->grad_z;
+    profile->forward.lows = loaded->lows;
     loaded->live = old.live;
     loaded->still = old.still;
     loaded->update_z = old.update_z;
     loaded->grad_z = old.grad_z;
+    loaded->lows = old.lows;
 }
 
 /* k, step, what the snapshot's update was, and what came since. */
@@ -285,9 +301,21 @@ static enum lyap_status get_head(struct lyap_reader *r, struct loaded *loaded,
     return LYAP_OK;
 }
 
-static enum lyap_status get_all(struct lyap_reader *r, const struct lyap_tensor_set *set,
+/* Of other layers they are left out. */
+static enum lyap_status get_layers(struct lyap_reader *r, const struct lyap_network *network,
+                                   struct lyap_lows *ret_lows)
+{
+    const uint64_t mark = lyap_get_word(r);
+    const enum lyap_status status = lyap_lows_get(r, ret_lows);
+    if (status == LYAP_OK && (mark != layers_mark(network) || ret_lows->series != network->count))
+        lyap_lows_release(ret_lows);
+    return status;
+}
+
+static enum lyap_status get_all(struct lyap_reader *r, const struct lyap_declaration *declaration,
                                 struct loaded *loaded, enum lyap_function *ret_function)
 {
+    const struct lyap_tensor_set *set = &declaration->set;
     enum lyap_status status = get_head(r, loaded, ret_function);
     if (status == LYAP_OK)
         status = get_pairs(r, LYAP_ACTIVE_PAIRS, loaded->live.size, &loaded->active);
@@ -305,6 +333,8 @@ static enum lyap_status get_all(struct lyap_reader *r, const struct lyap_tensor_
         status = lyap_tensor_z_get(r, set->count, &loaded->update_z);
     if (status == LYAP_OK)
         status = lyap_tensor_z_get(r, set->count, &loaded->grad_z);
+    if (status == LYAP_OK)
+        status = get_layers(r, &declaration->network, &loaded->lows);
     if (status == LYAP_OK && (r->is_short || r->at != r->length))
         status = LYAP_E_FORMAT;
     return status;
@@ -318,7 +348,9 @@ enum lyap_status lyap_profile_load(struct lyap_profile *profile, const void *byt
     if (length < sizeof MAGIC || memcmp(bytes, MAGIC, sizeof MAGIC) != 0)
         return LYAP_E_FORMAT;
     lyap_live_init(&loaded.live);
-    const enum lyap_status status = get_all(&r, &profile->declaration.set, &loaded, &function);
+    enum lyap_status status = get_all(&r, &profile->declaration, &loaded, &function);
+    if (status == LYAP_OK && loaded.lows.series > 0)
+        status = lyap_forward_reserve(&profile->forward, &profile->declaration);
     if (status == LYAP_OK) {
         adopt(profile, &loaded);
         profile->passive_function = function;

@@ -52,7 +52,7 @@ static void keep_maximum(struct lyap_forward *forward, uint32_t layer)
 }
 
 /* Against the least before this point; `least` stands in where the window is empty, after a
- * restart. */
+ * restart that nothing was saved before. */
 static void give_growth(struct lyap_forward *forward, uint32_t layer, double least)
 {
     const struct lyap_value *gain = gain_of(forward, layer);

@@ -22,7 +22,8 @@ enum {
     LYAP_TENSOR_Z_VALUES = 50,
     LYAP_TENSOR_Z_LEAST = 10,
     LYAP_TENSOR_Z_TENSORS = 20000, /* tensors with a window: 4 MB each of updates and gradients */
-    LYAP_TENSOR_Z_SAVED = 4096 /* more are not saved: 2 MB each, once a minute; they fill anew */
+    LYAP_TENSOR_Z_SAVED = 4096, /* more are not saved: 2 MB each, once a minute; they fill anew */
+    LYAP_LOWS_SAVED_BYTES_MAX = 4 << 20 /* the same, of the gains of some 8000 layers */
 };
 #define LYAP_ROUNDING_RMS        0.42 /* of u |x|, measured: SPEC 6.2 */
 #define LYAP_MISMATCH_MAX        0.05 /* omega, SPEC 0.1 */

@@ -1,4 +1,4 @@
-/* Windows of single tensors in the profile's bytes. */
+/* Windows of single tensors and layers in the profile's bytes. */
 #include "profile_rows.h"
 
 #include <math.h>
@@ -89,4 +89,70 @@ enum lyap_status lyap_still_get(struct lyap_reader *r, uint32_t tensors,
         ret_still->has_due |= ret_still->is_due[i];
     }
     return r->is_short ? LYAP_E_FORMAT : LYAP_OK;
+}
+
+static uint64_t lows_bytes(const struct lyap_lows *lows, uint64_t *ret_series)
+{
+    uint64_t bytes = 0;
+    *ret_series = 0;
+    for (uint32_t i = 0; i < lows->series; i++) {
+        const uint32_t used = lyap_lows_used(lows, i);
+        bytes += used * sizeof(double);
+        *ret_series += used > 0;
+    }
+    return bytes;
+}
+
+void lyap_lows_put(struct lyap_writer *w, const struct lyap_lows *lows)
+{
+    uint64_t count;
+    const bool is_kept = lows_bytes(lows, &count) <= LYAP_LOWS_SAVED_BYTES_MAX && count > 0;
+    lyap_put_word(w, is_kept ? count : 0);
+    if (!is_kept)
+        return;
+    lyap_put_word(w, lows->series);
+    lyap_put_word(w, lows->slots | (uint64_t)lows->block << HALF);
+    for (uint32_t i = 0; i < lows->series; i++) {
+        const uint32_t used = lyap_lows_used(lows, i);
+        if (used == 0)
+            continue;
+        lyap_put_word(w, i | (uint64_t)lows->are_full[i] << HALF);
+        lyap_put_word(w, lows->counts[i]);
+        lyap_put_doubles(w, lows->least + (size_t)i * lows->slots, used);
+    }
+}
+
+static bool get_series(struct lyap_reader *r, struct lyap_lows *lows)
+{
+    const uint64_t head = lyap_get_word(r), count = lyap_get_word(r);
+    const uint32_t i = (uint32_t)head, is_full = (uint32_t)(head >> HALF);
+    if (r->is_short || i >= lows->series || is_full > 1 ||
+        count >= (uint64_t)lows->slots * lows->block || lyap_lows_used(lows, i) > 0)
+        return false;
+    lows->counts[i] = (uint32_t)count;
+    lows->are_full[i] = (uint8_t)is_full;
+    double *least = lows->least + (size_t)i * lows->slots;
+    const uint32_t used = lyap_lows_used(lows, i);
+    lyap_get_doubles(r, least, used);
+    for (uint32_t k = 0; k < used; k++)
+        if (!isfinite(least[k]))
+            return false;
+    return used > 0 && !r->is_short;
+}
+
+enum lyap_status lyap_lows_get(struct lyap_reader *r, struct lyap_lows *ret_lows)
+{
+    const uint64_t count = lyap_get_word(r);
+    if (count == 0)
+        return r->is_short ? LYAP_E_FORMAT : LYAP_OK;
+    const uint64_t series = lyap_get_word(r), blocks = lyap_get_word(r);
+    const uint32_t slots = (uint32_t)blocks, block = (uint32_t)(blocks >> HALF);
+    if (r->is_short || series > LYAP_LAYER_COUNT_MAX || count > series || slots == 0 ||
+        slots > LYAP_LOWS_SLOTS || block == 0 || (uint64_t)slots * block > LYAP_WINDOW_MAX)
+        return LYAP_E_FORMAT;
+    const enum lyap_status status = lyap_lows_init_blocks(ret_lows, (uint32_t)series, slots, block);
+    for (uint64_t i = 0; status == LYAP_OK && i < count; i++)
+        if (!get_series(r, ret_lows))
+            return LYAP_E_FORMAT;
+    return status;
 }

@@ -262,6 +262,35 @@ class Layers(DaemonCase):
         self.close_to(tensors[0]["metrics"]["empirical_gain"], exact, 1e-12)
         self.assertIsNotNone(metrics["empirical_gain_growth"]["value"])  # its window was replayed
 
+    def gains(self, run, step):
+        """A push whose perturbations grow in the middle layer alone; the growths of layers and point."""
+        rng = np.random.default_rng(step)
+        acts = {}
+        for name, width, scale in (("input", 5, 1), ("b", 8, 1.2 ** step), ("c", 3, 1)):
+            x = rng.normal(size=(6, width))
+            acts[f"act/{name}"] = x
+            acts[f"act_perturbed/{name}"] = x + 1e-3 * scale * rng.normal(size=(6, width))
+        metrics = self.push(run, step, self.params, acts)
+        rows = self.layers(run)
+        return [rows["b"]["empirical_gain_growth"], rows["c"]["empirical_gain_growth"],
+                metrics["empirical_gain_growth"]]
+
+    def test_growth_goes_on_after_a_restart(self):
+        self.params = self.mlp()
+        for run in ("whole", "cut"):
+            self.declare(run, self.MLP)
+        whole = [self.gains("whole", step) for step in range(12)]
+        self.assertGreater(whole[-1][0]["value"], 4)
+        for step in range(12):
+            if step == 7:
+                self.assertEqual(self.daemon.stop(), 0)  # saves the windows
+                self.daemon.start()
+            self.assertEqual(self.gains("cut", step), whole[step], step)
+        self.daemon.kill()
+        self.daemon.start()
+        again = self.gains("cut", 12)  # nothing was saved: it fills anew, and says so
+        self.assertEqual(again[0], {"value": None, "reason": "warming-up"})
+
     def test_both_grades_have_the_same_gain(self):
         params = self.mlp()
         acts, _ = self.perturbed(1)

@@ -9,11 +9,12 @@ struct lyap_profile *profile;
 struct lyap_partial partial;
 struct lyap_point point;
 double weights[FORWARD_LAYERS_MAX][FORWARD_WIDTH_MAX * FORWARD_WIDTH_MAX];
-double moved_sq;
+double moved_sq, input_diff_sq = NAN;
 
 void forward_forget(void)
 {
     moved_sq = 0;
+    input_diff_sq = NAN;
     lyap_profile_free(profile);
     profile = NULL;
     lyap_partial_release(&partial);
@@ -60,6 +61,10 @@ const struct lyap_layer_row *forward_step(int64_t at)
     snapshot.step = at;
     snapshot.loss = 1;
     snapshot.present = 1u << LYAP_META_STEP | 1u << LYAP_META_LOSS;
+    if (!isnan(input_diff_sq)) {
+        snapshot.act_input_diff_sq = input_diff_sq;
+        snapshot.present |= 1u << LYAP_META_ACT_INPUT_DIFF_SQ;
+    }
     for (uint32_t i = 0; i < declaration.set.count; i++) {
         const struct lyap_tensor *tensor = &declaration.set.tensors[i];
         double square = 0, largest = 0, upper;

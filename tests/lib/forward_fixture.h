@@ -15,7 +15,8 @@ extern struct lyap_profile *profile;
 extern struct lyap_partial partial;
 extern struct lyap_point point; /* of the newest step */
 extern double weights[FORWARD_LAYERS_MAX][FORWARD_WIDTH_MAX * FORWARD_WIDTH_MAX];
-extern double moved_sq; /* |D|^2 of every tensor; NaN: unknown */
+extern double moved_sq;      /* |D|^2 of every tensor; NaN: unknown */
+extern double input_diff_sq; /* of the perturbed input; NaN: not pushed */
 
 void forward_forget(void);
 void forward_teardown(void); /* and nothing is left */

@@ -293,6 +293,166 @@ START_TEST(a_break_drops_what_was_kept)
 }
 END_TEST
 
+/* ---- growth over a restart ---- */
+
+enum { GAIN_LAYERS = 2, GAIN_STEPS = 100 };
+
+static void begin_gains(const char *first)
+{
+    test_network_init(&net, GAIN_LAYERS);
+    for (uint32_t i = 0; i < GAIN_LAYERS; i++) {
+        test_network_set(&net, i, i ? "second" : first, test_network_layer(LYAP_LAYER_LINEAR));
+        test_network_tensor(&net, i, LYAP_LAYER_PART_WEIGHT, (const uint64_t[2]){ 2, 2 }, 2);
+        weights[i][0] = weights[i][3] = 1;
+    }
+    forward_begin();
+    input_diff_sq = 1e-6;
+}
+
+/* Gains that wander and rise in the end; returns the growth of each layer, and of the point:
+ * a ratio, or the reason of its absence below zero. */
+static void gains_step(int step, double ret_growth[GAIN_LAYERS + 1])
+{
+    for (uint32_t i = 0; i < GAIN_LAYERS; i++) {
+        const double gain = 3 + sin(0.7 * step + i) + (step > 60 ? 0.2 * (step - 60) : 0);
+        forward_put(LYAP_REDUCE_ACT_SQ, i, 1);
+        forward_put(LYAP_REDUCE_ACT_DIFF_SQ, i, 1e-6 * gain * gain);
+    }
+    const struct lyap_layer_row *rows = forward_step(step);
+    for (uint32_t i = 0; i <= GAIN_LAYERS; i++) {
+        const struct lyap_value *v = i < GAIN_LAYERS
+                                         ? &rows[i].values[LYAP_LAYER_METRIC_EMPIRICAL_GAIN_GROWTH]
+                                         : &point.metrics[LYAP_METRIC_EMPIRICAL_GAIN_GROWTH];
+        ret_growth[i] = v->reason == LYAP_REASON_NONE ? v->value : -v->reason;
+    }
+}
+
+/* What a daemon does that ends and starts again: `points` are stored, the windows saved. */
+static void reload(const struct lyap_point *points, int count, const void *bytes, uint64_t length)
+{
+    lyap_profile_free(profile);
+    ck_assert_int_eq(lyap_profile_new(&declaration, NAN, &profile), LYAP_OK);
+    for (int i = 0; i < count; i++)
+        ck_assert_int_eq(lyap_profile_replay(profile, &points[i]), LYAP_OK);
+    ck_assert_int_eq(lyap_profile_load(profile, bytes, length), LYAP_OK);
+}
+
+/* In the midst of growth, before the window is full and after: as without a restart. */
+START_TEST(growth_goes_on_after_a_restart)
+{
+    const int cut = (const int[]){ 10, 63, 64, 80 }[_i];
+    static double expected[GAIN_STEPS][GAIN_LAYERS + 1];
+    static struct lyap_point points[GAIN_STEPS];
+    double growth[GAIN_LAYERS + 1];
+    void *bytes;
+    uint64_t length;
+    begin_gains("first");
+    for (int i = 0; i < GAIN_STEPS; i++)
+        gains_step(i, expected[i]);
+    forward_forget();
+    ck_assert(expected[80][0] > 1.5 && expected[80][1] > 1.5);
+    begin_gains("first");
+    for (int i = 0; i < GAIN_STEPS; i++) {
+        gains_step(i, growth);
+        points[i] = point;
+        for (int k = 0; k <= GAIN_LAYERS; k++)
+            ck_assert_msg(growth[k] == expected[i][k], "step %d, %d: %.17g, without restart %.17g",
+                          i, k, growth[k], expected[i][k]);
+        if (i != cut)
+            continue;
+        ck_assert_int_eq(lyap_profile_save(profile, &bytes, &length), LYAP_OK);
+        reload(points, i + 1, bytes, length);
+        lyap_free(bytes);
+    }
+}
+END_TEST
+
+/* Windows of other layers, or older than the newest point, are left out: they fill anew. */
+START_TEST(growth_of_another_time_is_left_out)
+{
+    enum { CUT = 20 };
+    const bool is_renamed = _i == 1;
+    static struct lyap_point points[CUT + 1];
+    double growth[GAIN_LAYERS + 1];
+    void *bytes = NULL;
+    uint64_t length = 0;
+    begin_gains("first");
+    for (int i = 0; i <= CUT; i++) {
+        gains_step(i, growth);
+        points[i] = point;
+        if (i == (is_renamed ? CUT : CUT - 1))
+            ck_assert_int_eq(lyap_profile_save(profile, &bytes, &length), LYAP_OK);
+    }
+    if (is_renamed) {
+        forward_forget();
+        begin_gains("other");
+    }
+    reload(points, CUT + 1, bytes, length);
+    lyap_free(bytes);
+    gains_step(CUT + 1, growth);
+    ck_assert(growth[0] == -LYAP_REASON_WARMING_UP);
+    gains_step(CUT + 2, growth);
+    ck_assert(growth[0] > 0);
+}
+END_TEST
+
+/* Words of the windows that are not theirs, or no memory: refused, and nothing changes. */
+START_TEST(bad_windows_are_refused)
+{
+    enum { CUT = 5, WORDS = 3 + GAIN_LAYERS * (2 + CUT) };
+    static const struct {
+        int at;
+        uint64_t word;
+    } strange[] = {
+        { 0, UINT64_MAX },                         /* series that follow */
+        { 0, 0 },                                  /* fewer than there are */
+        { 0, 1 },                                  /* the same */
+        { 0, 3 },                                  /* more than all */
+        { 1, UINT64_MAX },                         /* series */
+        { 1, 1 },                                  /* fewer than follow */
+        { 2, 0 },                                  /* slots and block */
+        { 2, 64 },                                 /* no block */
+        { 2, UINT64_C(1) << 32 },                  /* no slot */
+        { 2, 65 | UINT64_C(1) << 32 },             /* too many slots */
+        { 2, 64 | UINT64_MAX << 32 },              /* longer than any window */
+        { 3, GAIN_LAYERS },                        /* no such layer */
+        { 3, 1 },                                  /* one twice */
+        { 3, UINT64_C(2) << 32 },                  /* neither full nor not */
+        { 4, 64 },                                 /* as many as wrap */
+        { 4, 0 },                                  /* no value, and some follow */
+        { 5, UINT64_C(0x7ff8000000000000) },       /* NaN */
+        { 4 + CUT, UINT64_C(0x7ff0000000000000) }, /* infinity */
+    };
+    double growth[GAIN_LAYERS + 1];
+    void *bytes, *after;
+    uint64_t length, after_length;
+    begin_gains("first");
+    for (int i = 0; i < CUT; i++)
+        gains_step(i, growth);
+    ck_assert_int_eq(lyap_profile_save(profile, &bytes, &length), LYAP_OK);
+    unsigned char *tail = (unsigned char *)bytes + length - 8 * WORDS;
+    for (unsigned i = 0; i < sizeof strange / sizeof *strange; i++) {
+        unsigned char kept[8];
+        memcpy(kept, tail + 8 * strange[i].at, 8);
+        memcpy(tail + 8 * strange[i].at, &strange[i].word, 8);
+        ck_assert_msg(lyap_profile_load(profile, bytes, length) == LYAP_E_FORMAT, "%u", i);
+        memcpy(tail + 8 * strange[i].at, kept, 8);
+    }
+    enum lyap_status status = LYAP_E_NOMEM;
+    for (uint64_t n = 1; status == LYAP_E_NOMEM; n++) {
+        test_alloc_fail_at(n);
+        status = lyap_profile_load(profile, bytes, length);
+        test_alloc_fail_at(0);
+    }
+    ck_assert_int_eq(status, LYAP_OK);
+    ck_assert_int_eq(lyap_profile_save(profile, &after, &after_length), LYAP_OK);
+    ck_assert_uint_eq(length, after_length);
+    ck_assert_int_eq(memcmp(bytes, after, length), 0);
+    lyap_free(bytes);
+    lyap_free(after);
+}
+END_TEST
+
 /* ---- reasons ---- */
 
 START_TEST(reasons)
@@ -357,6 +517,9 @@ int main(void)
     tcase_add_test(tcase, the_skew_block);
     tcase_add_test(tcase, scaling_a_weight);
     tcase_add_test(tcase, a_break_drops_what_was_kept);
+    tcase_add_loop_test(tcase, growth_goes_on_after_a_restart, 0, 4);
+    tcase_add_loop_test(tcase, growth_of_another_time_is_left_out, 0, 2);
+    tcase_add_test(tcase, bad_windows_are_refused);
     tcase_add_test(tcase, reasons);
     tcase_add_test(tcase, every_allocation_may_fail);
     suite_add_tcase(suite, tcase);

@@ -2,7 +2,7 @@
  * Scalar windows and detectors (loss scale, work, level monitor, dissipation window ...) advance
  * through one function that reads only the stored columns of a point (lyap_profile_replay), live
  * and after a restart alike; so they continue exactly. Sketch windows (Ritz pairs, the last update)
- * are saved as bytes. THREADS: one owner, the engine. */
+ * and windows of single tensors and layers are saved as bytes. THREADS: one owner, the engine. */
 #ifndef LYAP_PROFILE_H
 #define LYAP_PROFILE_H
 
@@ -68,7 +68,7 @@ LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_layer_job(struct lyap_pro
 LYAP_API void lyap_profile_layer_result(struct lyap_profile *profile,
                                         const struct lyap_layer_job *job);
 
-/* Sketch windows as a versioned little-endian blob; load refuses another version or size
+/* These windows as a versioned little-endian blob; load refuses another version or size
  * (E_FORMAT). */
 LYAP_API LYAP_MUST_CHECK enum lyap_status lyap_profile_save(const struct lyap_profile *profile,
                                                             void **ret_bytes, uint64_t *ret_length);
