@@ -29,7 +29,7 @@ enum {
     SPHERE,
     SIMPLEX
 };
-static const struct session_kind kinds[] = {
+static const struct training_kind kinds[] = {
     [GD] = { "gd", LYAP_OPTIMIZER_SGD, .rate = 1.5 },
     [GD_L2] = { "gd l2", LYAP_OPTIMIZER_SGD, .weight_decay = 0.1, .rate = 1.5 },
     [CLIPPED] = { "clipped gd", LYAP_OPTIMIZER_SGD, .clip_norm = 0.5, .rate = 1.5 },
@@ -81,11 +81,11 @@ static struct sides residuals(struct random *random, unsigned kind)
     double largest = -INFINITY;
     session_begin(&session, &kinds[kind], random);
     for (int step = 0; step < STEPS; step++) {
-        session_gradient(&session);
+        training_gradient(&session.run);
         const struct lyap_point point = session_push(&session);
         if (step >= FIRST && value_of(&point, LYAP_METRIC_UPDATE_NORM) > AT_REST)
             largest = fmax(largest, largest_residual(&point));
-        session_update(&session);
+        training_update(&session.run);
     }
     session_end(&session);
     return (struct sides){ isinf(largest) ? 0 : largest, 0 };
@@ -97,19 +97,20 @@ static struct sides hypothesis(struct random *random, unsigned kind, bool is_h1)
     struct session session;
     double largest = -INFINITY;
     session_begin(&session, &kinds[kind], random);
-    const double length = session.lr * session.ell;
+    const double length = session.run.lr * session.run.ell;
     for (int step = 0; step < STEPS; step++) {
-        session_gradient(&session);
+        training_gradient(&session.run);
         const struct lyap_point point = session_push(&session);
         if (step > 0 && value_of(&point, LYAP_METRIC_UPDATE_NORM) > AT_REST) {
             const double norm = value_of(&point, LYAP_METRIC_UPDATE_NORM);
-            const double rounding = 1e-14 * fabs(session.loss) * session.lr / (norm * norm);
+            const double rounding =
+                1e-14 * fabs(training_loss(&session.run)) * session.run.lr / (norm * norm);
             const double decrease = value_of(&point, LYAP_METRIC_SUFFICIENT_DECREASE);
             const double error = value_of(&point, LYAP_METRIC_RELATIVE_ERROR);
             largest =
                 fmax(largest, (is_h1 ? 1 - length / 2 - decrease : error - 1 - length) - rounding);
         }
-        session_update(&session);
+        training_update(&session.run);
     }
     session_end(&session);
     return (struct sides){ isinf(largest) ? 0 : largest, 0 };
@@ -118,10 +119,10 @@ static struct sides hypothesis(struct random *random, unsigned kind, bool is_h1)
 /* A rate at which the leading curvature grows by a tenth a step or more. */
 static double diverging_rate(const struct session *session, struct random *random)
 {
-    const struct session_kind *kind = session->kind;
+    const struct training_kind *kind = session->run.kind;
     const double beta = kind->momentum, past = 1.05 + 0.3 * random_uniform(random);
     const double limit = kind->is_nesterov ? 2 * (1 + beta) / (1 + 2 * beta) : 2 * (1 + beta);
-    return past * limit / (session->ell - 0.3); /* lambda of the penalties: they damp */
+    return past * limit / (session->run.ell - 0.3); /* lambda of the penalties: they damp */
 }
 
 /* The least residual of the last steps: positive once the mode leads. */
@@ -130,19 +131,19 @@ static struct sides divergence(struct random *random, unsigned kind)
     struct session session;
     double least = INFINITY;
     session_begin(&session, &kinds[kind], random);
-    session_set_lr(&session, diverging_rate(&session, random));
-    for (int i = 0; i < SESSION_SIZE; i++)
-        session.x[i] *= 100; /* far from the kinks, about which l1 can cycle */
+    session.run.lr = diverging_rate(&session, random);
+    for (int i = 0; i < TRAINING_SIZE; i++)
+        session.run.x[i] *= 100; /* far from the kinks, about which l1 can cycle */
     for (int step = 0; step < SEEN;) {
-        session_gradient(&session);
-        if (session.loss > LEADS_AT) {
+        training_gradient(&session.run);
+        if (training_loss(&session.run) > LEADS_AT) {
             const struct lyap_point point = session_push(&session);
             if (step >= FIRST)
                 least = fmin(least, value_of(&point, LYAP_METRIC_DISSIPATION_RESIDUAL));
             step++;
         }
-        must(session.t < UPDATES_MAX, "a divergence");
-        session_update(&session);
+        must(session.run.t < UPDATES_MAX, "a divergence");
+        training_update(&session.run);
     }
     session_end(&session);
     return (struct sides){ 0, least };
