@@ -257,6 +257,16 @@ static int read_answer(struct bench_connection *connection)
     return (int)strtol(connection->reply + sizeof "HTTP/1.1", NULL, 10);
 }
 
+size_t bench_header_close(char *header, size_t length)
+{
+    header[length++] = '}';
+    while (length % 8)
+        header[length++] = ' ';
+    for (int i = 0; i < 8; i++)
+        header[i] = (char)(unsigned char)((length - 8) >> (8 * i));
+    return length;
+}
+
 int bench_exchange(struct bench_connection *connection, const char *method, const char *path,
                    const char *type, const struct iovec *pieces, int piece_count)
 {

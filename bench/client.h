@@ -39,6 +39,9 @@ struct bench_connection {
 };
 void bench_connect(struct bench_connection *connection, uint16_t port);
 void bench_close(struct bench_connection *connection);
+/* Ends a safetensors header whose first 8 of `length` bytes are left for its length; room for 8
+ * more. Returns the new length. */
+size_t bench_header_close(char *header, size_t length);
 /* Sends head and pieces, reads the answer; returns its status. */
 int bench_exchange(struct bench_connection *connection, const char *method, const char *path,
                    const char *type, const struct iovec *pieces, int piece_count);

@@ -134,11 +134,7 @@ static int make_snapshot(const struct bench *bench, uint64_t step, bool is_flat,
                 (struct iovec){ .iov_base = bench->pool + (2 * step + r + t) * SHIFT_ELEMENTS,
                                 .iov_len = bytes };
         }
-    header[length++] = '}';
-    while (length % 8)
-        header[length++] = ' ';
-    for (int i = 0; i < 8; i++)
-        header[i] = (char)(unsigned char)((length - 8) >> (8 * i));
+    length = bench_header_close(header, length);
     pieces[0] = (struct iovec){ .iov_base = header, .iov_len = length };
     return count;
 }

@@ -100,11 +100,7 @@ static int tensor_body(const struct worker *worker, uint64_t step, const float *
                                        ",\"%s/t%d\":{\"dtype\":\"F32\",\"shape\":[%d],"
                                        "\"data_offsets\":[%zu,%zu]}",
                                        roles[r], t, ELEMENTS, offset, offset + bytes);
-    header[length++] = '}';
-    while (length % 8)
-        header[length++] = ' ';
-    for (int i = 0; i < 8; i++)
-        header[i] = (char)(unsigned char)((length - 8) >> (8 * i));
+    length = bench_header_close(header, length);
     pieces[0] = (struct iovec){ .iov_base = header, .iov_len = length };
     pieces[1] = (struct iovec){ .iov_base = (void *)(uintptr_t)(data + step % ELEMENTS),
                                 .iov_len = offset };

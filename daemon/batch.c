@@ -339,6 +339,20 @@ static enum lyap_status batch_deferred(struct lyap_engine *engine, struct batch 
     return status;
 }
 
+/* Commits, or undoes what failed; then tells all that goes with a batch which it was. */
+static enum lyap_status batch_close(struct lyap_engine *engine, enum lyap_status status)
+{
+    if (status == LYAP_OK)
+        status = lyap_batch_commit(engine);
+    if (status != LYAP_OK)
+        batch_rollback(engine, status);
+    lyap_outbox_settle(engine, status == LYAP_OK);
+    api_feed_settle(engine->feed, status == LYAP_OK);
+    lyap_own_settle(engine, status == LYAP_OK);
+    untouch_all(engine, status == LYAP_OK);
+    return status;
+}
+
 /* Takes what is queued, bounded by rows and time, commits and answers. */
 void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
 {
@@ -356,14 +370,7 @@ void lyap_batch_run(struct lyap_engine *engine, struct lyap_job *job)
                   ? (struct lyap_job *)lyap_queue_pop(engine->queue, 0)
                   : NULL;
     }
-    if (status == LYAP_OK)
-        status = lyap_batch_commit(engine);
-    if (status != LYAP_OK)
-        batch_rollback(engine, status);
-    lyap_outbox_settle(engine, status == LYAP_OK);
-    api_feed_settle(engine->feed, status == LYAP_OK);
-    lyap_own_settle(engine, status == LYAP_OK);
-    untouch_all(engine, status == LYAP_OK);
+    status = batch_close(engine, status);
     batch_answer(engine, &batch, status);
     lyap_ranks_settle(&engine->finished, status == LYAP_OK);
 }
@@ -385,14 +392,7 @@ void lyap_batch_tick(struct lyap_engine *engine)
     lyap_spectral_settle(engine);
     api_feed_beat(engine->feed, now_ns);
     enum lyap_status status = lyap_engine_tick(engine, now_ns);
-    if (status == LYAP_OK)
-        status = lyap_batch_commit(engine);
-    if (status != LYAP_OK)
-        batch_rollback(engine, status);
-    lyap_outbox_settle(engine, status == LYAP_OK);
-    api_feed_settle(engine->feed, status == LYAP_OK);
-    lyap_own_settle(engine, status == LYAP_OK);
-    untouch_all(engine, status == LYAP_OK);
+    status = batch_close(engine, status);
     lyap_ranks_settle(&engine->finished, status == LYAP_OK);
 }
 
@@ -407,13 +407,6 @@ void lyap_batch_save(struct lyap_engine *engine)
         if (status == LYAP_OK)
             status = lyap_run_save_windows(engine, run);
     }
-    if (status == LYAP_OK)
-        status = lyap_batch_commit(engine);
-    if (status != LYAP_OK)
-        batch_rollback(engine, status);
-    lyap_outbox_settle(engine, status == LYAP_OK);
-    api_feed_settle(engine->feed, status == LYAP_OK);
-    lyap_own_settle(engine, status == LYAP_OK);
-    untouch_all(engine, status == LYAP_OK);
+    status = batch_close(engine, status);
     lyap_ranks_settle(&engine->finished, true);
 }

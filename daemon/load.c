@@ -141,14 +141,22 @@ static enum lyap_status on_last_point(void *arg, const struct lyap_record *recor
     return status == LYAP_OK ? LYAP_E_EXISTS : status; /* one row is enough */
 }
 
-static enum lyap_status read_alerts(struct lyap_engine *engine, struct lyap_run *run)
+static enum lyap_status alerts_renew(struct lyap_run *run)
 {
     struct lyap_alerts *alerts;
-    enum lyap_status status = lyap_alerts_new(&alerts);
+    const enum lyap_status status = lyap_alerts_new(&alerts);
     if (status != LYAP_OK)
         return status;
     lyap_alerts_free(run->alert_state);
     run->alert_state = alerts;
+    return LYAP_OK;
+}
+
+static enum lyap_status read_alerts(struct lyap_engine *engine, struct lyap_run *run)
+{
+    enum lyap_status status = alerts_renew(run);
+    if (status != LYAP_OK)
+        return status;
     status = lyap_query_each(engine, lyap_query_of(LYAP_TABLE_ALERTS, run->name), on_alert, run);
     return status == LYAP_OK ? lyap_alerts_replay_begin(run->alert_state, &engine->rules) : status;
 }
@@ -320,12 +328,9 @@ void lyap_run_rolled_back(struct lyap_engine *engine, struct lyap_run *run)
 /* A run of which nothing was ever committed is as new as at first. */
 static enum lyap_status run_restart(struct lyap_run *run)
 {
-    struct lyap_alerts *alerts;
-    enum lyap_status status = lyap_alerts_new(&alerts);
+    enum lyap_status status = alerts_renew(run);
     if (status != LYAP_OK)
         return status;
-    lyap_alerts_free(run->alert_state);
-    run->alert_state = alerts;
     run->record.id = 0;
     run->record.attempt = run->attempt_record.attempt = 1;
     run->record.last_step = -1;

@@ -11,34 +11,9 @@
 enum { TRIALS = 1000, TRIALS_MAX = 1000000 };
 static const double ROUNDING = 1e-9;
 
-uint64_t random_bits(struct random *random)
+uint32_t random_count(struct test_rng *random, uint32_t limit)
 {
-    uint64_t z = random->state += UINT64_C(0x9E3779B97F4A7C15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
-double random_uniform(struct random *random)
-{
-    return ((double)(random_bits(random) >> 11) + 0.5) * 0x1p-53;
-}
-
-double random_normal(struct random *random)
-{
-    const double radius = sqrt(-2 * log(random_uniform(random)));
-    return radius * cos(6.283185307179586 * random_uniform(random));
-}
-
-void random_normals(struct random *random, double *ret, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        ret[i] = random_normal(random);
-}
-
-uint32_t random_count(struct random *random, uint32_t limit)
-{
-    return 1 + (uint32_t)(random_bits(random) % limit);
+    return 1 + (uint32_t)(test_rng_u64(random) % limit);
 }
 
 void must(bool is_ok, const char *what)
@@ -66,7 +41,7 @@ static int compare(const void *a, const void *b)
 /* The number of violations. */
 static uint32_t run(const struct trial *trial, uint32_t count, double *slack)
 {
-    struct random random = { 20251221 };
+    struct test_rng random = { 20251221 };
     uint32_t violations = 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct sides sides = trial->draw(&random);

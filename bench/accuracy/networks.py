@@ -4,22 +4,13 @@ optimizers can train them and every number of a step is known."""
 
 import numpy as np
 import torch
+from jobs import Mlp
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
 torch.set_num_threads(1)
 ROWS = 192  # of the training set; the probe is the whole of it
-
-
-class Connected(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(),
-                                  nn.Linear(32, 10))
-
-    def forward(self, x):
-        return self.body(x)
 
 
 class Convolutional(nn.Module):
@@ -55,7 +46,7 @@ class Transformer(nn.Module):
         return self.head(self.layer(self.embed(x.view(-1, 8, 8)) + self.place).mean(1))
 
 
-NETWORKS = {"fully connected": Connected, "convolutional": Convolutional,
+NETWORKS = {"fully connected": Mlp, "convolutional": Convolutional,
             "transformer": Transformer}
 
 

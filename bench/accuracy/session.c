@@ -27,14 +27,14 @@ static void declare(struct session *s)
     must(lyap_profile_new(d, NAN, &s->profile) == LYAP_OK, "a profile");
 }
 
-void session_begin(struct session *s, const struct training_kind *kind, struct random *random)
+void session_begin(struct session *s, const struct training_kind *kind, struct test_rng *random)
 {
     memset(s, 0, sizeof *s);
     s->run.kind = kind;
     for (int i = 0; i < TRAINING_SIZE; i++) {
-        s->run.h[i] = 0.2 + 4 * random_uniform(random);
-        s->run.centre[i] = random_normal(random);
-        s->run.x[i] = random_normal(random);
+        s->run.h[i] = 0.2 + 4 * test_rng_uniform(random);
+        s->run.centre[i] = test_rng_normal(random);
+        s->run.x[i] = test_rng_normal(random);
     }
     /* One leads, and no penalty holds it at zero. */
     const uint32_t lead = random_count(random, TRAINING_SIZE) - 1;
@@ -42,7 +42,7 @@ void session_begin(struct session *s, const struct training_kind *kind, struct r
     s->run.centre[lead] += copysign(1, s->run.centre[lead]);
     for (int i = 0; i < TRAINING_SIZE; i++)
         s->run.ell = fmax(s->run.ell, s->run.h[i]);
-    s->run.lr = kind->rate * (0.2 + random_uniform(random)) / (s->run.ell + kind->weight_decay);
+    s->run.lr = kind->rate * (0.2 + test_rng_uniform(random)) / (s->run.ell + kind->weight_decay);
     training_project(&s->run);
     lyap_snapshot_init(&s->snapshot);
     declare(s);

@@ -18,7 +18,7 @@ struct session {
 
 /* Draws the quadratic, the start and a rate about the kind's. */
 void session_begin(struct session *session, const struct training_kind *kind,
-                   struct random *random);
+                   struct test_rng *random);
 void session_end(struct session *session);
 /* Pushes theta_t, g_t and, from the first update on, the pair of the top curvature. */
 struct lyap_point session_push(struct session *session);

@@ -7,16 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct random {
-    uint64_t state;
-};
-/* SplitMix64; uniform in (0, 1); standard normal. */
-uint64_t random_bits(struct random *random);
-double random_uniform(struct random *random);
-double random_normal(struct random *random);
-void random_normals(struct random *random, double *ret, uint32_t count);
+#include "rng.h"
+
 /* 1 .. limit. */
-uint32_t random_count(struct random *random, uint32_t limit);
+uint32_t random_count(struct test_rng *random, uint32_t limit);
 /* Stops the program: a trial of ours that liblyap refuses is an error of the trial. */
 void must(bool is_ok, const char *what);
 /* sigma_1 of rows x cols values, by a singular value decomposition. */
@@ -27,7 +21,7 @@ struct sides {
 };
 struct trial {
     const char *claim, *source;
-    struct sides (*draw)(struct random *random);
+    struct sides (*draw)(struct test_rng *random);
 };
 
 extern const struct trial gain_trials[], energy_trials[], update_trials[], profile_trials[];

@@ -12,12 +12,12 @@ struct bowl {
     double h[SIZE], x[SIZE], ell, least;
 };
 
-static struct bowl random_bowl(struct random *random)
+static struct bowl random_bowl(struct test_rng *random)
 {
     struct bowl bowl = { .ell = 0, .least = INFINITY };
     for (int i = 0; i < SIZE; i++) {
-        bowl.h[i] = exp(2 * random_normal(random));
-        bowl.x[i] = random_normal(random);
+        bowl.h[i] = exp(2 * test_rng_normal(random));
+        bowl.x[i] = test_rng_normal(random);
         bowl.ell = fmax(bowl.ell, bowl.h[i]);
         bowl.least = fmin(bowl.least, bowl.h[i]);
     }
@@ -41,7 +41,7 @@ static double square(const double *x)
 }
 
 /* Heavy ball; beta 0: gradient descent. Returns the largest of one of the residuals. */
-static double largest_residual(struct random *random, double beta, double rate_of_limit,
+static double largest_residual(struct test_rng *random, double beta, double rate_of_limit,
                                double (*residual)(const struct lyap_energy_terms *))
 {
     struct bowl bowl = random_bowl(random);
@@ -71,35 +71,35 @@ static double largest_residual(struct random *random, double beta, double rate_o
     return largest;
 }
 
-static struct sides gd_dissipates(struct random *random)
+static struct sides gd_dissipates(struct test_rng *random)
 {
-    const double rate = random_uniform(random);
+    const double rate = test_rng_uniform(random);
     return (struct sides){ largest_residual(random, 0, rate, lyap_energy_dissipation), 0 };
 }
 
-static struct sides gd_is_smooth(struct random *random)
+static struct sides gd_is_smooth(struct test_rng *random)
 {
-    const double rate = 3 * random_uniform(random);
+    const double rate = 3 * test_rng_uniform(random);
     return (struct sides){ largest_residual(random, 0, rate, lyap_energy_smoothness), 0 };
 }
 
-static struct sides ball_dissipates(struct random *random)
+static struct sides ball_dissipates(struct test_rng *random)
 {
-    const double beta = 0.05 + 0.9 * random_uniform(random), rate = random_uniform(random);
+    const double beta = 0.05 + 0.9 * test_rng_uniform(random), rate = test_rng_uniform(random);
     return (struct sides){ largest_residual(random, beta, rate, lyap_energy_dissipation), 0 };
 }
 
-static struct sides ball_is_smooth(struct random *random)
+static struct sides ball_is_smooth(struct test_rng *random)
 {
-    const double beta = 0.05 + 0.9 * random_uniform(random), rate = 30 * random_uniform(random);
+    const double beta = 0.05 + 0.9 * test_rng_uniform(random), rate = 30 * test_rng_uniform(random);
     return (struct sides){ largest_residual(random, beta, rate, lyap_energy_smoothness), 0 };
 }
 
 /* Past the linear limit the leading mode grows: the residual must say so once it leads. */
-static struct sides diverging_is_seen(struct random *random, double beta)
+static struct sides diverging_is_seen(struct test_rng *random, double beta)
 {
     struct bowl bowl = random_bowl(random);
-    const double lr = (2.1 + random_uniform(random)) * (1 + beta) / bowl.ell;
+    const double lr = (2.1 + test_rng_uniform(random)) * (1 + beta) / bowl.ell;
     double d[SIZE] = { 0 }, residual = 0;
     for (int t = 0; t < 400 && loss_of(&bowl) < 1e200; t++) {
         struct lyap_energy_input in = { .loss0 = loss_of(&bowl),
@@ -124,14 +124,14 @@ static struct sides diverging_is_seen(struct random *random, double beta)
     return (struct sides){ 0, residual };
 }
 
-static struct sides gd_diverging(struct random *random)
+static struct sides gd_diverging(struct test_rng *random)
 {
     return diverging_is_seen(random, 0);
 }
 
-static struct sides ball_diverging(struct random *random)
+static struct sides ball_diverging(struct test_rng *random)
 {
-    const double beta = 0.05 + 0.9 * random_uniform(random);
+    const double beta = 0.05 + 0.9 * test_rng_uniform(random);
     return diverging_is_seen(random, beta);
 }
 
@@ -140,10 +140,10 @@ struct adam_run {
     double smoothness, certified; /* largest; dissipation of the steps with c >= 0, -inf: none */
 };
 
-static struct adam_run adam_run(struct random *random)
+static struct adam_run adam_run(struct test_rng *random)
 {
     struct bowl bowl = random_bowl(random);
-    const double b1 = 0.9, b2 = 0.999, eps = 1e-8, eta = exp(random_normal(random)) * 0.05;
+    const double b1 = 0.9, b2 = 0.999, eps = 1e-8, eta = exp(test_rng_normal(random)) * 0.05;
     struct adam_run run = { -INFINITY, -INFINITY };
     double m[SIZE] = { 0 }, v[SIZE] = { 0 }, d[SIZE] = { 0 }, p[SIZE], before[SIZE];
     double lr0 = eta;
@@ -176,12 +176,12 @@ static struct adam_run adam_run(struct random *random)
     return run;
 }
 
-static struct sides adam_is_smooth(struct random *random)
+static struct sides adam_is_smooth(struct test_rng *random)
 {
     return (struct sides){ adam_run(random).smoothness, 0 };
 }
 
-static struct sides adam_dissipates(struct random *random)
+static struct sides adam_dissipates(struct test_rng *random)
 {
     struct adam_run run;
     do
@@ -192,12 +192,12 @@ static struct sides adam_dissipates(struct random *random)
 
 /* ---- Ritz values of exact pairs y = H s ---- */
 
-static struct lyap_ritz random_ritz(struct random *random, const struct bowl *bowl)
+static struct lyap_ritz random_ritz(struct test_rng *random, const struct bowl *bowl)
 {
     double s[PAIRS][SIZE], sg[PAIRS * PAIRS], yg[PAIRS * PAIRS], zg[PAIRS * PAIRS];
     struct lyap_ritz ritz;
     for (int i = 0; i < PAIRS; i++)
-        random_normals(random, s[i], SIZE);
+        test_rng_normals(random, s[i], SIZE);
     for (int i = 0; i < PAIRS; i++)
         for (int j = 0; j < PAIRS; j++) {
             double ss = 0, sy = 0, yy = 0;
@@ -215,13 +215,13 @@ static struct lyap_ritz random_ritz(struct random *random, const struct bowl *bo
     return ritz;
 }
 
-static struct sides ritz_below(struct random *random)
+static struct sides ritz_below(struct test_rng *random)
 {
     const struct bowl bowl = random_bowl(random);
     return (struct sides){ random_ritz(random, &bowl).values[0], bowl.ell };
 }
 
-static struct sides ritz_certificate(struct random *random)
+static struct sides ritz_certificate(struct test_rng *random)
 {
     const struct bowl bowl = random_bowl(random);
     const struct lyap_ritz ritz = random_ritz(random, &bowl);

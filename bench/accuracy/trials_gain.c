@@ -14,11 +14,11 @@
 
 enum { SIDE = 12, ELEMENTS = SIDE * SIDE, OPERATOR_MAX = 1 << 16 };
 
-static struct lyap_spectral_matrix random_matrix(struct random *random, double *values)
+static struct lyap_spectral_matrix random_matrix(struct test_rng *random, double *values)
 {
     const struct lyap_spectral_matrix w = { values, random_count(random, SIDE),
                                             random_count(random, SIDE) };
-    random_normals(random, values, w.rows * w.cols);
+    test_rng_normals(random, values, w.rows * w.cols);
     return w;
 }
 
@@ -27,31 +27,31 @@ static double norm_of(const struct lyap_spectral_matrix *w)
     return exact_norm(w->values, w->rows, w->cols);
 }
 
-static struct sides power_below(struct random *random)
+static struct sides power_below(struct test_rng *random)
 {
     double values[ELEMENTS], v[SIDE * LYAP_SPECTRAL_BLOCK_MAX];
     const struct lyap_spectral_matrix w = random_matrix(random, values);
     const uint32_t block = lyap_spectral_block(w.rows, w.cols, LYAP_SPECTRAL_BLOCK);
     struct lyap_spectral_estimate found;
-    must(lyap_spectral_start(random_bits(random), w.cols, block, v) == LYAP_OK, "start");
+    must(lyap_spectral_start(test_rng_u64(random), w.cols, block, v) == LYAP_OK, "start");
     must(lyap_spectral_power(&w, block, 1, v, &found) == LYAP_OK, "power");
     return (struct sides){ found.sigma, norm_of(&w) };
 }
 
-static struct sides stream_below(struct random *random)
+static struct sides stream_below(struct test_rng *random)
 {
     double values[ELEMENTS], v[SIDE * LYAP_SPECTRAL_BLOCK_MAX];
     struct lyap_spectral_estimate found;
     double z[SIDE * LYAP_SPECTRAL_BLOCK_MAX] = { 0 };
     const struct lyap_spectral_matrix w = random_matrix(random, values);
     const uint32_t block = lyap_spectral_block(w.rows, w.cols, LYAP_SPECTRAL_BLOCK);
-    must(lyap_spectral_start(random_bits(random), w.cols, block, v) == LYAP_OK, "start");
+    must(lyap_spectral_start(test_rng_u64(random), w.cols, block, v) == LYAP_OK, "start");
     plain_products(&w, block, v, z);
     must(lyap_spectral_stream(w.cols, block, z, v, &found) == LYAP_OK, "stream");
     return (struct sides){ found.sigma, norm_of(&w) };
 }
 
-static struct sides gram_above(struct random *random)
+static struct sides gram_above(struct test_rng *random)
 {
     double values[ELEMENTS], upper;
     const struct lyap_spectral_matrix w = random_matrix(random, values);
@@ -66,7 +66,7 @@ struct image {
     uint32_t side[2], padding[2];
 };
 
-static struct image random_image(struct random *random, double *kernel, bool is_strided)
+static struct image random_image(struct test_rng *random, double *kernel, bool is_strided)
 {
     struct image image = { .side = { 2 + random_count(random, 4), 2 + random_count(random, 4) } };
     struct lyap_conv *c = &image.conv;
@@ -81,7 +81,7 @@ static struct image random_image(struct random *random, double *kernel, bool is_
         const uint32_t width = (c->size[axis] - 1) * c->dilation[axis];
         image.padding[axis] = width; /* some output whatever the side */
     }
-    random_normals(random, kernel, c->out * (c->in / c->groups) * c->size[0] * c->size[1]);
+    test_rng_normals(random, kernel, c->out * (c->in / c->groups) * c->size[0] * c->size[1]);
     return image;
 }
 
@@ -126,7 +126,7 @@ static double operator_norm(const struct image *image)
     return exact_norm(matrix, outputs, inputs);
 }
 
-static struct sides reshape_above(struct random *random)
+static struct sides reshape_above(struct test_rng *random)
 {
     double kernel[256], upper;
     const struct image image = random_image(random, kernel, true);
@@ -134,7 +134,7 @@ static struct sides reshape_above(struct random *random)
     return (struct sides){ operator_norm(&image), upper };
 }
 
-static struct sides torus_above(struct random *random)
+static struct sides torus_above(struct test_rng *random)
 {
     double kernel[256], upper;
     const struct image image = random_image(random, kernel, true);
@@ -148,12 +148,12 @@ static struct sides torus_above(struct random *random)
 /* ---- residual blocks ---- */
 
 /* A square matrix with a negative logarithmic norm in half of the draws. */
-static uint32_t random_square(struct random *random, double *a)
+static uint32_t random_square(struct test_rng *random, double *a)
 {
     const uint32_t n = random_count(random, SIDE);
-    const double shift = random_uniform(random) < 0.5 ? 4 : 0;
+    const double shift = test_rng_uniform(random) < 0.5 ? 4 : 0;
     for (uint32_t i = 0; i < n * n; i++)
-        a[i] = random_normal(random) / sqrt(n) - (i % (n + 1) == 0 ? shift : 0);
+        a[i] = test_rng_normal(random) / sqrt(n) - (i % (n + 1) == 0 ? shift : 0);
     return n;
 }
 
@@ -165,18 +165,18 @@ static double stepped_norm(uint32_t n, const double *a, double h)
     return exact_norm(m, n, n);
 }
 
-static struct sides block_gain(struct random *random)
+static struct sides block_gain(struct test_rng *random)
 {
     double a[ELEMENTS];
     const uint32_t n = random_square(random, a);
-    const double h = 2 * random_uniform(random);
+    const double h = 2 * test_rng_uniform(random);
     struct lyap_residual_bounds bounds;
     must(lyap_residual_constant(&(struct lyap_spectral_matrix){ a, n, n }, &bounds) == LYAP_OK,
          "bounds");
     return (struct sides){ stepped_norm(n, a, h), lyap_residual_gain(h, &bounds) };
 }
 
-static struct sides block_contracts(struct random *random)
+static struct sides block_contracts(struct test_rng *random)
 {
     double a[ELEMENTS];
     struct lyap_residual_bounds bounds;
@@ -186,17 +186,17 @@ static struct sides block_contracts(struct random *random)
         must(lyap_residual_constant(&(struct lyap_spectral_matrix){ a, n, n }, &bounds) == LYAP_OK,
              "bounds");
     } while (!(bounds.log_norm < 0));
-    const double h = random_uniform(random) * lyap_residual_cfl(&bounds);
+    const double h = test_rng_uniform(random) * lyap_residual_cfl(&bounds);
     return (struct sides){ stepped_norm(n, a, h), 1 };
 }
 
-static struct sides symmetric_block(struct random *random)
+static struct sides symmetric_block(struct test_rng *random)
 {
     double values[ELEMENTS], a[ELEMENTS] = { 0 };
     const struct lyap_spectral_matrix w = random_matrix(random, values);
-    const double h = random_uniform(random);
+    const double h = test_rng_uniform(random);
     for (uint32_t k = 0; k < w.rows; k++) {
-        const double gate = random_uniform(random);
+        const double gate = test_rng_uniform(random);
         for (uint32_t i = 0; i < w.cols; i++)
             for (uint32_t j = 0; j < w.cols; j++)
                 a[i * w.cols + j] -= gate * values[k * w.cols + i] * values[k * w.cols + j];
@@ -205,13 +205,13 @@ static struct sides symmetric_block(struct random *random)
                            lyap_residual_symmetric_gain(h, 1, norm_of(&w)) };
 }
 
-static struct sides gated_block(struct random *random)
+static struct sides gated_block(struct test_rng *random)
 {
     double a[ELEMENTS] = { 0 }, largest = 0;
     const uint32_t n = random_square(random, a);
-    const double h = 2 * random_uniform(random);
+    const double h = 2 * test_rng_uniform(random);
     for (uint32_t i = 0; i < n; i++) {
-        const double gate = random_uniform(random);
+        const double gate = test_rng_uniform(random);
         double sum = 0;
         for (uint32_t j = 0; j < n; j++)
             sum += fabs(h * gate * a[i * n + j] + (i == j));
@@ -223,13 +223,13 @@ static struct sides gated_block(struct random *random)
 /* ---- norms and whole networks ---- */
 
 /* |J|_2 of a layer norm at one token: diag(gamma) (I - 11'/n - zz'/n) / sqrt(v + eps). */
-static struct sides token_norm(struct random *random)
+static struct sides token_norm(struct test_rng *random)
 {
     double token[SIDE], gamma[SIDE], j[ELEMENTS], mean = 0, variance = 0, largest = 0;
     const uint32_t n = 1 + random_count(random, SIDE - 1);
     const double eps = 1e-5;
-    random_normals(random, token, n);
-    random_normals(random, gamma, n);
+    test_rng_normals(random, token, n);
+    test_rng_normals(random, gamma, n);
     for (uint32_t i = 0; i < n; i++) {
         mean += token[i] / n;
         largest = fmax(largest, fabs(gamma[i]));
@@ -246,15 +246,15 @@ static struct sides token_norm(struct random *random)
 }
 
 /* Jacobian of W2 tanh(W1 x) at a random point against the product of the norms. */
-static struct sides product_bound(struct random *random)
+static struct sides product_bound(struct test_rng *random)
 {
     double first[ELEMENTS], second[ELEMENTS], j[ELEMENTS] = { 0 }, gate[SIDE];
     const uint32_t in = random_count(random, SIDE), mid = random_count(random, SIDE),
                    out = random_count(random, SIDE);
-    random_normals(random, first, mid * in);
-    random_normals(random, second, out * mid);
+    test_rng_normals(random, first, mid * in);
+    test_rng_normals(random, second, out * mid);
     for (uint32_t k = 0; k < mid; k++) {
-        const double t = tanh(random_normal(random));
+        const double t = tanh(test_rng_normal(random));
         gate[k] = 1 - t * t;
     }
     for (uint32_t i = 0; i < out; i++)
@@ -320,13 +320,13 @@ static void differentiate(const struct head *head, int token, int coordinate, do
     }
 }
 
-static struct sides attention(struct random *random)
+static struct sides attention(struct test_rng *random)
 {
     struct head head;
     double jacobian[INPUTS * INPUTS] = { 0 };
-    random_normals(random, head.x[0], TOKENS * WIDTH);
-    random_normals(random, head.a[0], WIDTH * WIDTH);
-    random_normals(random, head.v[0], WIDTH * WIDTH);
+    test_rng_normals(random, head.x[0], TOKENS * WIDTH);
+    test_rng_normals(random, head.a[0], WIDTH * WIDTH);
+    test_rng_normals(random, head.v[0], WIDTH * WIDTH);
     attend(&head);
     for (int token = 0; token < TOKENS; token++)
         for (int coordinate = 0; coordinate < WIDTH; coordinate++)
@@ -340,7 +340,7 @@ static struct sides attention(struct random *random)
 }
 
 /* More inputs than groups: several share one. */
-static struct sides gates_of_inputs(struct random *random)
+static struct sides gates_of_inputs(struct test_rng *random)
 {
     enum { ROWS = 40 };
     double values[ELEMENTS], gates[ROWS][SIDE], gated[ELEMENTS], largest = 0, norm;
@@ -350,7 +350,7 @@ static struct sides gates_of_inputs(struct random *random)
     must(kept != NULL, "gates");
     for (uint32_t n = 0; n < inputs; n++) {
         for (uint32_t i = 0; i < w.rows; i++) {
-            gates[n][i] = random_uniform(random);
+            gates[n][i] = test_rng_uniform(random);
             for (uint32_t j = 0; j < w.cols; j++)
                 gated[i * w.cols + j] = gates[n][i] * values[i * w.cols + j];
         }

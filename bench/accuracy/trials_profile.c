@@ -75,7 +75,7 @@ static double largest_residual(const struct lyap_point *point)
     return fmax(smooth, excess(point, LYAP_METRIC_DISSIPATION_RESIDUAL));
 }
 
-static struct sides residuals(struct random *random, unsigned kind)
+static struct sides residuals(struct test_rng *random, unsigned kind)
 {
     struct session session;
     double largest = -INFINITY;
@@ -92,7 +92,7 @@ static struct sides residuals(struct random *random, unsigned kind)
 }
 
 /* 1 - eta ell/2 - a eta, or b eta - 1 - eta ell: the largest, without rounding. */
-static struct sides hypothesis(struct random *random, unsigned kind, bool is_h1)
+static struct sides hypothesis(struct test_rng *random, unsigned kind, bool is_h1)
 {
     struct session session;
     double largest = -INFINITY;
@@ -117,16 +117,16 @@ static struct sides hypothesis(struct random *random, unsigned kind, bool is_h1)
 }
 
 /* A rate at which the leading curvature grows by a tenth a step or more. */
-static double diverging_rate(const struct session *session, struct random *random)
+static double diverging_rate(const struct session *session, struct test_rng *random)
 {
     const struct training_kind *kind = session->run.kind;
-    const double beta = kind->momentum, past = 1.05 + 0.3 * random_uniform(random);
+    const double beta = kind->momentum, past = 1.05 + 0.3 * test_rng_uniform(random);
     const double limit = kind->is_nesterov ? 2 * (1 + beta) / (1 + 2 * beta) : 2 * (1 + beta);
     return past * limit / (session->run.ell - 0.3); /* lambda of the penalties: they damp */
 }
 
 /* The least residual of the last steps: positive once the mode leads. */
-static struct sides divergence(struct random *random, unsigned kind)
+static struct sides divergence(struct test_rng *random, unsigned kind)
 {
     struct session session;
     double least = INFINITY;
@@ -150,22 +150,22 @@ static struct sides divergence(struct random *random, unsigned kind)
 }
 
 #define RESIDUALS(kind, function)                                                                  \
-    static struct sides function(struct random *random)                                            \
+    static struct sides function(struct test_rng *random)                                          \
     {                                                                                              \
         return residuals(random, kind);                                                            \
     }
 #define HYPOTHESES(kind, function)                                                                 \
-    static struct sides function##_h1(struct random *random)                                       \
+    static struct sides function##_h1(struct test_rng *random)                                     \
     {                                                                                              \
         return hypothesis(random, kind, true);                                                     \
     }                                                                                              \
-    static struct sides function##_h2(struct random *random)                                       \
+    static struct sides function##_h2(struct test_rng *random)                                     \
     {                                                                                              \
         return hypothesis(random, kind, false);                                                    \
     }                                                                                              \
     RESIDUALS(kind, function)
 #define DIVERGES(kind, function)                                                                   \
-    static struct sides function##_diverges(struct random *random)                                 \
+    static struct sides function##_diverges(struct test_rng *random)                               \
     {                                                                                              \
         return divergence(random, kind);                                                           \
     }

@@ -113,10 +113,10 @@ static void prox(const struct rule *rule, double lr, double *x)
     }
 }
 
-static struct rule random_rule(struct random *random)
+static struct rule random_rule(struct test_rng *random)
 {
-    return (struct rule){ (enum kind)(random_bits(random) % KIND_COUNT),
-                          0.1 + random_uniform(random), random_uniform(random) };
+    return (struct rule){ (enum kind)(test_rng_u64(random) % KIND_COUNT),
+                          0.1 + test_rng_uniform(random), test_rng_uniform(random) };
 }
 
 /* One step on f = (x - c)'H(x - c)/2, H diagonal, from a point of the set. */
@@ -124,19 +124,19 @@ struct prox_step {
     double decrease, error, ell_lr; /* a eta, b eta, eta ell */
 };
 
-static struct prox_step prox_step(struct random *random)
+static struct prox_step prox_step(struct test_rng *random)
 {
     const struct rule rule = random_rule(random);
     double h[SIZE], c[SIZE], x[SIZE], y[SIZE], w[SIZE], ell = 0, before, after, delta;
-    random_normals(random, c, SIZE);
-    random_normals(random, x, SIZE);
+    test_rng_normals(random, c, SIZE);
+    test_rng_normals(random, x, SIZE);
     for (int i = 0; i < SIZE; i++) {
-        h[i] = exp(2 * random_normal(random));
+        h[i] = exp(2 * test_rng_normal(random));
         ell = fmax(ell, h[i]);
     }
     if (rule.kind >= BOX)
         prox(&rule, 1, x);
-    const double lr = 2 * random_uniform(random) / ell;
+    const double lr = 2 * test_rng_uniform(random) / ell;
     for (int i = 0; i < SIZE; i++)
         y[i] = x[i] - lr * h[i] * (x[i] - c[i]);
     prox(&rule, lr, y);
@@ -155,27 +155,27 @@ static struct prox_step prox_step(struct random *random)
     return (struct prox_step){ p.decrease, p.error, lr * ell };
 }
 
-static struct sides prox_decreases(struct random *random)
+static struct sides prox_decreases(struct test_rng *random)
 {
     const struct prox_step step = prox_step(random);
     return (struct sides){ 1 - 0.5 * step.ell_lr, step.decrease };
 }
 
-static struct sides prox_error(struct random *random)
+static struct sides prox_error(struct test_rng *random)
 {
     const struct prox_step step = prox_step(random);
     return (struct sides){ step.error, 1 + step.ell_lr };
 }
 
 /* Two gradients at one point: how far the updates are apart. */
-static struct sides prox_gain(struct random *random)
+static struct sides prox_gain(struct test_rng *random)
 {
     const struct rule rule = random_rule(random);
-    const double lr = random_uniform(random);
+    const double lr = test_rng_uniform(random);
     double x[SIZE], g[2][SIZE], y[2][SIZE];
-    random_normals(random, x, SIZE);
+    test_rng_normals(random, x, SIZE);
     for (int k = 0; k < 2; k++) {
-        random_normals(random, g[k], SIZE);
+        test_rng_normals(random, g[k], SIZE);
         for (int i = 0; i < SIZE; i++)
             y[k][i] = x[i] - lr * g[k][i];
         prox(&rule, lr, y[k]);
@@ -184,12 +184,12 @@ static struct sides prox_gain(struct random *random)
                            lyap_update_gain_prox(lr).now * distance(g[0], g[1]) };
 }
 
-static struct sides clip_gain(struct random *random)
+static struct sides clip_gain(struct test_rng *random)
 {
     double g[SIZE], e[SIZE], moved[SIZE];
-    random_normals(random, g, SIZE);
-    random_normals(random, e, SIZE);
-    const double length = norm(g, SIZE), clip = length * (0.1 + 0.8 * random_uniform(random));
+    test_rng_normals(random, g, SIZE);
+    test_rng_normals(random, e, SIZE);
+    const double length = norm(g, SIZE), clip = length * (0.1 + 0.8 * test_rng_uniform(random));
     const struct lyap_update_gain_clip gain = lyap_update_gain_clip(length, clip);
     double along = 0;
     for (int i = 0; i < SIZE; i++)
@@ -199,13 +199,13 @@ static struct sides clip_gain(struct random *random)
     return (struct sides){ norm(moved, SIZE), gain.across * norm(e, SIZE) };
 }
 
-static struct sides sign_distance(struct random *random)
+static struct sides sign_distance(struct test_rng *random)
 {
     double u[SIZE], v[SIZE], flips = 0;
-    const double lr = random_uniform(random);
+    const double lr = test_rng_uniform(random);
     for (int i = 0; i < SIZE; i++) {
-        u[i] = lr * copysign(1, random_normal(random));
-        v[i] = lr * copysign(1, random_normal(random));
+        u[i] = lr * copysign(1, test_rng_normal(random));
+        v[i] = lr * copysign(1, test_rng_normal(random));
         flips += u[i] * v[i] < 0;
     }
     return (struct sides){ distance(u, v), lyap_update_gain_sign_bound(lr, flips) };
@@ -213,34 +213,35 @@ static struct sides sign_distance(struct random *random)
 
 /* ---- transitions ---- */
 
-static struct lyap_transition random_transition(struct random *random)
+static struct lyap_transition random_transition(struct test_rng *random)
 {
     static const enum lyap_method methods[] = { LYAP_METHOD_GD, LYAP_METHOD_HEAVY_BALL,
                                                 LYAP_METHOD_NESTEROV, LYAP_METHOD_ADAM };
-    struct lyap_transition t = { .method = methods[random_bits(random) % 4], .gain = 1 };
-    t.lr = exp(-6 * random_uniform(random)); /* eta wd < 2, without which nothing is stable */
-    t.beta = t.method == LYAP_METHOD_GD ? 0 : 0.99 * random_uniform(random);
-    t.decay = 0.2 * random_uniform(random);
+    struct lyap_transition t = { .method = methods[test_rng_u64(random) % 4], .gain = 1 };
+    t.lr = exp(-6 * test_rng_uniform(random)); /* eta wd < 2, without which nothing is stable */
+    t.beta = t.method == LYAP_METHOD_GD ? 0 : 0.99 * test_rng_uniform(random);
+    t.decay = 0.2 * test_rng_uniform(random);
     return t;
 }
 
-static struct sides stable_below(struct random *random)
+static struct sides stable_below(struct test_rng *random)
 {
     const struct lyap_transition t = random_transition(random);
-    const double limit = lyap_transition_limit(&t), share = random_uniform(random);
+    const double limit = lyap_transition_limit(&t), share = test_rng_uniform(random);
     return (struct sides){ lyap_transition_radius(&t, share * (limit + t.decay) - t.decay), 1 };
 }
 
-static struct sides unstable_beyond(struct random *random)
+static struct sides unstable_beyond(struct test_rng *random)
 {
     const struct lyap_transition t = random_transition(random);
-    const double limit = lyap_transition_limit(&t), beyond = 1e-3 + random_uniform(random);
-    const double lambda = random_bits(random) % 2 ? limit * (1 + beyond) : -t.decay - beyond / t.lr;
+    const double limit = lyap_transition_limit(&t), beyond = 1e-3 + test_rng_uniform(random);
+    const double lambda =
+        test_rng_u64(random) % 2 ? limit * (1 + beyond) : -t.decay - beyond / t.lr;
     return (struct sides){ 1, lyap_transition_radius(&t, lambda) };
 }
 
 /* Powers of the transition at a stable curvature: the largest excess over the bound. */
-static struct sides mode_energy(struct random *random)
+static struct sides mode_energy(struct test_rng *random)
 {
     struct lyap_growth_bound bound;
     double a[4], power[4] = { 1, 0, 0, 1 }, next[4];
@@ -248,7 +249,7 @@ static struct sides mode_energy(struct random *random)
     do {
         const struct lyap_transition t = random_transition(random);
         const double limit = lyap_transition_limit(&t);
-        n = lyap_transition_matrix(&t, random_uniform(random) * limit, a);
+        n = lyap_transition_matrix(&t, test_rng_uniform(random) * limit, a);
     } while (lyap_growth_energy_bound(n, a, &bound) != LYAP_OK);
     power[1] = 0;
     if (n == 1)

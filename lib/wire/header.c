@@ -56,16 +56,12 @@ static enum lyap_status offsets_read(struct lyap_json *json, struct extent *exte
 static enum lyap_status part_read(struct lyap_json *json, const char *key, struct extent *extent)
 {
     static const char *const names[] = { "dtype", "shape", "data_offsets" };
-    struct lyap_quote quote;
-    unsigned i = 0;
-    while (i < 3 && strcmp(key, names[i]) != 0)
-        i++;
-    if (i == 3)
-        return lyap_json_fail(json, "unknown key %s; dtype, shape and data_offsets are known",
-                              lyap_quote_string(key, &quote));
-    if (extent->parts & 1u << i)
-        return lyap_json_fail(json, "key %s occurs twice", lyap_quote_string(key, &quote));
-    extent->parts |= 1u << i;
+    static const struct lyap_json_parts known = { names, 3,
+                                                  "dtype, shape and data_offsets are known" };
+    unsigned i;
+    const enum lyap_status status = lyap_json_part(json, key, &known, &extent->parts, &i);
+    if (status != LYAP_OK)
+        return status;
     switch (1u << i) {
     case PART_DTYPE:
         return dtype_read(json, &extent->entry->dtype);

@@ -131,6 +131,24 @@ enum lyap_status lyap_json_key(struct lyap_json *json, char **ret_key)
     return LYAP_OK;
 }
 
+enum lyap_status lyap_json_part(struct lyap_json *json, const char *key,
+                                const struct lyap_json_parts *parts, unsigned *seen,
+                                unsigned *ret_index)
+{
+    struct lyap_quote quote;
+    unsigned i = 0;
+    while (i < parts->count && strcmp(key, parts->names[i]) != 0)
+        i++;
+    if (i == parts->count)
+        return lyap_json_fail(json, "unknown key %s; %s", lyap_quote_string(key, &quote),
+                              parts->known);
+    if (*seen & 1u << i)
+        return lyap_json_fail(json, "key %s occurs twice", lyap_quote_string(key, &quote));
+    *seen |= 1u << i;
+    *ret_index = i;
+    return LYAP_OK;
+}
+
 enum lyap_status lyap_json_more(struct lyap_json *json, bool *ret_more)
 {
     return separate(json, ']', ret_more);

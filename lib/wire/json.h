@@ -22,6 +22,13 @@ struct lyap_json {
     struct lyap_error *reterr;
 };
 
+/* The members an object may have, each once. */
+struct lyap_json_parts {
+    const char *const *names;
+    unsigned count;
+    const char *known; /* "a and b are known", for the message about another key */
+};
+
 void lyap_json_init(struct lyap_json *json, char *text, uint64_t length, const char *where,
                     struct lyap_error *reterr);
 /* First byte of the next value without consuming it; NUL at the end. */
@@ -30,6 +37,11 @@ char lyap_json_peek(struct lyap_json *json);
 LYAP_MUST_CHECK enum lyap_status lyap_json_open(struct lyap_json *json, char bracket);
 /* Next key of the open object, its colon consumed; NULL when the object closes. */
 LYAP_MUST_CHECK enum lyap_status lyap_json_key(struct lyap_json *json, char **ret_key);
+/* The index of a key among the parts; bit i of `seen` says that part i came, and is set. E_FORMAT:
+ * another key, or one that came before. */
+LYAP_MUST_CHECK enum lyap_status lyap_json_part(struct lyap_json *json, const char *key,
+                                                const struct lyap_json_parts *parts, unsigned *seen,
+                                                unsigned *ret_index);
 /* True: an element of the open array follows; false: the array closes. */
 LYAP_MUST_CHECK enum lyap_status lyap_json_more(struct lyap_json *json, bool *ret_more);
 /* UTF-8 without NUL, terminated. */

@@ -89,16 +89,12 @@ static enum lyap_status shard_part_read(struct lyap_json *json, const char *key,
                                         unsigned *parts)
 {
     static const char *const names[] = { "shape", "offset", "start" };
-    struct lyap_quote quote;
-    unsigned i = 0;
-    while (i < 3 && strcmp(key, names[i]) != 0)
-        i++;
-    if (i == 3)
-        return lyap_json_fail(json, "unknown key %s; shape, and offset or start are known",
-                              lyap_quote_string(key, &quote));
-    if (*parts & 1u << i)
-        return lyap_json_fail(json, "key %s occurs twice", lyap_quote_string(key, &quote));
-    *parts |= 1u << i;
+    static const struct lyap_json_parts known = { names, 3,
+                                                  "shape, and offset or start are known" };
+    unsigned i;
+    const enum lyap_status status = lyap_json_part(json, key, &known, parts, &i);
+    if (status != LYAP_OK)
+        return status;
     switch (1u << i) {
     case SHARD_SHAPE:
         return lyap_metadata_shape(json, shard->shape, &shard->rank);

@@ -1,19 +1,11 @@
-/* support.h - what several test programs share: the generator of SPEC 7.0, failing allocators,
- * running a suite. */
+/* support.h - what several test programs share: failing allocators, running a suite. */
 #ifndef LYAP_TEST_SUPPORT_H
 #define LYAP_TEST_SUPPORT_H
 
 #include <check.h>
 #include <stdint.h>
 
-/* SplitMix64 and its uniform and normal numbers, bit for bit those of spec/oracle.py. */
-struct test_rng {
-    uint64_t state;
-};
-uint64_t test_rng_u64(struct test_rng *rng);
-double test_rng_uniform(struct test_rng *rng);
-double test_rng_normal(struct test_rng *rng);
-void test_rng_normals(struct test_rng *rng, double *ret, uint64_t count);
+#include "rng.h"
 
 /* Makes the n-th allocation of liblyap from now on fail (n from 1; 0: none), once. */
 void test_alloc_fail_at(uint64_t n);
