@@ -29,6 +29,7 @@ static void next_attempt(struct lyap_run *run, const char *key, int64_t now_ns)
 {
     const double reference = lyap_profile_reference_loss(run->profile);
     run->inherited_loss = isnan(reference) ? run->inherited_loss : reference;
+    const double healthy_lr = run->advice.is_back_due ? run->advice.healthy_lr : NAN;
     if (run->advice.is_back_due)
         run->record.rollbacks++;
     run->record.attempt++;
@@ -42,7 +43,8 @@ static void next_attempt(struct lyap_run *run, const char *key, int64_t now_ns)
                                                         .started_ns = now_ns,
                                                         .first_step = -1,
                                                         .last_step = -1,
-                                                        .reference_loss = run->inherited_loss };
+                                                        .reference_loss = run->inherited_loss,
+                                                        .healthy_lr = healthy_lr };
     (void)snprintf(run->attempt_record.key, sizeof run->attempt_record.key, "%s", key ? key : "");
     run->is_attempt_stored = run->is_set_stored = false; /* rows of the new one */
     run->has_last = false;

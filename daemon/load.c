@@ -336,7 +336,7 @@ static enum lyap_status run_restart(struct lyap_run *run)
     run->record.last_step = -1;
     run->record.retention = LYAP_RETENTION_AUTO;
     run->attempt_record.first_step = run->attempt_record.last_step = -1;
-    run->attempt_record.reference_loss = NAN;
+    run->attempt_record.reference_loss = run->attempt_record.healthy_lr = NAN;
     run->attempt_record.key[0] = '\0';
     run->is_record_stored = run->is_attempt_stored = run->is_set_stored = false;
     run->has_last = false;
@@ -457,7 +457,7 @@ static enum lyap_status profile_begin(struct lyap_engine *engine, struct lyap_ru
     run->points = 0;
     run->is_mismatch_marked = false;
     run->replay_after = -1;
-    lyap_advice_init(&run->advice);
+    lyap_advice_init(&run->advice, run->attempt_record.healthy_lr);
     enum lyap_status status = lyap_alerts_replay_begin(run->alert_state, &engine->rules);
     if (status == LYAP_OK)
         status = lyap_profile_new(&run->profile_declaration->declaration, run->inherited_loss,

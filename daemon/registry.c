@@ -279,6 +279,7 @@ enum lyap_status lyap_run_new(const char *name, struct lyap_run **ret_run)
     run->last_step = run->record.last_step = run->saved_step = -1;
     run->attempt_record.first_step = run->attempt_record.last_step = -1;
     run->attempt_record.reference_loss = run->inherited_loss = NAN;
+    run->attempt_record.healthy_lr = NAN;
     run->record.action = (struct lyap_action){ .kind = LYAP_ACTION_CONTINUE, .lr = NAN };
     struct lyap_declaration declaration;
     lyap_declaration_init(&declaration);

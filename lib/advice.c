@@ -9,6 +9,7 @@
 static const double RISE_SHARE = 0.1;     /* of what is at stake: an eye sees the curve turn */
 static const double LOST_SHARE = 1;       /* of what is at stake: half of the progress */
 static const double SAME_RATE = 1 - 1e-3; /* up to the digits a client may have rounded away */
+static const double RATE_RISE = 1.0625;   /* a point: a rate must prove itself to be healthy */
 
 static double column(const struct lyap_point *point, enum lyap_metric metric)
 {
@@ -18,9 +19,11 @@ static double column(const struct lyap_point *point, enum lyap_metric metric)
 
 /* ---- the ladder ---- */
 
-void lyap_advice_init(struct lyap_advice *advice)
+void lyap_advice_init(struct lyap_advice *advice, double healthy_lr)
 {
-    *advice = (struct lyap_advice){ .calm_step = -1, .lr = NAN };
+    *advice = (struct lyap_advice){
+        .calm_step = -1, .lr = NAN, .is_lowered = !isnan(healthy_lr), .healthy_lr = healthy_lr
+    };
 }
 
 static bool is_quiet(const struct lyap_point *point)
@@ -46,12 +49,32 @@ bool lyap_advice_is_lost(const struct lyap_advice *advice, const struct lyap_poi
     return advice->lost > 0 && has_risen(point, LOST_SHARE);
 }
 
+/* The healthy rate sinks with a schedule at once, but rises slowly: the loss shows only some points
+ * later what a rate that somebody raised does. */
+static void absorb_rate(struct lyap_advice *advice, const struct lyap_point *point)
+{
+    const double lr = column(point, LYAP_METRIC_LR);
+    const bool is_proof =
+        (is_calm(point) && point->state == LYAP_STATE_HEALTHY) || advice->quiet >= LYAP_ADVICE_CALM;
+    if (advice->quiet >= LYAP_ADVICE_REFILL)
+        advice->is_lowered = false;
+    if (!(lr > 0) || !is_proof)
+        return;
+    if (isnan(advice->healthy_lr) || (lr < advice->healthy_lr && !advice->is_lowered))
+        advice->healthy_lr = lr;
+    else if (lr > advice->healthy_lr)
+        advice->healthy_lr = fmin(lr, RATE_RISE * advice->healthy_lr);
+}
+
 void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *point)
 {
     const struct lyap_action *action = &point->action;
     if (is_calm(point))
         advice->calm_step = point->step;
     advice->quiet = is_quiet(point) ? advice->quiet + 1 : 0;
+    absorb_rate(advice, point);
+    if (action->kind == LYAP_ACTION_REDUCE_LR || action->kind == LYAP_ACTION_ROLLBACK)
+        advice->is_lowered = true;
     advice->lost = has_risen(point, LOST_SHARE) ? advice->lost + 1 : 0;
     if (action->kind == LYAP_ACTION_SKIP)
         advice->skips++;
@@ -72,6 +95,12 @@ void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *poi
 }
 
 /* ---- reduce_lr ---- */
+
+/* Below it no rate is advised; NaN: no rate is known to have been healthy. */
+static double least_rate(const struct lyap_advice *advice)
+{
+    return advice->healthy_lr / LYAP_ADVICE_SHARE;
+}
 
 /* The accepted curvature of the point, or the one its stability ratio was made with. */
 static double curvature_of(const struct lyap_point *point)
@@ -145,13 +174,16 @@ static void go_back(const struct lyap_advice *advice, const struct lyap_advice_q
                     struct lyap_action *ret_action)
 {
     const double lr = column(question->point, LYAP_METRIC_LR);
+    const bool is_least = 0.5 * lr < least_rate(advice);
     ret_action->kind = LYAP_ACTION_ROLLBACK;
     ret_action->step = advice->calm_step;
-    ret_action->lr = 0.5 * lr;
+    ret_action->lr = is_least ? fmin(lr, least_rate(advice)) : 0.5 * lr;
     (void)snprintf(ret_action->reason, sizeof ret_action->reason,
                    "step %lld was the last before the loss rose; go on from there or before "
-                   "at half the rate, with other batches; rollbacks left: %u",
-                   (long long)advice->calm_step, question->rollbacks_left);
+                   "at %s, with other batches; rollbacks left: %u",
+                   (long long)advice->calm_step,
+                   is_least ? "this rate: a lower one would not help" : "half the rate",
+                   question->rollbacks_left);
 }
 
 static void stop(const char *why, struct lyap_action *ret_action)
@@ -182,8 +214,12 @@ void lyap_advice_give(const struct lyap_advice *advice, const struct lyap_advice
         return;
     }
     if (kind == LYAP_ACTION_REDUCE_LR && advice->cuts < LYAP_ADVICE_CUTS) {
-        reduce(question, ret_action);
-        return;
+        struct lyap_action lower = *ret_action;
+        reduce(question, &lower);
+        if (!(lower.lr < least_rate(advice) * SAME_RATE)) {
+            *ret_action = lower;
+            return;
+        }
     }
     if (kind == LYAP_ACTION_REDUCE_LR)
         kind = LYAP_ACTION_ROLLBACK;
@@ -192,7 +228,8 @@ void lyap_advice_give(const struct lyap_advice *advice, const struct lyap_advice
     if (advice->calm_step < 0)
         stop("no step of this attempt is known to be sound", ret_action);
     else if (question->rollbacks_left == 0)
-        stop("the rollbacks of this run are spent", ret_action);
+        stop("neither a lower rate nor going back helped: the rollbacks of this run are spent",
+             ret_action);
     else
         go_back(advice, question, ret_action);
 }

@@ -51,6 +51,7 @@ CREATE TABLE attempts (
     first_step INTEGER,
     last_step INTEGER,
     reference_loss REAL,
+    healthy_lr REAL, -- of the attempt that was gone back from; lib/include/lyap/advice.h
     oldest_ns INTEGER, -- time of the oldest point that can be pruned
     pruned_step INTEGER NOT NULL DEFAULT 0, -- points below it were pruned, their roll-ups stay
     PRIMARY KEY (run_id, attempt)

@@ -115,6 +115,7 @@ static void decode_attempt(struct lyap_row *row, struct lyap_record *ret_record)
     attempt->first_step = lyap_row_step(row);
     attempt->last_step = lyap_row_step(row);
     attempt->reference_loss = lyap_row_double(row);
+    attempt->healthy_lr = lyap_row_double(row);
 }
 
 static void decode_event(struct lyap_row *row, struct lyap_record *ret_record)

@@ -169,7 +169,7 @@ static const char *const texts[LYAP_SQL_COUNT] = {
             CHOOSE) " END DESC NULLS LAST, t.tensor LIMIT ?3 OFFSET ?4",
     BOTH(ATTEMPTS,
          "SELECT run_id, attempt, key, started_ns, ended_ns, first_step, last_step, "
-         "reference_loss FROM attempts WHERE run_id = ?3 AND ",
+         "reference_loss, healthy_lr FROM attempts WHERE run_id = ?3 AND ",
          "attempt", ""),
     BOTH(EVENTS, EVENT_HEAD, "e.id", ""),
     BOTH(RUN_EVENTS, EVENT_HEAD "e.run_id = ?3 AND ", "e.id", ""),
@@ -221,11 +221,11 @@ static const char *const texts[LYAP_SQL_COUNT] = {
                             " WHERE id = ?1 AND name IS NOT NULL",
     [LYAP_SQL_PUT_ATTEMPT] =
         "INSERT INTO attempts(run_id, attempt, key, started_ns, ended_ns, first_step, "
-        "last_step, reference_loss) VALUES(?,?,?,?,?,?,?,?)"
+        "last_step, reference_loss, healthy_lr) VALUES(?,?,?,?,?,?,?,?,?)"
         " ON CONFLICT(run_id, attempt) DO UPDATE SET key = excluded.key, "
         "started_ns = excluded.started_ns, ended_ns = excluded.ended_ns, "
         "first_step = excluded.first_step, last_step = excluded.last_step, "
-        "reference_loss = excluded.reference_loss",
+        "reference_loss = excluded.reference_loss, healthy_lr = excluded.healthy_lr",
     [LYAP_SQL_PUT_TENSOR] =
         "INSERT INTO tensors(run_id, attempt, tensor, name, shape) VALUES(?,?,?,?,?)",
     [LYAP_SQL_TENSOR_SET] = "SELECT name, shape, (SELECT count(*) FROM tensors"

@@ -90,6 +90,7 @@ enum lyap_status lyap_writer_put_attempt(struct lyap_store *store,
     lyap_bind_step(&bind, attempt->first_step);
     lyap_bind_step(&bind, attempt->last_step);
     lyap_bind_double(&bind, attempt->reference_loss);
+    lyap_bind_double(&bind, attempt->healthy_lr);
     return constraint_means(lyap_sql_run(&bind, lyap_writer_call(writer)), LYAP_E_NOT_FOUND);
 }
 

@@ -216,7 +216,7 @@ START_TEST(a_bad_update_at_the_lower_rate_is_left_out)
     const struct lyap_rule rule = rule_of(1, 5, false);
     bench_init(&bench, &rule);
     struct lyap_run run = { 0 };
-    lyap_advice_init(&run.advice);
+    lyap_advice_init(&run.advice, NAN);
     ck_assert_int_eq(decide_next(&bench, &run, 1, 1, 1).kind, LYAP_ACTION_CONTINUE); /* no alert */
     ck_assert_int_eq(decide_next(&bench, &run, 11, 1, 1).kind, LYAP_ACTION_REDUCE_LR);
     for (int i = 0; i < 6; i++) {
@@ -238,7 +238,7 @@ START_TEST(advice_stands_and_is_not_compounded)
     const struct lyap_rule rule = rule_of(1, 5, false);
     bench_init(&bench, &rule);
     struct lyap_run run = { 0 };
-    lyap_advice_init(&run.advice);
+    lyap_advice_init(&run.advice, NAN);
     ck_assert_int_eq(decide(&bench, &run, 1, 1).kind, LYAP_ACTION_CONTINUE);
     struct lyap_action action = decide(&bench, &run, 11, 1);
     ck_assert_int_eq(action.kind, LYAP_ACTION_REDUCE_LR);

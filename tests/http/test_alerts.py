@@ -146,6 +146,30 @@ class Alerts(DaemonCase):
                     self.assertEqual(answer["action"]["step"], 5)
         self.assertEqual(kinds, ["rollback", "rollback", "rollback", "stop", "stop"])
 
+    def test_a_fault_that_stays_lowers_the_rate_to_a_bound_and_is_stopped(self):
+        """Whatever the job does, the loss is high 12 steps after a calm one; it takes half of an advised rate. The
+        bound is of the rate that was healthy before all advice, over attempts and a killed daemon."""
+        rule = {"metric": "loss", "threshold": 1.05, "run": "stays", "action": "reduce_lr", "severity": "info"}
+        self.ok(self.daemon.put("/v1/rules/high", rule), 201)
+        lr, kinds, rates = 0.1, [], []
+        for attempt in range(4):
+            self.daemon.put("/v1/runs/stays", {"attempt": "new", "attempt_key": "a%d" % attempt})
+            for step in range(200):
+                if (attempt, step) in ((0, 40), (1, 5), (2, 20)):
+                    self.daemon.kill()
+                    self.daemon.start()
+                loss = 1.08 if step > 20 else 1
+                action = self.ok(self.daemon.push_json("stays", {"step": step, "loss": loss, "lr": lr}))["action"]
+                if action["kind"] == "continue":
+                    continue
+                kinds.append(action["kind"])
+                lr = 0.5 * action["lr"] if action["kind"] == "reduce_lr" else action.get("lr") or lr
+                rates.append(lr)
+                if action["kind"] in ("rollback", "stop"):
+                    break
+        self.assertEqual(kinds, 3 * ["reduce_lr"] + 3 * ["rollback"] + ["stop"])
+        self.assertAlmostEqual(min(rates), 0.1 / 64)
+
     def test_a_diverging_run_is_recognised_before_it_is_lost(self):
         """Gradient descent past its limit: instability fires, the state and the advice follow."""
         self.ok(

@@ -54,7 +54,7 @@ START_TEST(the_ladder_is_climbed)
     struct lyap_advice advice;
     int64_t step = 0;
     double lr = 1;
-    lyap_advice_init(&advice);
+    lyap_advice_init(&advice, NAN);
     quiet(&advice, &step, 20);
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         struct lyap_point point = point_at(step++, 0.5, lr);
@@ -83,7 +83,7 @@ START_TEST(standing_advice_counts_once_and_calm_forgives)
 {
     struct lyap_advice advice;
     int64_t step = 0;
-    lyap_advice_init(&advice);
+    lyap_advice_init(&advice, NAN);
     for (int i = 0; i < 30; i++) {
         struct lyap_point point = point_at(step++, 0.5, 1); /* never followed: always 0.5 */
         ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 1).kind,
@@ -105,7 +105,7 @@ START_TEST(only_clean_parameters_are_worth_a_skip)
 {
     struct lyap_advice advice;
     int64_t step = 0;
-    lyap_advice_init(&advice);
+    lyap_advice_init(&advice, NAN);
     quiet(&advice, &step, 5);
     struct lyap_point point = point_at(step++, 0, 1);
     point.is_event_only = true;
@@ -132,7 +132,7 @@ START_TEST(skips_do_not_go_on_for_ever)
 {
     struct lyap_advice advice;
     int64_t step = 0;
-    lyap_advice_init(&advice);
+    lyap_advice_init(&advice, NAN);
     quiet(&advice, &step, 5);
     for (int i = 0; i < LYAP_ADVICE_SKIPS + 1; i++) {
         struct lyap_point point = point_at(step++, 0, 1);
@@ -144,6 +144,134 @@ START_TEST(skips_do_not_go_on_for_ever)
         if (action.kind == LYAP_ACTION_ROLLBACK)
             ck_assert_int_eq(action.step, 4);
     }
+}
+END_TEST
+
+/* What a job that follows, as Guard does, makes of a fault that no rate mends: it takes half of an
+ * advised rate, goes back when told to, and gives up when told to. */
+struct follower {
+    struct lyap_advice advice;
+    double lr, lowest;
+    uint32_t rollbacks, cuts;
+    bool is_over;
+};
+
+static void follow(struct follower *job, struct lyap_point *point, uint32_t rollbacks_max)
+{
+    const struct lyap_action action =
+        ask(&job->advice, point, LYAP_ACTION_REDUCE_LR, rollbacks_max - job->rollbacks);
+    if (action.kind == LYAP_ACTION_REDUCE_LR) {
+        job->cuts++;
+        job->lr = 0.5 * action.lr;
+    }
+    if (action.kind == LYAP_ACTION_ROLLBACK) {
+        job->rollbacks++;
+        job->lr = action.lr;
+        lyap_advice_init(&job->advice, job->advice.healthy_lr);
+    }
+    job->is_over = action.kind == LYAP_ACTION_STOP;
+    job->lowest = fmin(job->lowest, job->lr);
+}
+
+/* `rest`: quiet points between one advice and the next, at which the loss stays risen. */
+static struct follower followed(int before, int rest)
+{
+    struct follower job = { .lr = 0.1, .lowest = 0.1 };
+    int64_t step = 0;
+    lyap_advice_init(&job.advice, NAN);
+    for (int round = 0; round < 100 && !job.is_over; round++) {
+        for (int i = 0; i < before; i++) {
+            struct lyap_point point = point_at(step++, 0, job.lr);
+            (void)ask(&job.advice, &point, LYAP_ACTION_CONTINUE, 3);
+        }
+        const uint32_t rollbacks = job.rollbacks;
+        while (job.rollbacks == rollbacks && !job.is_over && step < 100000) {
+            struct lyap_point point = point_at(step++, 0.5, job.lr);
+            follow(&job, &point, 3);
+            for (int i = 0; i < rest; i++) {
+                point = point_at(step++, 0.5, job.lr);
+                (void)ask(&job.advice, &point, LYAP_ACTION_CONTINUE, 3);
+            }
+        }
+    }
+    return job;
+}
+
+START_TEST(a_fault_that_no_rate_mends_is_led_to_a_stop)
+{
+    static const int rests[] = { 0, 9, LYAP_ADVICE_CALM + 1 };
+    for (size_t i = 0; i < sizeof rests / sizeof *rests; i++) {
+        const struct follower job = followed(20, rests[i]);
+        ck_assert(job.is_over);
+        ck_assert_uint_eq(job.rollbacks, 3);
+        ck_assert_double_ge(job.lowest, 0.1 / LYAP_ADVICE_SHARE);
+        ck_assert_uint_le(job.cuts, LYAP_ADVICE_CUTS);
+    }
+}
+END_TEST
+
+/* A rate that was never healthy may be off by any factor; and still it ends. */
+START_TEST(what_was_never_calm_is_led_to_a_stop_too)
+{
+    const struct follower job = followed(0, LYAP_ADVICE_CALM + 1);
+    ck_assert(job.is_over);
+    ck_assert_uint_le(job.cuts, 2 * LYAP_ADVICE_CUTS);
+}
+END_TEST
+
+static double healthy_after(struct lyap_advice *advice, int64_t *step, int count, double lr)
+{
+    for (int i = 0; i < count; i++) {
+        struct lyap_point point = point_at((*step)++, 0, lr);
+        (void)ask(advice, &point, LYAP_ACTION_CONTINUE, 3);
+    }
+    return advice->healthy_lr;
+}
+
+/* A schedule lowers the reference; a rate that somebody raised has not proved itself by a few
+ * points before the loss shows what it does; what advice lowered is no reference for the next. */
+START_TEST(the_rate_at_which_training_last_was_healthy)
+{
+    struct lyap_advice advice;
+    int64_t step = 0;
+    lyap_advice_init(&advice, NAN);
+    struct lyap_point point = point_at(step++, 0, 7);
+    point.state = LYAP_STATE_WARMING_UP;
+    lyap_advice_absorb(&advice, &point);
+    ck_assert_double_nan(advice.healthy_lr);
+    test_close(healthy_after(&advice, &step, 1, 0.1), 0.1, 0);
+    test_close(healthy_after(&advice, &step, 1, 0.001), 0.001, 0);
+    test_close(healthy_after(&advice, &step, 1, 0), 0.001, 0);
+    ck_assert_double_le(healthy_after(&advice, &step, 5, 1), 0.002);
+    test_close(healthy_after(&advice, &step, 200, 1), 1, 0);
+    point = point_at(step++, 0.5, 1);
+    const struct lyap_action action = ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 1);
+    test_close(healthy_after(&advice, &step, LYAP_ADVICE_REFILL - 1, action.lr), 1, 0);
+    test_close(healthy_after(&advice, &step, 1, action.lr), action.lr, 0);
+    lyap_advice_init(&advice, 3);
+    test_close(healthy_after(&advice, &step, 30, 0.5), 3, 0);
+}
+END_TEST
+
+/* Nor does a rollback that cannot be followed: there may be no checkpoint that old. */
+START_TEST(a_rollback_lowers_the_rate_no_further_either)
+{
+    struct lyap_advice advice;
+    int64_t step = 0;
+    double lr = 1;
+    lyap_advice_init(&advice, NAN);
+    quiet(&advice, &step, 20);
+    for (int i = 0; i < 30; i++) {
+        struct lyap_point point = point_at(step++, 3, lr);
+        const struct lyap_action action = ask(&advice, &point, LYAP_ACTION_ROLLBACK, 3);
+        ck_assert_int_eq(action.kind, LYAP_ACTION_ROLLBACK);
+        ck_assert_double_le(action.lr, lr);
+        lr = action.lr;
+    }
+    test_close(lr, 1.0 / LYAP_ADVICE_SHARE, 0);
+    lr *= 0.01; /* a schedule went on: advice never raises a rate */
+    struct lyap_point point = point_at(step++, 3, lr);
+    test_close(ask(&advice, &point, LYAP_ACTION_ROLLBACK, 3).lr, lr, 0);
 }
 END_TEST
 
@@ -161,7 +289,7 @@ START_TEST(what_is_lost_is_gone_back_to)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct lyap_advice advice;
         int64_t step = 0;
-        lyap_advice_init(&advice);
+        lyap_advice_init(&advice, NAN);
         quiet(&advice, &step, 7);
         for (int n = 0; n < 2; n++) {
             struct lyap_point point = point_at(step++, cases[i].excess, n ? 0.5 : 1);
@@ -184,7 +312,7 @@ START_TEST(a_rollback_is_due_until_calm)
 {
     struct lyap_advice advice;
     int64_t step = 0;
-    lyap_advice_init(&advice);
+    lyap_advice_init(&advice, NAN);
     quiet(&advice, &step, 5);
     ck_assert(!advice.is_back_due);
     struct lyap_point point = point_at(step++, 3, 1);
@@ -201,14 +329,14 @@ START_TEST(what_is_lost_does_not_stop_the_run)
 {
     struct lyap_advice advice;
     int64_t step = 0;
-    lyap_advice_init(&advice);
+    lyap_advice_init(&advice, NAN);
     quiet(&advice, &step, 7);
     for (int n = 0; n < 2; n++) {
         struct lyap_point point = point_at(step++, 3, 1);
         ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 0).kind,
                          LYAP_ACTION_REDUCE_LR);
     }
-    lyap_advice_init(&advice); /* no sound step */
+    lyap_advice_init(&advice, NAN); /* no sound step */
     for (int n = 0; n < 2; n++) {
         struct lyap_point point = point_at(step++, 3, 1);
         ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind,
@@ -221,7 +349,7 @@ END_TEST
 START_TEST(the_step_to_go_back_to)
 {
     struct lyap_advice advice;
-    lyap_advice_init(&advice);
+    lyap_advice_init(&advice, NAN);
     struct lyap_point point = point_at(0, 2, 1);
     (void)ask(&advice, &point, LYAP_ACTION_CONTINUE, 1);
     ck_assert_int_eq(advice.calm_step, -1);
@@ -247,6 +375,10 @@ int main(void)
     tcase_add_test(tests, standing_advice_counts_once_and_calm_forgives);
     tcase_add_test(tests, only_clean_parameters_are_worth_a_skip);
     tcase_add_test(tests, skips_do_not_go_on_for_ever);
+    tcase_add_test(tests, a_fault_that_no_rate_mends_is_led_to_a_stop);
+    tcase_add_test(tests, what_was_never_calm_is_led_to_a_stop_too);
+    tcase_add_test(tests, the_rate_at_which_training_last_was_healthy);
+    tcase_add_test(tests, a_rollback_lowers_the_rate_no_further_either);
     tcase_add_test(tests, what_is_lost_is_gone_back_to);
     tcase_add_test(tests, a_rollback_is_due_until_calm);
     tcase_add_test(tests, what_is_lost_does_not_stop_the_run);

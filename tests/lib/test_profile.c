@@ -220,7 +220,7 @@ START_TEST(test_limit_crossing)
     ck_assert_int_eq(p.verdict, LYAP_VERDICT_EDGE);
     struct lyap_action action;
     struct lyap_advice advice;
-    lyap_advice_init(&advice);
+    lyap_advice_init(&advice, NAN);
     lyap_advice_give(&advice,
                      &(struct lyap_advice_question){ .wanted = LYAP_ACTION_REDUCE_LR,
                                                      .optimizer = &t.fixture.declaration.optimizer,

@@ -84,6 +84,7 @@ void test_put_attempt(struct lyap_store *store, int64_t run_id, uint32_t attempt
         .first_step = -1,
         .last_step = -1,
         .reference_loss = NAN,
+        .healthy_lr = NAN,
     };
     STORE_OK(store, store->ops->put_attempt(store, &record));
 }

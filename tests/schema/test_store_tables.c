@@ -151,13 +151,15 @@ START_TEST(attempts_are_updated_in_place)
                                            .started_ns = 5,
                                            .first_step = -1,
                                            .last_step = -1,
-                                           .reference_loss = NAN };
+                                           .reference_loss = NAN,
+                                           .healthy_lr = NAN };
     test_begin(store);
     STORE_OK(store, store->ops->put_attempt(store, &attempt));
     attempt.ended_ns = 9;
     attempt.first_step = 0;
     attempt.last_step = 12;
     attempt.reference_loss = 2.5;
+    attempt.healthy_lr = 0.1;
     STORE_OK(store, store->ops->put_attempt(store, &attempt));
     attempt.run_id = 99;
     ck_assert_int_eq(store->ops->put_attempt(store, &attempt), LYAP_E_NOT_FOUND);
@@ -171,6 +173,7 @@ START_TEST(attempts_are_updated_in_place)
     ck_assert_int_eq(record.u.attempt.ended_ns, 0);
     ck_assert_int_eq(record.u.attempt.first_step, -1);
     ck_assert_double_nan(record.u.attempt.reference_loss);
+    ck_assert_double_nan(record.u.attempt.healthy_lr);
     ck_assert_int_eq(cursor->next(cursor, &record), LYAP_OK);
     ck_assert_int_eq(record.key, 2);
     ck_assert_str_eq(record.u.attempt.key, "job-17");
@@ -178,6 +181,7 @@ START_TEST(attempts_are_updated_in_place)
     ck_assert_int_eq(record.u.attempt.first_step, 0);
     ck_assert_int_eq(record.u.attempt.last_step, 12);
     ck_assert_double_eq(record.u.attempt.reference_loss, 2.5);
+    ck_assert_double_eq(record.u.attempt.healthy_lr, 0.1);
     cursor->close(cursor);
     query.after = 1;
     ck_assert_uint_eq(test_count(store, &query), 1);

@@ -37,6 +37,7 @@ struct lyap_attempt_record {
     int64_t started_ns, ended_ns;       /* ended 0: current */
     int64_t first_step, last_step;      /* -1: none */
     double reference_loss;              /* NaN: not yet known */
+    double healthy_lr;                  /* of the attempt that was gone back from; NaN: none */
 };
 
 /* X(enum, wire name): marks of a run. */
