@@ -12,7 +12,7 @@
 
 #include "codec.h"
 #include "codec_text.h"
-#include "lyap/optimizer.h"
+#include "lyap/glob.h"
 #include "request.h"
 
 enum {
@@ -61,8 +61,8 @@ struct api_feed_reader {
     uint64_t told;    /* the newest sequence that the client has an id of */
     uint64_t unknown; /* 1: the id it came with is none of the ring's */
     unsigned types;
-    char *run;
-    bool is_greeted;
+    bool is_greeted, has_run;
+    struct lyap_glob run; /* compiled once: it is matched with the lock held */
 };
 
 /* ---- life cycle ---- */
@@ -353,8 +353,12 @@ enum lyap_status api_feed_open(struct api_feed *feed, const char *last_id,
     struct api_feed_reader *reader = calloc(1, sizeof *reader);
     if (!reader)
         return LYAP_E_NOMEM;
-    if (filter->run && !(reader->run = strdup(filter->run)))
-        goto out;
+    reader->has_run = filter->run != NULL;
+    if (filter->run && !lyap_glob_compile(filter->run, &reader->run)) {
+        free(reader);
+        return lyap_error_set(reterr, LYAP_E_INVALID, "a pattern of runs has at most %d bytes",
+                              LYAP_PATTERN_BYTES_MAX);
+    }
     reader->feed = feed;
     reader->types = filter->types;
     pthread_mutex_lock(&feed->lock);
@@ -370,14 +374,10 @@ enum lyap_status api_feed_open(struct api_feed *feed, const char *last_id,
         atomic_store(&feed->is_wanted, true);
     }
     pthread_mutex_unlock(&feed->lock);
-    if (status == LYAP_OK) {
+    if (status == LYAP_OK)
         *ret_reader = reader;
-        reader = NULL;
-    }
-out:
-    if (reader)
-        free(reader->run);
-    free(reader);
+    else
+        free(reader);
     return status;
 }
 
@@ -388,14 +388,13 @@ void api_feed_close(struct api_feed_reader *reader)
     pthread_mutex_lock(&reader->feed->lock);
     reader->feed->counts.readers--;
     pthread_mutex_unlock(&reader->feed->lock);
-    free(reader->run);
     free(reader);
 }
 
 static bool is_wanted(const struct api_feed_reader *reader, const struct entry *entry)
 {
     return reader->types >> entry->type & 1 &&
-           (!reader->run || (entry->run[0] && lyap_glob_match(reader->run, entry->run)));
+           (!reader->has_run || (entry->run[0] && lyap_glob_run(&reader->run, entry->run)));
 }
 
 static void put_id(struct api_feed_reader *reader, struct api_text *out, uint64_t sequence)

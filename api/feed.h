@@ -14,7 +14,7 @@ struct api_feed_filter {
 
 struct api_feed_reader;
 /* `last_id`: of the Last-Event-ID header, or NULL: from now on. Strings are copied. E_BUSY: there
- * are API_FEED_READERS_MAX; E_NOMEM. */
+ * are API_FEED_READERS_MAX; E_INVALID: the pattern is too long; E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status api_feed_open(struct api_feed *feed, const char *last_id,
                                                const struct api_feed_filter *filter,
                                                struct api_feed_reader **ret_reader,

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lyap/optimizer.h"
+#include "lyap/glob.h"
 #include "slots.h"
 
 bool lyap_point_is_skipped(const struct lyap_point *point)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "lyap/alloc.h"
-#include "lyap/optimizer.h"
+#include "lyap/glob.h"
 
 static enum lyap_status item_add(struct lyap_labels *labels, const char *key, const json_t *value)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "lyap/alloc.h"
-#include "lyap/optimizer.h"
+#include "lyap/glob.h"
 
 /* Two thresholds, where NaN (clear: "the threshold") equals NaN. */
 static bool same_number(double a, double b)

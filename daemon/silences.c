@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lyap/alloc.h"
-#include "lyap/optimizer.h"
+#include "lyap/glob.h"
 
 enum lyap_status lyap_silence_check(const struct lyap_silence *silence, struct lyap_error *reterr)
 {

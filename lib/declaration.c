@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "glob.h"
 #include "lyap/alloc.h"
+#include "lyap/glob.h"
 #include "lyap/text.h"
 #include "banned.h"
 

@@ -1,10 +1,9 @@
 /* Glob patterns by bit-parallel simulation (Baeza-Yates and Gonnet, 1992): linear in the text. */
-#include "glob.h"
+#include "lyap/glob.h"
 
 #include <assert.h>
 #include <string.h>
 
-#include "lyap/optimizer.h"
 #include "banned.h"
 
 static void bit_set(uint64_t *words, uint32_t bit)

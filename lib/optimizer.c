@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "glob.h"
 #include "lyap/alloc.h"
+#include "lyap/glob.h"
 #include "lyap/text.h"
 #include "banned.h"
 

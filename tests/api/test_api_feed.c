@@ -126,6 +126,37 @@ START_TEST(test_a_batch_under_way_is_not_missed_silently)
 }
 END_TEST
 
+/* The pattern costs the same whatever it is; a run matches it or not. */
+START_TEST(test_patterns)
+{
+    static const struct {
+        const char *pattern;
+        bool is_match; /* of "gpt-12" */
+    } cases[] = { { "gpt-12", true }, { "gpt-1", false },      { "*", true },
+                  { "g*-??", true },  { "?*?*?*?*?*?", true }, { "*-*-*", false },
+                  { "??????", true }, { "?????", false } };
+    char longest[LYAP_PATTERN_BYTES_MAX + 2] = "";
+    struct api_feed *feed = api_feed_new(EPOCH);
+    struct api_feed_reader *reader;
+    struct lyap_error error = LYAP_ERROR_NULL;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct api_feed_filter filter = { cases[i].pattern, all.types };
+        reader = opened(feed, NULL, &filter);
+        put_point(feed, "gpt-12", 1);
+        api_feed_settle(feed, true);
+        char *text = text_of(reader);
+        ck_assert_msg(count_of(text, "event: point") == cases[i].is_match, "%s", cases[i].pattern);
+        free(text);
+        api_feed_close(reader);
+    }
+    memset(longest, '?', LYAP_PATTERN_BYTES_MAX + 1);
+    const struct api_feed_filter filter = { longest, all.types };
+    ck_assert_int_eq(api_feed_open(feed, NULL, &filter, &reader, &error), LYAP_E_INVALID);
+    ck_assert_uint_eq(api_feed_count(feed).readers, 0);
+    api_feed_free(feed);
+}
+END_TEST
+
 START_TEST(test_filters)
 {
     struct api_feed *feed = api_feed_new(EPOCH);
@@ -396,6 +427,7 @@ int main(void)
     tcase_add_test(tests, test_only_what_is_committed_is_read);
     tcase_add_test(tests, test_events_that_nobody_read_have_numbers);
     tcase_add_test(tests, test_a_batch_under_way_is_not_missed_silently);
+    tcase_add_test(tests, test_patterns);
     tcase_add_test(tests, test_filters);
     tcase_add_test(tests, test_last_event_id);
     tcase_add_test(tests, test_slow_reader);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lyap/alloc.h"
+#include "lyap/glob.h"
 #include "support.h"
 
 /* Tensors "<prefix><i>" of shape [i + 1, 2]. */

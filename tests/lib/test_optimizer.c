@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lyap/alloc.h"
+#include "lyap/glob.h"
 #include "support.h"
 
 static const char *const type_names[LYAP_OPTIMIZER_COUNT] = {

@@ -85,8 +85,4 @@ LYAP_API void lyap_optimizer_release(struct lyap_optimizer *optimizer);
 LYAP_API const struct lyap_optimizer_params *
 lyap_optimizer_group_params(const struct lyap_optimizer *optimizer, uint32_t group);
 
-/* True when `text` matches the glob (* any run of bytes, ? one byte); case-sensitive, linear time.
- * A pattern above LYAP_PATTERN_BYTES_MAX matches nothing (check refuses it). */
-LYAP_API bool lyap_glob_match(const char *pattern, const char *text);
-
 #endif

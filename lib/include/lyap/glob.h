@@ -1,5 +1,5 @@
-/* glob.h - compiled glob patterns, for matching one pattern against many names. Internal to lib/.
- * THREADS: pure functions. */
+/* glob.h - glob patterns: * any run of bytes, ? one byte; case-sensitive. THREADS: pure functions.
+ */
 #ifndef LYAP_GLOB_H
 #define LYAP_GLOB_H
 
@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "lyap/limits.h"
+#include "lyap/status.h"
 
 enum { LYAP_GLOB_WORDS = LYAP_PATTERN_BYTES_MAX / 64 + 1 };
 /* An automaton over bit sets: state i has matched i characters of the pattern (stars not counted);
@@ -17,10 +18,15 @@ struct lyap_glob {
     uint32_t length;                        /* the accepting state */
 };
 
-/* False when the pattern is longer than LYAP_PATTERN_BYTES_MAX. */
-bool lyap_glob_compile(const char *pattern, struct lyap_glob *ret_glob);
-bool lyap_glob_run(const struct lyap_glob *glob, const char *text);
+/* For matching one pattern against many names. False when it is longer than LYAP_PATTERN_BYTES_MAX.
+ */
+LYAP_API bool lyap_glob_compile(const char *pattern, struct lyap_glob *ret_glob);
+LYAP_API bool lyap_glob_run(const struct lyap_glob *glob, const char *text);
 /* Whether the pattern has a wildcard at all; one without matches by equality. */
-bool lyap_glob_is_wild(const char *pattern);
+LYAP_API bool lyap_glob_is_wild(const char *pattern);
+/* Both in one, linear in the lengths. A pattern that is too long matches nothing (check refuses
+ * it).
+ */
+LYAP_API bool lyap_glob_match(const char *pattern, const char *text);
 
 #endif
