@@ -7,9 +7,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
+import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,6 +58,66 @@ class Daemon:
     def get(self, path):
         with urllib.request.urlopen(self.url + path, timeout=START_SECONDS) as answer:
             return json.load(answer)
+
+
+class Between:
+    """A daemon in front of the real one: it refuses the first push of the steps `refused`, and puts
+    `answers` {step: {"metrics": ..., "action": ...}} into the first attempt's answers."""
+
+    def __init__(self, daemon, refused=(), answers=None):
+        self.daemon, self.refused, self.answers = daemon, set(refused), answers or {}
+        self.pushes = []  # metadata, in order of arrival
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
+        self.url = "http://127.0.0.1:%d" % self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def handler(between):
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *arguments):
+                pass
+
+            def do_GET(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                status, answer = between.answer(self.command, self.path, dict(self.headers), body)
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_PUT = do_POST = do_GET
+
+        return Handler
+
+    def answer(self, method, path, headers, body):
+        metadata = {}
+        if method == "POST":
+            size = int.from_bytes(body[:8], "little")
+            metadata = json.loads(body[8:8 + size])["__metadata__"]
+            self.pushes.append(metadata)
+            if int(metadata["step"]) in self.refused:
+                self.refused.discard(int(metadata["step"]))
+                return 400, b'{"title":"refused","status":400}'
+        kept = {k: v for k, v in headers.items() if k.lower() in ("content-type", "prefer", "authorization")}
+        request = urllib.request.Request(self.daemon.url + path, body or None, kept, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=START_SECONDS) as answer:
+                status, text = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            status, text = error.code, error.read()
+        more = self.answers.get(int(metadata["step"])) if metadata.get("attempt") == "1" else None
+        if more:
+            document = json.loads(text)
+            document["metrics"].update(more.get("metrics", {}))
+            document["action"] = more.get("action", document["action"])
+            text = json.dumps(document).encode()
+        return status, text
 
 
 def trainer(daemon, *arguments, **more):
@@ -167,6 +230,51 @@ class Trainer(unittest.TestCase):
         # The same parameters, another batch.
         self.assertEqual(again["param_norm"][0], series["param_norm"][100])
         self.assertNotEqual(again["loss"][0], series["loss"][100])
+
+    def between(self, **options):
+        between = Between(self.daemon, **options)
+        self.addCleanup(between.close)
+        return between
+
+    def obey(self, between, run, *arguments):
+        process = trainer(between, "--run", run, "--obey", *arguments)
+        output, _ = process.communicate(timeout=TRAIN_SECONDS)
+        self.assertEqual(process.returncode, 0, output)
+        return output
+
+    def test_an_update_left_out_before_a_push_that_failed_is_not_forgotten(self):
+        between = self.between(refused=(71,))
+        output = self.obey(between, "forgotten", "--steps", "80", "--poison-at", "70")
+        self.assertIn("step 71 is not monitored", output)
+        self.assertEqual(output.count("<<<"), 1, output)
+        # 70 was left out, 71 was made: one update between the points 70 and 72.
+        told = {metadata["step"]: metadata["updates"] for metadata in between.pushes
+                if "updates" in metadata}
+        self.assertEqual(told, {"71": "0", "72": "1"})
+
+    def test_no_state_is_kept_while_the_loss_rises(self):
+        """A rise of 100 steps that no rule recognises would push out all four checkpoints."""
+        risen = {"metrics": {"loss_excess": {"value": 0.5, "trust": "I"},
+                             "loss_spread": {"value": 0.3, "trust": "I"}}}
+        usual = {"metrics": {"loss_excess": {"value": 0.5, "trust": "I"},
+                             "loss_spread": {"value": 0.45, "trust": "I"}}}
+        answers = dict.fromkeys(range(42, 142), risen)
+        answers[40] = usual
+        answers[142] = dict(risen, action={"kind": "rollback", "step": 41, "lr": 0.01})
+        output = self.obey(self.between(answers=answers), "rises", "--steps", "150", "--momentum", "0.5",
+                           "--lr", "0.05")
+        self.assertRegex(output, r"advises rollback to step 41; the trainer goes on from step 40, "
+                                 r"with 0\.01\n")
+
+    def test_without_a_state_that_old_the_rate_is_lowered(self):
+        back = {"action": {"kind": "rollback", "step": 3, "lr": 0.01}}
+        answers = {step: back for step in (95, 96, 97)}
+        answers[98] = {"action": {"kind": "continue"}}
+        answers[99] = {"action": {"kind": "rollback", "step": 3, "lr": 0.004}}
+        between = self.between(answers=answers)
+        self.obey(between, "too-old", "--steps", "103", "--momentum", "0.5", "--lr", "0.05")
+        rates = [float(metadata["lr"]) for metadata in between.pushes]
+        self.assertEqual(rates[95:103], [0.05, 0.01, 0.01, 0.01, 0.01, 0.004, 0.004, 0.004])
 
     def test_ignored_the_same_faults_end_the_training(self):
         for fault in ("--poison-at", "--corrupt-at"):

@@ -30,6 +30,8 @@ static const char *const tensor_names[TENSORS] = { "fc1.weight", "fc1.bias",   "
 
 /* The advised rate is the limit itself, and the curvature still moves: half of it is safe. */
 static const double BELOW_LIMIT = 0.5;
+/* A loss this much of what is at stake above its least has begun to rise (docs/api.md). */
+static const double RISE_SHARE = 0.1;
 
 struct job {
     struct options options;
@@ -46,7 +48,9 @@ struct job {
     struct lyap_client *client;
     uint32_t opened;         /* attempts of this process */
     double lr_max;           /* what the daemon allows; infinite until it says */
-    bool has_left_out;       /* the update of the last push was not made */
+    long pushed_at;          /* step of the last push that was answered */
+    long left_out;           /* updates since then that were not made */
+    long missed_at;          /* step of the last rollback without a checkpoint */
     struct checkpoints kept; /* states of steps at which nothing was wrong */
     struct report report;
 };
@@ -79,6 +83,7 @@ static bool prepare(struct job *job)
     job->next = job->train_count;
     job->shuffle = (uint64_t)job->options.seed + 1000;
     job->lr_max = INFINITY;
+    job->missed_at = NEVER;
     mlp_start(&job->mlp, (uint64_t)job->options.seed, job->params);
     if (!checkpoints_init(&job->kept, job->mlp.count))
         return false;
@@ -203,14 +208,15 @@ static bool push(struct job *job, long step, double loss, double lr, bool is_pro
 {
     struct lyap_client_array arrays[TENSORS * ROLES_MAX];
     struct lyap_error err = LYAP_ERROR_NULL;
-    char probe_loss[32];
+    char probe_loss[32], updates[32];
     snprintf(probe_loss, sizeof probe_loss, "%.17g", job->probe.loss);
+    snprintf(updates, sizeof updates, "%ld", step - job->pushed_at - job->left_out);
     struct lyap_client_meta metadata[2];
     uint32_t metadata_count = 0;
     if (is_probed)
         metadata[metadata_count++] = (struct lyap_client_meta){ "probe_loss", probe_loss };
-    if (job->has_left_out)
-        metadata[metadata_count++] = (struct lyap_client_meta){ "updates", "0" };
+    if (job->left_out > 0)
+        metadata[metadata_count++] = (struct lyap_client_meta){ "updates", updates };
     const struct lyap_client_push snapshot = { .step = step,
                                                .has_loss = true,
                                                .has_lr = true,
@@ -221,7 +227,8 @@ static bool push(struct job *job, long step, double loss, double lr, bool is_pro
                                                .metadata = metadata,
                                                .metadata_count = metadata_count };
     if (lyap_client_push(job->client, &snapshot, ret_reply, &err) == LYAP_OK) {
-        job->has_left_out = false;
+        job->pushed_at = step;
+        job->left_out = 0;
         return true;
     }
     fprintf(stderr, "trainer: step %ld is not monitored: %s\n", step, lyap_error_text(&err));
@@ -238,17 +245,21 @@ static void update(struct job *job, double lr)
 }
 
 /* From a checkpoint in a new attempt, with the batches that come next: the daemon wants other ones
- * than those that led here. The step to go on with; -1: there is no checkpoint that old. */
-static long go_back(struct job *job, const struct lyap_action *action)
+ * than those that led here. The step to go on with; -1: there is no checkpoint that old, and the
+ * rate alone is lowered, once in a row. */
+static long go_back(struct job *job, const struct lyap_action *action, long step)
 {
     const long to = checkpoints_restore(&job->kept, action->step, job->params, job->velocity);
-    if (to < 0)
-        return to;
-    if (action->lr < job->lr_max)
+    const bool is_new = to >= 0 || job->missed_at != step - 1;
+    if (action->lr < job->lr_max && is_new)
         job->lr_max = action->lr;
+    if (to < 0) {
+        job->missed_at = step;
+        return to;
+    }
     lyap_client_close(job->client);
     job->client = NULL;
-    job->has_left_out = false;
+    job->left_out = 0;
     if (!connect(job))
         fprintf(stderr, "trainer: goes on unwatched\n");
     job->report.client = job->client;
@@ -278,7 +289,7 @@ static enum course follow(struct job *job, const struct lyap_action *action, lon
         course = LEAVE_OUT; /* it was to be made at the rate that is too high */
         break;
     case LYAP_ACTION_ROLLBACK:
-        to = go_back(job, action);
+        to = go_back(job, action, *step);
         course = to < 0 ? UPDATE : GO_BACK;
         break;
     case LYAP_ACTION_STOP:
@@ -290,13 +301,23 @@ static enum course follow(struct job *job, const struct lyap_action *action, lon
     return course;
 }
 
-/* What the step began with, unless something is wrong. */
+/* More than its usual spread above a part of what is at stake. */
+static bool has_risen(const struct lyap_point *point)
+{
+    const struct lyap_value *excess = &point->metrics[LYAP_METRIC_LOSS_EXCESS],
+                            *spread = &point->metrics[LYAP_METRIC_LOSS_SPREAD];
+    const double usual = spread->reason == LYAP_REASON_NONE ? spread->value : 0;
+    return excess->reason == LYAP_REASON_NONE && !(excess->value <= RISE_SHARE + usual);
+}
+
+/* What the step began with, unless something is wrong or the loss has begun to rise: a slow rise
+ * would push out all that is worth going back to before it is recognised. */
 static void checkpoint(struct job *job, long step, const struct lyap_point *point)
 {
     const bool is_time =
         job->kept.used == 0 || step >= job->kept.steps[job->kept.used - 1] + CHECKPOINT_EVERY;
     if (is_time && point->action.kind == LYAP_ACTION_CONTINUE &&
-        point->state != LYAP_STATE_UNSTABLE)
+        point->state != LYAP_STATE_UNSTABLE && !has_risen(point))
         checkpoints_keep(&job->kept, step, job->params, job->velocity);
 }
 
@@ -331,8 +352,9 @@ static void train(struct job *job)
             break;
         if (course == GO_BACK)
             continue;
-        job->has_left_out = course == LEAVE_OUT;
-        if (course == UPDATE)
+        if (course == LEAVE_OUT)
+            job->left_out++;
+        else
             update(job, lr);
         if (is_due(&job->options.corrupt_at, step))
             job->params[job->mlp.count - 1] = INFINITY;
