@@ -36,6 +36,7 @@ struct entry {
 
 struct api_feed {
     int64_t epoch;
+    uint32_t readers_max;
     _Atomic bool is_wanted; /* somebody reads, or did a moment ago */
 
     struct entry *staged, **staged_end; /* the engine's */
@@ -73,6 +74,7 @@ struct api_feed *api_feed_new(int64_t epoch)
     if (!feed)
         return NULL;
     feed->epoch = epoch;
+    feed->readers_max = API_FEED_READERS_MAX;
     feed->staged_end = &feed->staged;
     feed->first = feed->next = 1;
     pthread_mutex_init(&feed->lock, NULL);
@@ -309,6 +311,11 @@ void api_feed_on_change(struct api_feed *feed, void (*woken)(void *arg), void *a
 
 /* ---- readers ---- */
 
+void api_feed_limit(struct api_feed *feed, uint32_t readers)
+{
+    feed->readers_max = readers < API_FEED_READERS_MAX ? readers : API_FEED_READERS_MAX;
+}
+
 bool api_feed_type_parse(const char *name, size_t length, enum api_feed_type *ret_type)
 {
     for (unsigned i = 0; i < API_FEED_TYPE_COUNT; i++)
@@ -362,9 +369,9 @@ enum lyap_status api_feed_open(struct api_feed *feed, const char *last_id,
     reader->feed = feed;
     reader->types = filter->types;
     pthread_mutex_lock(&feed->lock);
-    if (feed->counts.readers == API_FEED_READERS_MAX)
-        status = lyap_error_set(reterr, LYAP_E_BUSY, "%d streams of events are open",
-                                API_FEED_READERS_MAX);
+    if (feed->counts.readers == feed->readers_max)
+        status =
+            lyap_error_set(reterr, LYAP_E_BUSY, "%u streams of events are open", feed->readers_max);
     else if (feed->ring || (feed->ring = calloc(API_FEED_ENTRIES_MAX, sizeof(struct entry *))))
         status = LYAP_OK;
     if (status == LYAP_OK) {

@@ -12,9 +12,13 @@ struct api_feed_filter {
     unsigned types;  /* bit of each enum api_feed_type */
 };
 
+/* At most so many readers from now on, and never more than API_FEED_READERS_MAX. Before the first
+ * is opened. */
+void api_feed_limit(struct api_feed *feed, uint32_t readers);
+
 struct api_feed_reader;
 /* `last_id`: of the Last-Event-ID header, or NULL: from now on. Strings are copied. E_BUSY: there
- * are API_FEED_READERS_MAX; E_INVALID: the pattern is too long; E_NOMEM. */
+ * are as many as may be; E_INVALID: the pattern is too long; E_NOMEM. */
 LYAP_MUST_CHECK enum lyap_status api_feed_open(struct api_feed *feed, const char *last_id,
                                                const struct api_feed_filter *filter,
                                                struct api_feed_reader **ret_reader,

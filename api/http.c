@@ -40,6 +40,7 @@ struct api_server {
     struct api_budget budget;
     char *token_file, *tls_cert, *tls_key; /* owned */
     MHD_socket listen_socket;              /* ours once quiesced, else MHD_INVALID_SOCKET */
+    _Atomic uint32_t connection_count;
 
     pthread_rwlock_t tokens_lock;
     struct api_tokens *tokens; /* owned; NULL: no auth, loopback only */
@@ -78,6 +79,12 @@ static bool is_stopping(struct api_server *server)
     return stopping;
 }
 
+/* Few places are left: connections that only wait for their next request make room. */
+static bool is_crowded(struct api_server *server)
+{
+    return server->connection_count >= server->options.connection_count_max / 4 * 3;
+}
+
 static void add_headers(const struct exchange *exchange, const struct api_reply *reply,
                         struct MHD_Response *response)
 {
@@ -90,7 +97,8 @@ static void add_headers(const struct exchange *exchange, const struct api_reply 
     header(response, "Cache-Control", "no-cache");
     header(response, "Vary", "Accept, Authorization");
     header(response, "X-Content-Type-Options", "nosniff");
-    header(response, "Connection", is_stopping(exchange->server) ? "close" : NULL);
+    const bool is_last = is_stopping(exchange->server) || is_crowded(exchange->server);
+    header(response, "Connection", is_last ? "close" : NULL);
     if (reply->retry_after_s > 0) {
         char seconds[16];
         (void)snprintf(seconds, sizeof seconds, "%u", reply->retry_after_s);
@@ -244,14 +252,17 @@ static void exchange_free(struct exchange *exchange)
 static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode code)
 {
+    struct api_server *server = cls;
     struct peer *peer = *context;
-    (void)cls, (void)connection;
+    (void)connection;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        server->connection_count++;
         *context = calloc(1, sizeof *peer);
         return;
     }
     if (peer && peer->exchange)
         exchange_free(peer->exchange);
+    server->connection_count--;
     free(peer);
     *context = NULL;
 }
@@ -438,6 +449,7 @@ enum lyap_status api_new(const struct api_options *options, const struct api_por
         status = lyap_error_set(reterr, LYAP_E_INVALID,
                                 "listen address %s is not loopback: that needs a token file",
                                 options->host);
+    api_feed_limit(ports->feed, options->connection_count_max / 2);
     api_feed_on_change(ports->feed, api_streams_wake, &server->streams);
     if (status == LYAP_OK)
         status = start(server, &address, reterr);

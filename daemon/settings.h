@@ -36,7 +36,8 @@ enum { LYAP_SETTING_TEXT_BYTES_MAX = 4096 }; /* PATH_MAX */
     X(readers, NUMBER, "connections", 1, 64, "8", false,                                           \
       "Read-only database connections; so many queries are answered at once.")                     \
     X(connection_max, NUMBER, "connections", 4, 100000, "256", false,                              \
-      "Simultaneous HTTP connections; each may hold connection_memory.")                           \
+      "Simultaneous HTTP connections; each may hold connection_memory. From three quarters on, "   \
+      "answers close theirs.")                                                                     \
     X(connection_memory, NUMBER, "bytes", 16384, 16777216, "256KiB", false,                        \
       "Buffer of each connection. An upload is read in chunks of at most half of it.")             \
     X(connection_timeout_s, NUMBER, "seconds", 1, 3600, "60", false,                               \

@@ -117,6 +117,31 @@ class Idle(DaemonCase):
         self.eventually(lambda: self.metric("lyapd_runs") == 0, 30)
 
 
+class Crowds(DaemonCase):
+    flags = ("--connection_max=16",)
+
+    def ask(self, path):
+        """A connection that is kept, and the head and body of its first answer."""
+        connection = self.daemon.socket()
+        self.addCleanup(connection.close)
+        connection.settimeout(20)  # less than an idle connection may stay
+        connection.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+        return connection, connection.recv(65536)
+
+    def test_connections_that_are_kept_do_not_lock_others_out(self):
+        answers = [self.ask(b"/healthz")[1] for _ in range(48)]
+        self.assertEqual({answer[9:12] for answer in answers}, {b"200"})
+        self.assertNotIn(b"Connection: close", answers[0])
+        self.assertIn(b"Connection: close", answers[-1])
+        self.ok(self.daemon.push_json("r", {"step": 0, "loss": 1.0}))
+
+    def test_streams_leave_half_of_the_connections(self):
+        answers = [self.ask(b"/v1/events")[1] for _ in range(48)]
+        self.assertEqual([answer[9:12] for answer in answers], 8 * [b"200"] + 40 * [b"503"])
+        self.assertIn(b"8 streams of events are open", answers[-1])
+        self.ok(self.daemon.push_json("r", {"step": 0, "loss": 1.0}))
+
+
 class Floods(DaemonCase):
     def test_a_rule_on_every_tensor_opens_a_bounded_number_of_alerts(self):
         self.ok(
