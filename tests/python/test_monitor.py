@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
 import weakref
@@ -408,6 +409,39 @@ class NeverHurts(Base):
         started = time.perf_counter()
         self.assertIsNone(monitor.step(0.0))
         self.assertLess(time.perf_counter() - started, 1.0)
+
+    def test_late_max_bounds_how_late_the_answers_are(self):
+        """However much faster the loop is, and no more is waited for than that."""
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        release = threading.Semaphore(0)
+        self.daemon.answer = lambda request: release.acquire() and None if request.is_push else None
+        monitor = self.watch(optimizer, late_max=2)
+        for _ in range(2):
+            self.assertIsNone(monitor.step(0.5))  # nothing is answered yet, and nothing is missed
+        self.assertIsNone(monitor.last_reply)
+        for step in range(2, 8):
+            release.release()
+            self.assertIsNone(monitor.step(0.5))
+            self.assertEqual(monitor.last_reply["step"], step - 2)
+        for _ in range(2):
+            release.release()
+        self.assertEqual([push[0]["step"] for push in self.pushed(monitor)],
+                         [str(step) for step in range(8)])
+
+    def test_late_max_waits_once_for_a_daemon_that_is_away(self):
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        monitor = self.watch(optimizer, url="http://127.0.0.1:%d" % free_port(), late_max=1,
+                             timeout=0.5)
+        for _ in range(20):
+            self.assertIsNone(monitor.step(0.5))
+        self.assertLess(monitor.timing["wait_s"], 5.0)  # 9.5 s if each waited
+        self.assertGreaterEqual(monitor.timing["wait_s"], 0.4)
+
+    def test_late_max_that_makes_no_sense_is_told_at_once(self):
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+        for options in ({"late_max": -1}, {"late_max": 0.5}, {"late_max": 1, "wait": True}):
+            with self.assertRaises(ValueError):
+                self.watch(optimizer, **options)
 
     def test_errors_of_the_loop_stay_inside(self):
         optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)

@@ -27,7 +27,7 @@ class Guard:
     cuts        times the learning rate was lowered
     rollbacks   times a checkpoint was restored; went_back: steps by which, altogether
     late        skips that came after their update had been made
-    lateness    steps by which the newest answer is late; 0 with wait=True
+    lateness    steps by which the newest answer is late; 0 with wait=True, at most late_max
     lr_max      the ceiling of the largest learning rate; infinite until something is advised
     is_over     the daemon advises to stop; every update is left out from then on
     events      of all that, [{"step": ..., "kind": ..., "reason": ...}], newest last
@@ -37,7 +37,8 @@ class Guard:
     def __init__(self, monitor: Any, model: Any, optimizer: Any, *, every: int = 20,
                  keep: int = 4, folder: Optional[str] = None,
                  extra: Optional[Tuple[Callable[[], Any], Callable[[Any], None]]] = None):
-        """monitor   of lyapd.watch; with wait=True advice comes in time for the very update
+        """monitor   of lyapd.watch; with wait=True advice comes in time for the very update, with
+                     late_max=1 one step late
         every, keep  steps between checkpoints, and how many are kept
         folder       for checkpoints on disk; otherwise they are in host memory
         extra        (get, set) of further state, such as (scheduler.state_dict,
@@ -96,8 +97,8 @@ class Guard:
         """A loop that is faster than its pushes fills the queue, and acts on what is long past."""
         self.lateness = at - int(reply.get("step", at))
         if self.lateness > LATE_MAX:
-            self._monitor.note("guard: the answers are more than %d steps late; wait=True, every= "
-                               "or limits=Limits(queue_count=4) brings them sooner" % LATE_MAX)
+            self._monitor.note("guard: the answers are more than %d steps late: watch(..., "
+                               "late_max=1) bounds that" % LATE_MAX)
 
     def _is_news(self, reply: Reply) -> bool:
         """An answer counts once, and none of an attempt that was left."""

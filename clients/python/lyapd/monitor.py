@@ -1,6 +1,7 @@
 """lyapd.watch: a PyTorch training loop under the daemon's eyes, without being held up by it."""
 
 import atexit
+import collections
 import contextlib
 import logging
 import math
@@ -10,7 +11,7 @@ import re
 import sys
 import time
 import weakref
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence
 
 import torch
 
@@ -51,8 +52,10 @@ class Monitor:
                  attempt_key: Optional[str], start_step: int, timeout: float, limits: Limits,
                  retention: Optional[str], data: Optional[str], windows: Optional[Sequence[int]],
                  cafile: Optional[str], twins: Optional[Twins] = None,
-                 steps: Optional[int] = None, grade: Optional[str] = None):
+                 steps: Optional[int] = None, grade: Optional[str] = None,
+                 late_max: Optional[int] = None):
         _check(model, optimizer, run, every, probe_every, activations_every)
+        _check_late(wait, late_max)
         for name, value in (("clip_norm", clip_norm), ("budget", budget)):
             if value is not None and not (isinstance(value, numbers.Real) and value > 0):
                 raise ValueError("%s must be positive, not %r" % (name, value))
@@ -79,7 +82,9 @@ class Monitor:
         self._every, self._probe_every = every, probe_every
         self._pace = _Pace(budget) if budget is not None else None
         self._probe_follow = probe_follow
-        self._wait, self._timeout = wait, timeout
+        self._late_max = 0 if wait else late_max  # answers that may be missing; None: never waits
+        self._unanswered: Deque[Item] = collections.deque()
+        self._timeout = timeout
         self._has_waited = False                 # in vain, at the last step that waited
         self._clip_norm, self._scaler = clip_norm, scaler
         self._world = world
@@ -214,8 +219,8 @@ class Monitor:
         """One optimizer step is about to happen: gradients are there, not clipped. Call it once
         per optimizer.step (with accumulation: not per micro-batch). `values` are metadata of
         docs/wire.md (batch_id=, skipped=, time=, ...) or labels= of the point.
-        Never raises and, without wait=True, never waits for the network; the cost is one copy of
-        parameters and gradients to host memory, and the probe's gradients where one is due.
+        Never raises and, without wait=True or late_max=, never waits for the network; the cost is
+        one copy of parameters and gradients to host memory, and the probe's gradients where due.
         With wait=True returns the answer to this very step, or None when it did not come."""
         if self._sender is None or self._pid != os.getpid():
             return None
@@ -253,7 +258,7 @@ class Monitor:
         self._sender.put(item)
         self._last, self._has_followed, self._left_out = at, True, 0
         copied = time.perf_counter()
-        reply = self._await(item) if self._wait else None
+        reply = self._await(item)
         self.timing["pushes"] += 1
         self.timing["probe_s"] += probed - started
         self.timing["copy_s"] += copied - probed
@@ -263,11 +268,17 @@ class Monitor:
         return reply
 
     def _await(self, item):
-        """A daemon that is known to be away is waited for once: the step that met it waits out
-        `timeout`, the steps after it do not, until it answers again."""
-        if not (self._has_waited and self._sender.is_down):
-            self._has_waited = not item.done.wait(self._timeout)
-        return Reply(item.reply) if item.reply else None
+        """Waits until no more than `late_max` answers are missing; the one to `item` where none
+        may be. A daemon that is known to be away is waited for once: the step that met it waits
+        out `timeout`, the steps after it do not, until it answers again."""
+        if self._late_max is None:
+            return None
+        self._unanswered.append(item)
+        while len(self._unanswered) > self._late_max:
+            oldest = self._unanswered.popleft()
+            if not (self._has_waited and self._sender.is_down):
+                self._has_waited = not oldest.done.wait(self._timeout)
+        return Reply(item.reply) if self._late_max == 0 and item.reply else None
 
     def leave_out(self) -> None:
         """Call when the update of the last `step` is not applied: the next push says so."""
@@ -369,7 +380,8 @@ class Monitor:
 
     def _partial_item(self, at, roles, metadata):
         """Sums where the tensors are; scalars alone until the daemon has told the run's seed."""
-        seed = self._sender.wait_seed(self._timeout if self._wait and not self._has_waited else 0)
+        is_waiting = self._late_max is not None and not self._has_waited
+        seed = self._sender.wait_seed(self._timeout if is_waiting else 0)
         if seed is None:
             return Item(at, [wire.Layout([]).header(wire.metadata(metadata)), b""], False)
         with torch.no_grad():
@@ -650,6 +662,15 @@ def _check(model, optimizer, run, every, probe_every, activations_every):
                              % (name, value))
 
 
+def _check_late(wait, late_max):
+    if late_max is None:
+        return
+    if not isinstance(late_max, int) or late_max < 0:
+        raise ValueError("late_max must be a whole number, at least 0, not %r" % (late_max,))
+    if wait and late_max > 0:
+        raise ValueError("wait=True is late_max=0: give one of them")
+
+
 def _company(model, optimizer, twins, probe, clip_norm, is_parallel):
     if twins is None:
         return None
@@ -693,7 +714,7 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
           retention: Optional[str] = None, data: Optional[str] = None,
           windows: Optional[Sequence[int]] = None, cafile: Optional[str] = None,
           twins: Optional[Twins] = None, steps: Optional[int] = None,
-          grade: Optional[str] = None) -> Monitor:
+          grade: Optional[str] = None, late_max: Optional[int] = None) -> Monitor:
     """Watches a training loop: `loss.backward(); mon.step(loss); optimizer.step()`.
 
     url, token      of the daemon; default $LYAPD_URL (else http://127.0.0.1:9470), $LYAPD_TOKEN
@@ -705,6 +726,8 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
     activations_every  steps between pushes of the probe's activations (needs probe); None: never
     wait            step waits for its answer, at most `timeout` seconds; once, while no daemon
                     answers
+    late_max        step waits, as long, until no more than so many pushes are unanswered: with 1
+                    a push travels while the loop makes its next step, and advice is one step late
     include, exclude  glob patterns over parameter names
     labels          of the run, {"team": "vision"}
     spool           directory for snapshots while the daemon is away
@@ -729,4 +752,4 @@ def watch(model: torch.nn.Module, optimizer: Any, *, run: str, url: Optional[str
                    shards=shards,
                    attempt_key=attempt_key, start_step=start_step, timeout=timeout,
                    limits=limits, retention=retention, data=data, windows=windows, cafile=cafile,
-                   twins=twins, steps=steps, grade=grade)
+                   twins=twins, steps=steps, grade=grade, late_max=late_max)
