@@ -1,8 +1,12 @@
 """Guard: what it does to a loop for each action of the daemon, and nothing without one."""
 
+import collections
+import json
 import logging
 import math
 import os
+import subprocess
+import sys
 import tempfile
 import unittest
 from unittest import mock
@@ -51,8 +55,9 @@ class Loop(unittest.TestCase):
         return status, document
 
     def guard(self, **options):
+        scaler = options.pop("scaler", None)
         self.monitor = lyapd.watch(self.model, self.optimizer, run="r", url=self.daemon.url,
-                                   wait=self.wait)
+                                   wait=self.wait, scaler=scaler)
         self.addCleanup(self.monitor.close, 1.0)
         return lyapd.Guard(self.monitor, self.model, self.optimizer, **options)
 
@@ -408,12 +413,219 @@ class Unharmed(Loop):
             with self.assertRaises(ValueError):
                 self.guard(**options)
 
-    def test_several_processes_are_refused(self):
+    def test_ranks_that_hold_shards_are_refused(self):
+        monitor = lyapd.watch(self.model, self.optimizer, run="r", url=self.daemon.url, rank=0,
+                              world=2, attempt_key="k")
+        self.addCleanup(monitor.close, 1.0)
         with mock.patch("torch.distributed.is_initialized", return_value=True), \
-                mock.patch("torch.distributed.get_world_size", return_value=2), \
-                mock.patch("torch.distributed.get_rank", return_value=0):
+                mock.patch("torch.distributed.get_world_size", return_value=2):
             with self.assertRaises(ValueError):
-                self.guard()
+                lyapd.Guard(monitor, self.model, self.optimizer)
+
+
+class Scaler(torch.cuda.amp.GradScaler):
+    """The real one's books, its kernel on the CPU."""
+
+    def __init__(self):
+        with mock.patch("torch.cuda.is_available", return_value=True):
+            super().__init__(init_scale=1024.0)
+        self._lazy_init_scale_growth_tracker(torch.device("cpu"))
+
+    def _unscale_grads_(self, optimizer, inv_scale, found_inf, allow_fp16):
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad.mul_(float(inv_scale))
+                found_inf += float(not torch.isfinite(parameter.grad).all())
+        return {torch.device("cpu"): found_inf}
+
+    def update(self, new_scale=None):
+        found = [flag for state in self._per_optimizer_states.values()
+                 for flag in state["found_inf_per_device"].values()]
+        assert found, "No inf checks were recorded prior to update."
+        self._per_optimizer_states.clear()
+
+
+class Surroundings(Loop):
+    """What else stands in a loop: accumulation, a scaler, schedules, state of one's own."""
+
+    def test_a_bad_batch_is_not_accumulated(self):
+        """The loop clears gradients behind an update only."""
+        self.actions[3] = {"kind": "skip", "step": 3}
+        guard = self.guard()
+        for step in range(6):
+            for _ in range(2):
+                x = torch.randn(8, 4, generator=self.batches)
+                loss = self.model(x * math.nan if step == 3 else x).pow(2).mean()
+                loss.backward()
+            if guard.allows(loss):
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        self.assertEqual(guard.skipped, 1)
+        for parameter in self.parameters():
+            self.assertTrue(torch.isfinite(parameter).all())
+
+    def scaled(self, guard, scaler):
+        x = torch.randn(8, 4, generator=self.batches)
+        self.optimizer.zero_grad()
+        loss = self.model(x).pow(2).mean()
+        (loss * scaler.get_scale()).backward()
+        scaler.unscale_(self.optimizer)
+        if guard.allows(loss):
+            scaler.step(self.optimizer)
+            scaler.update()
+
+    def test_a_scaler_goes_on_behind_an_update_left_out_and_a_rollback(self):
+        self.actions[3] = [{"kind": "skip", "step": 3}]
+        self.actions[4] = [{"kind": "reduce_lr", "lr": 0.08}]
+        self.actions[6] = [{"kind": "rollback", "step": 5, "lr": 0.05}]
+        scaler = Scaler()
+        guard = self.guard(scaler=scaler, every=1)
+        for _ in range(12):
+            self.scaled(guard, scaler)
+        self.assertEqual(self.monitor.errors, [])
+        self.assertEqual((guard.skipped, guard.cuts, guard.rollbacks), (2, 1, 1))
+
+    SCHEDULES = {
+        "step": lambda o: torch.optim.lr_scheduler.StepLR(o, 4, 0.5),
+        "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 40),
+        "restarts": lambda o: torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(o, 5),
+        "linear": lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.1, 1.0, 20),
+        "one-cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.5, total_steps=40),
+        "lambda": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda step: 1.0 + step),
+        "plateau": lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=9),
+    }
+
+    def test_no_schedule_gets_above_an_advised_rate(self):
+        for name, schedule_of in self.SCHEDULES.items():
+            with self.subTest(schedule=name):
+                self.daemon.requests.clear()
+                self.daemon.attempts.clear()
+                self.job()
+                schedule = schedule_of(self.optimizer)
+                guard = self.guard()
+                self.actions = {3: [{"kind": "reduce_lr", "lr": 0.02}]}
+                for _ in range(20):
+                    if self.one(guard)[0]:
+                        schedule.step(*([1.0] if name == "plateau" else []))
+                rates = [max(map(float, metadata["lr"].split(","))) for metadata in self.pushed()]
+                self.assertGreater(max(rates[:4]), 0.01)
+                self.assertLessEqual(max(rates[4:]), 0.01 + 1e-12)
+                self.assertEqual(guard.cuts, 1)
+
+    def test_a_schedule_goes_back_with_the_rest(self):
+        """And gives the checkpoint's own rates from there on, below the ceiling."""
+        self.actions[9] = [{"kind": "rollback", "step": 6, "lr": 0.02}]
+        schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.7 ** step)
+        average = torch.optim.swa_utils.AveragedModel(self.model)
+        guard = self.guard(every=5, extra=[schedule, average])
+        for _ in range(9):
+            self.assertTrue(self.one(guard)[0])
+            schedule.step()
+            average.update_parameters(self.model)
+        self.assertFalse(self.one(guard)[0])
+        self.assertEqual((schedule.last_epoch, int(average.n_averaged)), (5, 5))
+        for step in range(5, 12):
+            self.one(guard)
+            self.assertAlmostEqual(max(self.rates()), min(0.02, 0.1 * 0.7 ** step))
+            schedule.step()
+
+    def test_state_that_is_no_tensor_comes_back_from_disk(self):
+        self.actions[7] = [{"kind": "rollback", "step": 7, "lr": 0.05}]
+        held = {"seen": collections.deque([0])}
+        guard = self.guard(every=5, folder=self.folder(), extra=(lambda: held, held.update))
+        for step in range(1, 9):
+            self.one(guard)
+            held["seen"].append(step)
+        self.assertEqual((self.monitor.errors, guard.rollbacks), ([], 1))
+        with mock.patch("torch.load", wraps=torch.load) as load:
+            guard._kept.newest(None)
+        self.assertIs(load.call_args.kwargs["weights_only"], False)  # the default of PyTorch 2.6
+
+    def test_a_rate_that_is_a_tensor_stays_that_tensor(self):
+        rate = torch.tensor(0.1)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.actions[1] = {"kind": "reduce_lr", "lr": 0.08}
+        guard = self.guard()
+        for _ in range(3):
+            self.backward()
+            guard.allows(0.5)
+        self.assertIs(self.optimizer.param_groups[0]["lr"], rate)
+        self.assertAlmostEqual(float(rate), 0.04)
+
+    def test_a_job_that_starts_again_keeps_its_ceiling(self):
+        self.actions[1] = [{"kind": "reduce_lr", "lr": 0.08}]
+        guard = self.guard()
+        self.run_steps(guard, 3)
+        kept = json.loads(json.dumps(guard.state_dict()))
+        self.job()
+        again = self.guard()
+        again.load_state_dict(kept)
+        self.run_steps(again, 2)
+        self.assertAlmostEqual(max(self.rates()), 0.04)
+        self.assertEqual((again.cuts, again.skipped), (1, 1))
+        guard.is_over = True
+        again.load_state_dict(guard.state_dict())
+        self.assertFalse(again.is_over)  # whoever starts a stopped job again wants it to train
+
+
+REPLICA = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from torch import nn
+import lyapd
+rank, url, store, folder = int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
+torch.distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
+torch.manual_seed(0)
+model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+monitor = lyapd.watch(model, optimizer, run="r", url=url, wait=True)
+guard = lyapd.Guard(monitor, model, optimizer, every=4, keep=2, folder=folder or None)
+torch.manual_seed(rank)
+found = []
+while not guard.is_over:
+    optimizer.zero_grad()
+    loss = model(torch.randn(8, 4)).pow(2).mean()
+    loss.backward()
+    at = monitor.next_step
+    is_allowed = guard.allows(loss)
+    if is_allowed:
+        optimizer.step()
+    found.append([at, is_allowed, monitor.next_step, guard.lr_max,
+                  float(sum(p.detach().double().sum() for p in model.parameters()))])
+monitor.close()
+print(json.dumps([found, guard.state_dict(), monitor.errors]))
+"""
+
+
+class Replicas(Loop):
+    def test_every_rank_takes_the_way_of_rank_0(self):
+        for folder in ("", self.folder()):
+            with self.subTest(folder=folder):
+                self.daemon.attempts.clear()
+                self.check(folder)
+                self.assertEqual(sorted(os.listdir(folder)) if folder else [],
+                                 ["guard-%d%s.pt" % (step, rank) for step in (12, 8)
+                                  for rank in ("-rank1", "")] if folder else [])
+
+    def check(self, folder):
+        self.actions = {3: [{"kind": "skip", "step": 3}], 5: [{"kind": "reduce_lr", "lr": 0.08}],
+                        10: [{"kind": "rollback", "step": 9, "lr": 0.03}],
+                        14: [{"kind": "continue"}, {"kind": "stop"}]}
+        client = os.path.dirname(os.path.dirname(lyapd.__file__))
+        store = os.path.join(self.folder(), "store")
+        jobs = [subprocess.Popen([sys.executable, "-c", REPLICA, client, str(rank), self.daemon.url,
+                                  store, folder], stdout=subprocess.PIPE, text=True) for rank in range(2)]
+        (first, books, errors), (second, other, others) = [
+            json.loads(job.communicate(timeout=240)[0].splitlines()[-1]) for job in jobs]
+        self.assertEqual((errors, others), ([], []))
+        self.assertEqual(first, second)
+        self.assertEqual(books, other)
+        self.assertEqual([books[name] for name in ("skipped", "cuts", "rollbacks", "went_back")],
+                         [2, 1, 1, 2])
+        self.assertEqual([at for at, *_ in first], list(range(11)) + list(range(8, 15)))
+        self.assertEqual([at for at, is_allowed, *_ in first if not is_allowed], [3, 5, 10, 14])
+        self.assertEqual(first[10][4], first[7][4])  # what step 8 began with
 
 
 if __name__ == "__main__":

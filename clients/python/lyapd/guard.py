@@ -4,7 +4,7 @@ import collections
 import copy
 import math
 import os
-from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import torch
 
@@ -18,6 +18,9 @@ RISE_SHARE = 0.1
 # Steps by which an answer may be late before the user is told that advice comes too late.
 LATE_MAX = 16
 EVENTS_KEPT = 1000
+# What a job that starts again takes along.
+_BOOKS = ("skipped", "cuts", "rollbacks", "went_back", "late", "lr_max")
+Extra = Union[Tuple[Callable[[], Any], Callable[[Any], None]], List[Any], Tuple[Any, ...]]
 
 
 class Guard:
@@ -32,28 +35,29 @@ class Guard:
     is_over     the daemon advises to stop; every update is left out from then on
     events      of all that, [{"step": ..., "kind": ..., "reason": ...}], newest last
 
-    Not for several processes that must take the same way: only one of them would turn."""
+    What goes on behind a rollback: data, random numbers, and what is not in `extra`.
+
+    Of data-parallel replicas every rank has a guard and calls `allows` at every step: what rank 0
+    hears decides for all. Not for ranks that hold shards."""
 
     def __init__(self, monitor: Any, model: Any, optimizer: Any, *, every: int = 20,
-                 keep: int = 4, folder: Optional[str] = None,
-                 extra: Optional[Tuple[Callable[[], Any], Callable[[Any], None]]] = None):
+                 keep: int = 4, folder: Optional[str] = None, extra: Optional[Extra] = None):
         """monitor   of lyapd.watch; with wait=True advice comes in time for the very update, with
                      late_max=1 one step late
         every, keep  steps between checkpoints, and how many are kept
         folder       for checkpoints on disk; otherwise they are in host memory
-        extra        (get, set) of further state, such as (scheduler.state_dict,
-                     scheduler.load_state_dict)"""
+        extra        what else goes back: objects with state_dict and load_state_dict, such as
+                     [scheduler, scaler], or two functions (get, set)"""
         for name, value in (("every", every), ("keep", keep)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError("%s must be a whole number, at least 1, not %r" % (name, value))
-        if extra is not None and not (len(extra) == 2 and all(callable(part) for part in extra)):
-            raise ValueError("extra must be two functions, (get, set)")
-        _refuse_several_processes()
+        self._extra = _functions(extra) if extra is not None else None
+        self._ranks = _ranks(monitor)
         self._monitor, self._model, self._optimizer = monitor, model, optimizer
         self._groups = declare.unwrap_optimizer(optimizer)
-        self._extra = extra
         self._every = every
-        self._kept = _Folder(folder, keep) if folder is not None else _Memory(keep)
+        self._kept = (_Folder(folder, keep, self._ranks.suffix) if folder is not None
+                      else _Memory(keep))
         self._checked: Optional[int] = None   # the step of the last checkpoint
         self._obeyed: Tuple[Any, Any] = (None, None)  # attempt and step of the last answer
         self._missed: Optional[int] = None    # step of the last rollback without a checkpoint
@@ -69,29 +73,47 @@ class Guard:
         whether the update is to be made. Never raises."""
         if self.is_over:
             return False
-        at = self._monitor.next_step if step is None else int(step)
+        heard = self._ranks.agree(self._hear(loss, step, values))
         try:
-            self._hold_rate()
-            reply = self._monitor.step(loss, step, **values)
-            may_update = self._obey(reply, at)
+            may_update = self._obey(heard)
             if may_update:
-                self._check(at)
+                self._check(heard)
             return may_update
         except Exception as error:  # the job goes on as it would without a guard
             self._monitor.note("guard: %r" % error)
             return True
 
+    def state_dict(self) -> Dict[str, Any]:
+        """For the job's own checkpoints: a job that starts again keeps its ceiling."""
+        return {name: getattr(self, name) for name in _BOOKS}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name in _BOOKS:
+            setattr(self, name, state[name])
+
     # ---- what is advised ----
 
-    def _obey(self, timely: Optional[Reply], at: int) -> bool:
-        reply = timely if timely is not None else self._monitor.last_reply
-        if reply is None or not self._is_news(reply):
+    def _hear(self, loss, step, values) -> "_Heard":
+        at = self._monitor.next_step if step is None else int(step)
+        try:
+            self._hold_rate()
+            timely = self._monitor.step(loss, step, **values)
+            newest = self._monitor.last_reply
+            reply = timely if timely is not None else newest
+            if reply is None or not self._is_news(reply):
+                return _Heard(at, None, False, _is_calm(newest))
+            self._note_lateness(at, reply)
+            return _Heard(at, dict(reply.action), timely is not None, _is_calm(newest))
+        except Exception as error:
+            self._monitor.note("guard: %r" % error)
+            return _Heard(at, None, False, False)
+
+    def _obey(self, heard: "_Heard") -> bool:
+        if heard.action is None:
             return True
-        self._note_lateness(at, reply)
-        action = reply.action
         obey = {"skip": self._skip, "reduce_lr": self._reduce, "rollback": self._roll_back,
-                "stop": self._stop}.get(action["kind"])
-        return obey is None or obey(action, at, timely is not None)
+                "stop": self._stop}.get(heard.action["kind"])
+        return obey is None or obey(heard.action, heard.at, heard.is_timely)
 
     def _note_lateness(self, at: int, reply: Reply) -> None:
         """A loop that is faster than its pushes fills the queue, and acts on what is long past."""
@@ -135,11 +157,12 @@ class Guard:
     def _roll_back(self, action, at, is_timely):
         target = action.get("step")
         found = self._kept.newest(at if target is None else int(target))
-        if found is None:
+        if not self._ranks.have_same(found[0] if found else None) or found is None:
             self._do_without(action, at)
             return True
         step, checkpoint = found
         self._restore(checkpoint)
+        self._clear_gradients()
         self._kept.forget_after(step)
         self._left_attempt, _ = self._obeyed
         self._monitor.new_attempt(step=step)
@@ -167,7 +190,18 @@ class Guard:
 
     def _leave_out(self):
         self.skipped += 1
+        self._clear_gradients()
         self._monitor.leave_out()
+
+    def _clear_gradients(self):
+        """They belong to an update that is not made; a loop that clears them only behind its
+        update, as with accumulation, would add to them."""
+        self._monitor.forget_scaling()
+        with torch.no_grad():
+            for group in self._groups.param_groups:
+                for parameter in group.get("params", ()):
+                    if parameter.grad is not None:
+                        parameter.grad.detach_().zero_()
 
     def _tell(self, at, action, **more):
         self.events.append(dict(more, step=at, kind=action["kind"], reason=action.get("reason")))
@@ -177,15 +211,19 @@ class Guard:
         lr = self._monitor.lr
         if lr > self.lr_max:
             for group in self._groups.param_groups:
-                group["lr"] = group["lr"] * (self.lr_max / lr)
+                if isinstance(group["lr"], torch.Tensor):  # that graphs hold on to
+                    group["lr"].mul_(self.lr_max / lr)
+                else:
+                    group["lr"] = group["lr"] * (self.lr_max / lr)
 
     # ---- checkpoints ----
 
-    def _check(self, at):
+    def _check(self, heard):
         """Keeps what the step began with, unless something is wrong or the loss has begun to rise:
         a slow rise would push out all that is worth going back to before it is recognised."""
+        at = heard.at
         is_due = self._checked is None or not self._checked <= at < self._checked + self._every
-        if is_due and _is_calm(self._monitor.last_reply):
+        if is_due and heard.is_calm:
             self._kept.forget_after(at - 1)  # of a loop that started again
             self._kept.put(at, _copied({
                 "model": self._model.state_dict(), "optimizer": self._optimizer.state_dict(),
@@ -213,11 +251,71 @@ class Guard:
                     buffers[name].copy_(found[1]["model"][name])
 
 
-def _refuse_several_processes():
+class _Heard(NamedTuple):
+    """All that decides about a step: the same on every rank."""
+    at: int
+    action: Optional[Dict[str, Any]]  # None: no news
+    is_timely: bool
+    is_calm: bool
+
+
+class _Alone:
+    suffix = ""  # of this rank's files
+
+    def agree(self, heard: _Heard) -> _Heard:
+        return heard
+
+    def have_same(self, step: Optional[int]) -> bool:
+        return True
+
+
+class _Replicas:
+    """Ranks that must take the same way. One small broadcast a step."""
+
+    def __init__(self):
+        rank = torch.distributed.get_rank()
+        self.suffix = "-rank%d" % rank if rank else ""
+
+    def agree(self, heard: _Heard) -> _Heard:
+        held = [heard]
+        torch.distributed.broadcast_object_list(held, src=0)
+        return held[0]
+
+    def have_same(self, step: Optional[int]) -> bool:
+        """A checkpoint that one rank could not keep is none."""
+        steps: List[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(steps, step)
+        return len(set(steps)) == 1
+
+
+def _ranks(monitor) -> Union[_Alone, _Replicas]:
     distributed = torch.distributed
-    if (distributed.is_available() and distributed.is_initialized()
+    if not (distributed.is_available() and distributed.is_initialized()
             and distributed.get_world_size() > 1):
-        raise ValueError("Guard is for one process: the others would not skip or go back with it")
+        return _Alone()
+    if getattr(monitor, "is_sharded", False):
+        raise ValueError("Guard is for one process or for replicas, not for ranks that hold shards")
+    return _Replicas()
+
+
+def _functions(extra):
+    """(get, set) of what the user gave."""
+    parts = list(extra)
+    if len(parts) == 2 and all(callable(part) and not _has_state(part) for part in parts):
+        return parts[0], parts[1]
+    if not parts or not all(_has_state(part) for part in parts):
+        raise ValueError("extra must be objects with state_dict and load_state_dict, or two "
+                         "functions (get, set)")
+
+    def restore(states):
+        for part, state in zip(parts, states):
+            part.load_state_dict(state)
+    return lambda: [part.state_dict() for part in parts], restore
+
+
+def _has_state(part):
+    return callable(getattr(part, "state_dict", None)) and callable(
+        getattr(part, "load_state_dict", None))
 
 
 def _is_calm(reply: Optional[Reply]) -> bool:
@@ -293,19 +391,19 @@ class _Memory:
 class _Folder(_Memory):
     """On disk; files of an earlier process are left alone, and written over."""
 
-    def __init__(self, folder: str, keep: int):
+    def __init__(self, folder: str, keep: int, suffix: str):
         super().__init__(keep)
-        self._folder = folder
+        self._folder, self._suffix = folder, suffix
         os.makedirs(folder, exist_ok=True)
 
     def _store(self, step, checkpoint):
-        path = os.path.join(self._folder, "guard-%d.pt" % step)
+        path = os.path.join(self._folder, "guard-%d%s.pt" % (step, self._suffix))
         torch.save(checkpoint, path + ".part")
         os.replace(path + ".part", path)
         return path
 
     def _load(self, kept):
-        return torch.load(kept.content, map_location="cpu")
+        return torch.load(kept.content, map_location="cpu", weights_only=False)  # our own file
 
     def _drop(self, kept):
         os.unlink(kept.content)

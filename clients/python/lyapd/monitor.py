@@ -192,6 +192,11 @@ class Monitor:
         return self._sender is not None and self._sender.is_stale
 
     @property
+    def is_sharded(self) -> bool:
+        """Every rank pushes its own part."""
+        return bool(self._shards) or self._rank is not None
+
+    @property
     def sent(self) -> int:
         return self._sender.sent if self._sender else 0
 
@@ -222,6 +227,8 @@ class Monitor:
         Never raises and, without wait=True or late_max=, never waits for the network; the cost is
         one copy of parameters and gradients to host memory, and the probe's gradients where due.
         With wait=True returns the answer to this very step, or None when it did not come."""
+        if self._sender is None:  # rank 0 pushes
+            self._next = (self._next if step is None else int(step)) + 1
         if self._sender is None or self._pid != os.getpid():
             return None
         try:
@@ -460,6 +467,11 @@ class Monitor:
                         for parameter in self._named.values() if parameter.grad is not None)
         return {"clip_factor": scaler.get_scale(), "loss_scale": scaler.get_scale(),
                 "skipped": not is_finite}
+
+    def forget_scaling(self) -> None:
+        """For a step whose gradients are thrown away: the scaler allows one unscale_ an update."""
+        if self._scaler is not None and self._scaler.is_enabled():
+            self._scaler._per_optimizer_states.pop(id(self._optimizer), None)
 
     def _grad_norm(self):
         """As torch.nn.utils.clip_grad_norm_ computes it, over all the optimizer's parameters."""
