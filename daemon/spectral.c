@@ -36,7 +36,7 @@ static uint64_t sums_bytes(const struct lyap_spectral_plan *plan)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < plan->count; i++)
         bytes += sizeof(double) * plan->items[i].cols *
-                 (plan->items[i].block + (uint64_t)plan->items[i].has_sums);
+                 (plan->items[i].block + LYAP_SPECTRAL_MARKS + (uint64_t)plan->items[i].has_sums);
     return bytes;
 }
 

@@ -30,6 +30,14 @@ static bool has_whole_rows(const struct lyap_intake *intake, uint32_t index, uin
     return true;
 }
 
+static uint64_t first_row(const struct lyap_intake *intake, const struct lyap_spectral_item *item)
+{
+    const struct lyap_part *part = intake->tensors[item->tensor].part;
+    if (!part)
+        return 0;
+    return part->is_box ? part->start[0] : part->offset / item->cols;
+}
+
 static size_t row_bytes(const struct lyap_intake *intake, const struct lyap_spectral_item *item)
 {
     const uint32_t param = intake->tensors[item->tensor].entries[LYAP_ROLE_PARAM];
@@ -97,6 +105,7 @@ void lyap_intake_spectral_open(struct lyap_intake *intake, const struct lyap_int
     if (intake->row_sum && !is_measured(intake, intake->row_sum))
         intake->row_sum = NULL;
     intake->row_held = 0;
+    intake->row_first = intake->row_sum ? first_row(intake, item) : 0;
 }
 
 /* `count` whole rows in one of the kernels' types. */
@@ -106,10 +115,14 @@ static void add_rows(struct lyap_intake *intake, const void *rows, size_t count,
     struct lyap_spectral_sum *sum = intake->row_sum;
     const struct lyap_spectral_item *item = sum->item;
     const struct lyap_projection projection = {
-        .v = item->v, .z = sum->z, .cols = item->cols, .block = item->block
+        .v = item->v,
+        .z = sum->z,
+        .cols = item->cols,
+        .block = is_cold(intake, item) ? 0 : item->block, /* 0: all at once, when it is there */
+        .marks = sum->marks,
+        .row = intake->row_first + sum->rows,
     };
-    if (!is_cold(intake, item))
-        intake->kernels->project[type](rows, count, &projection);
+    intake->kernels->project[type](rows, count, &projection);
     sum->rows += count;
     if (!sum->columns)
         return;

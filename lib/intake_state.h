@@ -139,6 +139,7 @@ struct lyap_intake {
     struct lyap_spectral_sum *row_sum; /* of the open entry, or NULL */
     unsigned char *row_hold;           /* owned, or NULL; rows that blocks cut */
     size_t row_held;                   /* bytes */
+    uint64_t row_first;                /* of the rank in the whole tensor */
     double *row_wide;                  /* owned, or NULL; rows of other types than F32 */
 };
 

@@ -309,6 +309,7 @@ static void fill_row(struct lyap_step *step, uint32_t i, struct lyap_tensor_row 
     const struct lyap_spectral_view *view = lyap_step_spectral_view(step, i);
     if (view) {
         v[LYAP_TENSOR_METRIC_SPECTRAL_NORM] = view->lower;
+        v[LYAP_TENSOR_METRIC_SPECTRAL_NORM_ERROR] = view->error;
         v[LYAP_TENSOR_METRIC_SPECTRAL_RESIDUAL] = view->residual;
         v[LYAP_TENSOR_METRIC_SPECTRAL_NORM_UPPER] = view->upper;
     }

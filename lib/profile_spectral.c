@@ -45,7 +45,9 @@ static void give_norm(struct lyap_step *step)
         return;
     }
     const bool is_now = largest->view.reason == LYAP_REASON_NONE;
-    lyap_step_give(step, LYAP_METRIC_SPECTRAL_NORM, value_of(largest->newest.sigma, is_now));
+    struct lyap_value norm = value_of(largest->newest.sigma, is_now);
+    norm.error = largest->newest_error + (is_now ? 0 : largest->drift - largest->visit.drift);
+    lyap_step_give(step, LYAP_METRIC_SPECTRAL_NORM, norm);
     lyap_step_give(step, LYAP_METRIC_SPECTRAL_RESIDUAL, value_of(largest->newest.residual, is_now));
 }
 

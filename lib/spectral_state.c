@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "linalg.h"
 #include "lyap/alloc.h"
 #include "lyap/sketch.h"
 #include "banned.h"
@@ -18,6 +19,9 @@ enum {
 };
 /* Shares of sigma: beyond RESIDUAL_LARGE the block grows, below RESIDUAL_SMALL it shrinks. */
 static const double RESIDUAL_LARGE = 0.03, RESIDUAL_SMALL = 0.01;
+static const double RESIDUAL_COLD = 0.05; /* iterate, where the weight is kept */
+static const double MARKS_SAFETY = 2;
+static const double MOVED_LEAST = 1e-24; /* share of squares: less is rounding */
 static const double COLD_CHANGE = 0.1;   /* of |W|_F: the vectors say little about this matrix */
 static const double DRIFT_SLACK = 1e-12; /* rounding of sums of increments */
 
@@ -47,19 +51,26 @@ static void bounds_drop(struct lyap_spectral_tensor *tensor)
 {
     tensor->upper = tensor->row_norm = (struct lyap_spectral_bound){ NAN, 0 };
     tensor->drift = 0;
+    tensor->visit.drift = NAN;
 }
 
 /* ---- life ---- */
 
 static void view_reset(struct lyap_spectral_view *view, enum lyap_reason reason)
 {
-    *view = (struct lyap_spectral_view){ NAN, NAN, NAN, NAN, reason };
+    *view = (struct lyap_spectral_view){ NAN, NAN, NAN, NAN, NAN, reason };
+}
+
+static void tensor_release(struct lyap_spectral_tensor *tensor)
+{
+    lyap_free(tensor->v);
+    lyap_free(tensor->marks);
 }
 
 void lyap_spectral_state_release(struct lyap_spectral_state *state)
 {
     for (uint32_t i = 0; i < state->count; i++)
-        lyap_free(state->tensors[i].v);
+        tensor_release(&state->tensors[i]);
     lyap_free(state->tensors);
     *state = (struct lyap_spectral_state){ 0 };
 }
@@ -96,7 +107,8 @@ double lyap_spectral_vector_bytes(const struct lyap_spectral_state *state)
     double bytes = 0;
     for (uint32_t i = 0; i < state->count; i++)
         if (state->tensors[i].rows)
-            bytes += sizeof(double) * (double)state->tensors[i].cols * state->tensors[i].block_max;
+            bytes += sizeof(double) * (double)state->tensors[i].cols *
+                     (state->tensors[i].block_max + LYAP_SPECTRAL_MARKS);
     return bytes;
 }
 
@@ -124,6 +136,8 @@ static void tensor_init(struct lyap_spectral_tensor *tensor, const struct lyap_t
 {
     shape_of(declared, &tensor->rows, &tensor->cols);
     tensor->newest = (struct lyap_spectral_estimate){ NAN, NAN };
+    tensor->newest_error = NAN;
+    tensor->visit = (struct lyap_spectral_visit){ NAN, NAN, NAN };
     tensor->frobenius_cold = NAN;
     tensor->gram_age = UINT32_MAX;
     tensor->is_cold = true;
@@ -142,16 +156,15 @@ static enum lyap_status begin(struct lyap_spectral_tensor *tensor, const char *n
         return LYAP_OK;
     }
     tensor->block = tensor->block_max < BLOCK_START ? tensor->block_max : BLOCK_START;
-    double *v = lyap_alloc_array((size_t)tensor->block_max * tensor->cols, sizeof *v);
-    if (!v)
+    tensor->v = lyap_alloc_array((size_t)tensor->block_max * tensor->cols, sizeof *tensor->v);
+    tensor->marks =
+        lyap_alloc_array((size_t)LYAP_SPECTRAL_MARKS * tensor->cols, sizeof *tensor->marks);
+    if (!tensor->v || !tensor->marks)
         return LYAP_E_NOMEM;
-    if (lyap_spectral_start(lyap_sketch_seed(0, name, strlen(name)), tensor->cols, tensor->block,
-                            v) != LYAP_OK) {
-        lyap_free(v);
-        return LYAP_E_INTERNAL;
-    }
-    tensor->v = v;
-    return LYAP_OK;
+    const uint64_t seed = lyap_sketch_seed(0, name, strlen(name));
+    return lyap_spectral_start(seed, tensor->cols, tensor->block, tensor->v) == LYAP_OK
+               ? LYAP_OK
+               : LYAP_E_INTERNAL;
 }
 
 /* Sizes of everything, no vectors yet. */
@@ -226,6 +239,7 @@ static double row_at(const struct lyap_partial *partial, enum lyap_reduce row, u
 static void adapt(struct lyap_spectral_tensor *tensor)
 {
     const double share = tensor->view.residual / tensor->view.lower;
+    tensor->is_cold |= share > RESIDUAL_COLD;
     tensor->calm_visits = share < RESIDUAL_SMALL ? tensor->calm_visits + 1 : 0;
     uint32_t block = tensor->block;
     if (share > RESIDUAL_LARGE)
@@ -247,9 +261,69 @@ static void take_vectors(struct lyap_spectral_tensor *tensor, uint32_t block, co
     tensor->version++;
 }
 
-/* What the uploads of this snapshot measured. */
-static void absorb(struct lyap_spectral_tensor *tensor, const struct lyap_spectral_sum *sum)
+uint32_t lyap_spectral_mark_count(const struct lyap_spectral_tensor *tensor)
 {
+    const uint32_t half = tensor->block / 2;
+    return half < LYAP_SPECTRAL_MARKS ? half : LYAP_SPECTRAL_MARKS;
+}
+
+void lyap_spectral_orthonormalize(struct lyap_spectral_tensor *tensor)
+{
+    tensor->version++;
+    if (lyap_linalg_qr(tensor->cols, tensor->block, tensor->v, NULL) == LYAP_OK)
+        return;
+    const enum lyap_status status =
+        lyap_spectral_start(tensor->version, tensor->cols, tensor->block, tensor->v);
+    assert(status == LYAP_OK);
+    (void)status;
+}
+
+/* W'r of fixed signs r differs from visit to visit by what moved, weighed by its size. These
+ * directions replace the last vectors of a block: a singular value that came up since is then found
+ * at the next visit, for which iterations alone, from vectors that hardly know it, take many. */
+static void follow_marks(struct lyap_spectral_tensor *tensor, const double *marks)
+{
+    const size_t cols = tensor->cols;
+    const uint32_t most = lyap_spectral_mark_count(tensor);
+    double square = 0;
+    uint32_t taken = 0;
+    for (uint32_t k = 0; k < LYAP_SPECTRAL_MARKS; k++) {
+        double *last = tensor->marks + k * cols, moved = 0, size = 0;
+        for (size_t i = 0; i < cols; i++) {
+            const double now = marks[k * cols + i];
+            last[i] = now - last[i];
+            moved += last[i] * last[i];
+            size += now * now;
+        }
+        square += moved;
+        if (tensor->has_marks && taken < most && isfinite(moved) && moved > MOVED_LEAST * size)
+            memcpy(tensor->v + (tensor->block - ++taken) * cols, last, cols * sizeof *last);
+    }
+    tensor->visit.moved = tensor->has_marks ? sqrt(square / LYAP_SPECTRAL_MARKS) : (double)NAN;
+    memcpy(tensor->marks, marks, LYAP_SPECTRAL_MARKS * cols * sizeof *marks);
+    tensor->has_marks = true;
+    if (taken > 0)
+        lyap_spectral_orthonormalize(tensor);
+}
+
+/* |W - W of the visit before|_F, or more: by the differences of the snapshots where they are known;
+ * else by the marks, which see one direction in three at less than its half, and by |W|_F, in which
+ * a new direction shows. */
+static double moved_since(const struct lyap_spectral_tensor *tensor,
+                          const struct lyap_spectral_visit *before, double frobenius)
+{
+    if (!isnan(before->drift))
+        return tensor->drift - before->drift;
+    const double grown =
+        sqrt(fabs(frobenius - before->frobenius) * (frobenius + before->frobenius));
+    return fmax(MARKS_SAFETY * tensor->visit.moved, grown);
+}
+
+/* What the uploads of this snapshot measured. */
+static void absorb(struct lyap_spectral_tensor *tensor, const struct lyap_spectral_sum *sum,
+                   double frobenius)
+{
+    const struct lyap_spectral_visit before = tensor->visit;
     const struct lyap_spectral_item *item = sum->item;
     tensor->visits += tensor->visits < UINT32_MAX;
     if (sum->is_cold) {
@@ -264,6 +338,18 @@ static void absorb(struct lyap_spectral_tensor *tensor, const struct lyap_spectr
         take_vectors(tensor, item->block, sum->z);
     if (sum->estimate.sigma > 0)
         adapt(tensor);
+    follow_marks(tensor, sum->marks);
+    tensor->visit.drift = tensor->drift;
+    tensor->visit.frobenius = frobenius;
+    tensor->visit.moved = moved_since(tensor, &before, frobenius);
+}
+
+/* sigma_1 moved by no more than the weight since the visit before, of which the vectors knew it;
+ * and it is no more than the upper bound. */
+static double error_of(const struct lyap_spectral_view *view, double moved)
+{
+    const double most = fmax(view->upper - view->lower, 0);
+    return fmin(view->residual + moved, most);
 }
 
 /* A weight that grew or shrank by much is another one: its vectors start anew, where it is kept. */
@@ -310,7 +396,7 @@ static void step_tensor(struct lyap_spectral_tensor *tensor, const struct lyap_p
     tensor->gram_age += tensor->gram_age < UINT32_MAX;
     view_reset(&tensor->view, LYAP_REASON_NONE);
     if (sum && sum->has_next)
-        absorb(tensor, sum);
+        absorb(tensor, sum, frobenius);
     if (sum && sum->has_gram)
         tensor->gram_age = 0;
     if (!isnan(frobenius))
@@ -320,8 +406,6 @@ static void step_tensor(struct lyap_spectral_tensor *tensor, const struct lyap_p
     view->lower = row_at(partial, LYAP_REDUCE_SPECTRAL_NORM, index);
     view->residual = row_at(partial, LYAP_REDUCE_SPECTRAL_RESIDUAL, index);
     view->reason = isnan(view->lower) ? reason_of(tensor, partial, sum) : LYAP_REASON_NONE;
-    if (!isnan(view->lower))
-        tensor->newest = (struct lyap_spectral_estimate){ view->lower, view->residual };
     offer_now(&tensor->upper, frobenius, tensor->drift);
     offer_now(&tensor->upper, row_at(partial, LYAP_REDUCE_SPECTRAL_UPPER, index), tensor->drift);
     offer_now(&tensor->row_norm, frobenius, tensor->drift);
@@ -329,6 +413,11 @@ static void step_tensor(struct lyap_spectral_tensor *tensor, const struct lyap_p
         offer_now(&tensor->row_norm, sqrt(sum->row_sq), tensor->drift);
     view->upper = bound_at(&tensor->upper, tensor->drift);
     view->row_norm = bound_at(&tensor->row_norm, tensor->drift);
+    if (isnan(view->lower))
+        return;
+    view->error = error_of(view, sum && sum->has_next ? tensor->visit.moved : (double)NAN);
+    tensor->newest = (struct lyap_spectral_estimate){ view->lower, view->residual };
+    tensor->newest_error = view->error;
 }
 
 void lyap_spectral_state_step(struct lyap_spectral_state *state, const struct lyap_partial *partial,

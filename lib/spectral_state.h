@@ -17,6 +17,12 @@ struct lyap_spectral_bound {
     double value, drift;
 };
 
+/* NaN: not known. */
+struct lyap_spectral_visit {
+    double drift, frobenius; /* of the weight then */
+    double moved;            /* |W - W before|_F since the visit before it */
+};
+
 struct lyap_spectral_tensor {
     uint32_t rows, cols; /* rows 0: no matrix, or its vectors exceed the run's memory */
     uint32_t block, block_max;
@@ -24,11 +30,15 @@ struct lyap_spectral_tensor {
     uint32_t calm_visits; /* in a row with a small residual */
     uint64_t version;     /* of v */
     double *v;            /* owned; room for block_max x cols; NULL: no rows */
+    double *marks; /* owned; of the newest visit: LYAP_SPECTRAL_MARKS x cols; NULL: no rows */
+    bool has_marks;
+    struct lyap_spectral_visit visit; /* the newest */
     double drift;
     double frobenius_cold; /* |W|_F of the cold start; NaN: none yet */
     uint32_t gram_age;     /* snapshots since the Gram bound was asked for; UINT32_MAX: never */
     bool is_cold;          /* a cold start is wanted */
     struct lyap_spectral_estimate newest; /* sigma NaN: none that counts yet */
+    double newest_error;
     struct lyap_spectral_bound upper, row_norm;
     struct lyap_spectral_view view;
 };
@@ -51,14 +61,21 @@ LYAP_MUST_CHECK enum lyap_status lyap_spectral_state_reserve(struct lyap_spectra
 /* No difference connects what comes with what was: the bounds go, the vectors stay. */
 void lyap_spectral_state_unlink(struct lyap_spectral_state *state);
 
-/* Multiply-adds of measuring a weight in a stream, and of its cold start; squarings and flops of
+/* Multiply-adds of measuring a weight in a stream, its marks included, and of its cold start;
+ * squarings and flops of
  * its Gram bound. */
 double lyap_spectral_work(const struct lyap_spectral_tensor *tensor);
 double lyap_spectral_cold_work(const struct lyap_spectral_tensor *tensor);
 uint32_t lyap_spectral_squarings(const struct lyap_spectral_tensor *tensor);
 double lyap_spectral_gram_flops(const struct lyap_spectral_tensor *tensor);
-/* Bytes of all vectors at their largest blocks. E_NOMEM. */
+/* Bytes of all vectors at their largest blocks, and of the marks. */
 double lyap_spectral_vector_bytes(const struct lyap_spectral_state *state);
+
+/* Vectors of the block, the last, that are kept for what moved. */
+uint32_t lyap_spectral_mark_count(const struct lyap_spectral_tensor *tensor);
+/* Of the block, which is finite; a new version: what still streams with the old one does not
+ * replace it. */
+void lyap_spectral_orthonormalize(struct lyap_spectral_tensor *tensor);
 
 /* Takes the offer where it is the lower one at `drift`; NaN is none. */
 void lyap_spectral_bound_offer(struct lyap_spectral_bound *bound,

@@ -88,14 +88,17 @@ enum lyap_status lyap_spectral_state_job(struct lyap_spectral_state *state, int6
     return LYAP_OK;
 }
 
+/* Half of the block from the job; beside it the best vectors that visits since have made, and what
+ * moved since: the job knows only its own snapshot. */
 static void take_power(struct lyap_spectral_tensor *tensor, const struct lyap_spectral_task *task)
 {
+    const size_t cols = tensor->cols;
+    const uint32_t marks = lyap_spectral_mark_count(tensor), rest = tensor->block - marks;
+    const uint32_t half = (rest + 1) / 2, taken = task->block < half ? task->block : half;
     tensor->is_cold = false;
-    if (task->block > tensor->block_max)
-        return;
-    memcpy(tensor->v, task->v, (size_t)task->block * tensor->cols * sizeof *tensor->v);
-    tensor->block = task->block;
-    tensor->version++; /* what still streams with the old ones does not replace them */
+    memmove(tensor->v + taken * cols, tensor->v, (rest - taken) * cols * sizeof *tensor->v);
+    memcpy(tensor->v, task->v, taken * cols * sizeof *tensor->v);
+    lyap_spectral_orthonormalize(tensor);
     tensor->calm_visits = 0;
     if (tensor->visits < LYAP_SPECTRAL_WARM_VISITS)
         tensor->visits = LYAP_SPECTRAL_WARM_VISITS;

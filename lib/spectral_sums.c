@@ -41,6 +41,7 @@ void lyap_spectral_sums_free(struct lyap_spectral_sums *sums)
         return;
     for (uint32_t i = 0; sums->sums && i < sums->count; i++) {
         lyap_free(sums->sums[i].z);
+        lyap_free(sums->sums[i].marks);
         lyap_free(sums->sums[i].columns);
     }
     lyap_free(sums->sums);
@@ -51,9 +52,10 @@ static bool sum_init(const struct lyap_spectral_item *item, struct lyap_spectral
 {
     sum->item = item;
     sum->z = lyap_alloc_array((size_t)item->block * item->cols, sizeof *sum->z);
+    sum->marks = lyap_alloc_array((size_t)LYAP_SPECTRAL_MARKS * item->cols, sizeof *sum->marks);
     if (item->has_sums)
         sum->columns = lyap_alloc_array(item->cols, sizeof *sum->columns);
-    return sum->z && (sum->columns || !item->has_sums);
+    return sum->z && sum->marks && (sum->columns || !item->has_sums);
 }
 
 enum lyap_status lyap_spectral_sums_new(const struct lyap_spectral_plan *plan,
@@ -82,6 +84,8 @@ static void sum_add(struct lyap_spectral_sum *target, const struct lyap_spectral
     const uint64_t count = (uint64_t)item->block * item->cols;
     for (uint64_t i = 0; i < count; i++)
         target->z[i] += source->z[i];
+    for (uint64_t i = 0; i < (uint64_t)LYAP_SPECTRAL_MARKS * item->cols; i++)
+        target->marks[i] += source->marks[i];
     for (uint32_t i = 0; target->columns && i < item->cols; i++)
         target->columns[i] += source->columns[i];
     target->row_abs = fmax(target->row_abs, source->row_abs);

@@ -25,12 +25,12 @@ double lyap_spectral_gram_flops(const struct lyap_spectral_tensor *tensor)
 
 double lyap_spectral_work(const struct lyap_spectral_tensor *tensor)
 {
-    return 2.0 * tensor->block * tensor->rows * tensor->cols;
+    return (2.0 * tensor->block + LYAP_SPECTRAL_MARKS) * tensor->rows * tensor->cols;
 }
 
 double lyap_spectral_cold_work(const struct lyap_spectral_tensor *tensor)
 {
-    return LYAP_SPECTRAL_ITERATIONS_COLD * lyap_spectral_work(tensor);
+    return LYAP_SPECTRAL_ITERATIONS_COLD * 2.0 * tensor->block * tensor->rows * tensor->cols;
 }
 
 /* What is left of the work at once of one upload. */
@@ -112,6 +112,15 @@ static enum lyap_status fill(const struct lyap_spectral_state *state, const bool
     return LYAP_OK;
 }
 
+/* NULL of NULL, and without memory. */
+static double *dup_of(const double *values, size_t count)
+{
+    double *copy = values ? lyap_alloc_array(count, sizeof *copy) : NULL;
+    if (copy)
+        memcpy(copy, values, count * sizeof *copy);
+    return copy;
+}
+
 static enum lyap_status copy_of(const struct lyap_spectral_state *state,
                                 struct lyap_spectral_state **ret_copy)
 {
@@ -125,12 +134,10 @@ static enum lyap_status copy_of(const struct lyap_spectral_state *state,
     for (uint32_t i = 0; i < copy->count; i++) {
         const struct lyap_spectral_tensor *from = &state->tensors[i];
         struct lyap_spectral_tensor *to = &copy->tensors[i];
-        const size_t size = (size_t)from->block_max * from->cols;
         *to = *from;
-        to->v = from->v ? lyap_alloc_array(size, sizeof *to->v) : NULL;
-        if (to->v)
-            memcpy(to->v, from->v, size * sizeof *to->v);
-        is_whole = is_whole && (to->v || !from->v);
+        to->v = dup_of(from->v, (size_t)from->block_max * from->cols);
+        to->marks = dup_of(from->marks, (size_t)LYAP_SPECTRAL_MARKS * from->cols);
+        is_whole = is_whole && (to->v || !from->v) && (to->marks || !from->marks);
     }
     if (!is_whole) {
         lyap_spectral_state_free(copy);

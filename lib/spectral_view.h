@@ -10,6 +10,7 @@
  * norm on images from below alone. */
 struct lyap_spectral_view {
     double lower;            /* <= sigma_1, measured at this step */
+    double error;            /* how far sigma_1 may lie above it: class E */
     double residual;         /* some singular value lies within it of `lower` */
     double upper;            /* >= sigma_1 */
     double row_norm;         /* >= the largest row norm */

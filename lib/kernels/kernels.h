@@ -10,6 +10,7 @@
 
 #include "lyap/dtype.h"
 #include "lyap/limits.h"
+#include "lyap/spectral.h"
 
 enum { LYAP_LANES = 8 }; /* doubles of one cache line; the widest register of today */
 
@@ -87,7 +88,22 @@ struct lyap_projection {
     double *z;
     size_t cols;
     uint32_t block; /* vectors */
+    /* LYAP_SPECTRAL_MARKS vectors: the k-th += W's rows, each with its k-th sign. NULL: none. */
+    double *marks;
+    uint64_t row; /* index in W of the first row that comes */
 };
+/* The finaliser of SplitMix64. */
+static inline uint64_t lyap_mix64(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+/* Of a row in the k-th mark: 1 or -1, the same in every snapshot. */
+static inline double lyap_row_sign(uint64_t row, uint32_t k)
+{
+    return lyap_mix64((row + 1) * UINT64_C(0x9E3779B97F4A7C15)) >> k & 1 ? 1 : -1;
+}
 
 /* Sums of |w| in progress: of every column, and the largest of a row; likewise of squares. */
 struct lyap_magnitude_sums {

@@ -234,14 +234,6 @@ static void moments(const double *x, size_t count, struct lyap_moment_sums *sums
     sums->zeros += zero_count;
 }
 
-/* The finaliser of SplitMix64. */
-static inline uint64_t mix64(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
 /* docs/sketch.md: two hashes a block give its signs and its place. */
 struct sketch_place {
     int64_t flips; /* bit j: coordinate j changes its sign */
@@ -252,8 +244,8 @@ static inline struct sketch_place sketch_place(const struct lyap_sketch_run *run
 {
     const uint64_t counter =
         run->seed + UINT64_C(0x9E3779B97F4A7C15) * (2 * (run->first_block + block) + 1);
-    const uint64_t place = mix64(counter + UINT64_C(0x9E3779B97F4A7C15));
-    return (struct sketch_place){ .flips = (int64_t)~mix64(counter),
+    const uint64_t place = lyap_mix64(counter + UINT64_C(0x9E3779B97F4A7C15));
+    return (struct sketch_place){ .flips = (int64_t)~lyap_mix64(counter),
                                   .offset = (size_t)(((place >> 32) * run->size) >> 32) };
 }
 

@@ -106,14 +106,34 @@ INLINE void rows_vectors(const void *rows, uint32_t count, bool is_f32,
         rows_tile(rows, p, first, (struct rows_form){ is_f32, count, 1 });
 }
 
+INLINE void rows_marks(const void *rows, uint64_t row, const struct lyap_projection *p,
+                       struct rows_form form)
+{
+    double signs[ROW_TILE][VECTOR_TILE];
+    for (uint32_t r = 0; r < form.rows; r++)
+        for (uint32_t k = 0; k < form.vectors; k++)
+            signs[r][k] = lyap_row_sign(row + r, k);
+    rows_spread(rows, p->cols, signs, form, p->marks);
+}
+
+/* All of a tile while it is near. */
+INLINE void rows_project(const void *rows, uint64_t row, uint32_t count, bool is_f32,
+                         const struct lyap_projection *p)
+{
+    rows_vectors(rows, count, is_f32, p);
+    if (p->marks)
+        rows_marks(rows, row, p, (struct rows_form){ is_f32, count, LYAP_SPECTRAL_MARKS });
+}
+
 INLINE void project(const void *rows, size_t count, bool is_f32, const struct lyap_projection *p)
 {
     const size_t row_bytes = p->cols * (is_f32 ? sizeof(float) : sizeof(double));
     const unsigned char *at = rows;
-    for (; count >= ROW_TILE; count -= ROW_TILE, at += ROW_TILE * row_bytes)
-        rows_vectors(at, ROW_TILE, is_f32, p);
-    for (; count > 0; count--, at += row_bytes)
-        rows_vectors(at, 1, is_f32, p);
+    uint64_t row = p->row;
+    for (; count >= ROW_TILE; count -= ROW_TILE, at += ROW_TILE * row_bytes, row += ROW_TILE)
+        rows_project(at, row, ROW_TILE, is_f32, p);
+    for (; count > 0; count--, at += row_bytes, row++)
+        rows_project(at, row, 1, is_f32, p);
 }
 
 static void project_f32(const void *rows, size_t count, const struct lyap_projection *p)

@@ -331,6 +331,7 @@ CREATE TABLE tensor_points (
     update_z REAL,
     grad_z REAL,
     spectral_norm REAL,
+    spectral_norm_error REAL,
     spectral_residual REAL,
     spectral_norm_upper REAL,
     update_gain REAL,

@@ -100,6 +100,10 @@ class OracleCase(DaemonCase):
             for name in ("spectral_norm", "spectral_residual", "spectral_norm_upper"):
                 if rows[tensor][name] is not None:
                     self.compare_spectral(name, rows[tensor][name], sigma, where, "tensor")
+            if rows[tensor]["spectral_norm"] is not None:
+                compared.add(("tensor", "spectral_norm_error"))
+                self.assertLessEqual(sigma * (1 - 1e-9), rows[tensor]["spectral_norm"]
+                                     + rows[tensor]["spectral_norm_error"], where)
         for tensor, row in expected.items():
             for name, want in row.items():
                 value = rows[tensor][name]

@@ -14,10 +14,11 @@ static double values[MOST], other[MOST];
 
 /* ---- kernels ---- */
 
-enum { ROWS = 11, COLS_MAX = 71, BLOCK = LYAP_SPECTRAL_BLOCK_MAX };
+enum { ROWS = 11, COLS_MAX = 71, BLOCK = LYAP_SPECTRAL_BLOCK_MAX, FIRST_ROW = 5 };
 
 struct sums {
-    double z[BLOCK * COLS_MAX], columns[COLS_MAX];
+    double z[BLOCK * COLS_MAX], columns[COLS_MAX], marks[LYAP_SPECTRAL_MARKS * COLS_MAX];
+    uint64_t rows; /* so far */
     struct lyap_magnitude_sums magnitudes;
 };
 
@@ -25,12 +26,47 @@ static void run_rows(const struct lyap_kernels *kernels, enum lyap_rows type, co
                      size_t count, uint32_t cols, uint32_t block, const double *v,
                      struct sums *sums)
 {
-    const struct lyap_projection projection = { v, sums->z, cols, block };
+    const struct lyap_projection projection = { .v = v,
+                                                .z = sums->z,
+                                                .cols = cols,
+                                                .block = block,
+                                                .marks = sums->marks,
+                                                .row = FIRST_ROW + sums->rows };
+    sums->rows += count;
     sums->magnitudes.columns = sums->columns;
     kernels->project[type](rows, count, &projection);
     kernels->magnitudes[type](rows, count, cols, &sums->magnitudes);
     sums->magnitudes.columns = NULL;
 }
+
+static void check_marks(const double *w, uint64_t first, uint64_t rows, uint32_t cols,
+                        const double *marks)
+{
+    for (uint32_t k = 0; k < LYAP_SPECTRAL_MARKS; k++)
+        for (uint32_t i = 0; i < cols; i++) {
+            double sum = 0;
+            for (uint64_t r = 0; r < rows; r++)
+                sum += lyap_row_sign(first + r, k) * w[r * cols + i];
+            test_close(marks[k * cols + i], sum, 1e-12);
+        }
+}
+
+/* Half of the signs of many rows, and of the products of two marks. */
+START_TEST(signs_are_even)
+{
+    enum { COUNT = 100000 };
+    int sums[3] = { 0 };
+    for (uint64_t row = 0; row < COUNT; row++) {
+        const int a = (int)lyap_row_sign(row, 0), b = (int)lyap_row_sign(row, 1);
+        ck_assert(a * a == 1 && b * b == 1);
+        sums[0] += a;
+        sums[1] += b;
+        sums[2] += a * b;
+    }
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_lt(abs(sums[i]), 5 * 317); /* five standard deviations */
+}
+END_TEST
 
 /* W'(W v) and magnitudes by the obvious loops. */
 static void check_rows(const double *w, uint32_t cols, uint32_t block, const double *v,
@@ -82,6 +118,7 @@ START_TEST(kernels_give_the_same_bits)
         memset(&first, 0, sizeof first);
         run_rows(lyap_kernels_variant(0), LYAP_ROWS_F64, values, ROWS, cols, block, v, &first);
         check_rows(values, cols, block, v, &first);
+        check_marks(values, FIRST_ROW, ROWS, cols, first.marks);
         for (unsigned k = 0; lyap_kernels_variant(k); k++)
             for (uint32_t cut = 0; cut <= ROWS; cut++) {
                 const struct lyap_kernels *kernels = lyap_kernels_variant(k);
@@ -138,6 +175,7 @@ START_TEST(any_cut_of_the_bytes)
             ck_assert_int_eq(lyap_spectral_stream(item->cols, item->block, z, v, &estimate),
                              LYAP_OK);
             test_close(sum->estimate.sigma / estimate.sigma, 1, 1e-11);
+            check_marks(other, 0, item->rows, item->cols, sum->marks);
             test_close(fmin(whole.rows[LYAP_REDUCE_SPECTRAL_UPPER][0],
                             sqrt(whole.rows[LYAP_REDUCE_PARAM_SQ][0])) /
                            plain_upper(&w),
@@ -152,6 +190,8 @@ START_TEST(any_cut_of_the_bytes)
                 const struct lyap_spectral_sum *again = &cut.spectral->sums[0];
                 ck_assert(memcmp(&sum->estimate, &again->estimate, sizeof sum->estimate) == 0);
                 ck_assert(memcmp(sum->z, again->z, size * sizeof *sum->z) == 0);
+                ck_assert(memcmp(sum->marks, again->marks,
+                                 LYAP_SPECTRAL_MARKS * item->cols * sizeof *sum->marks) == 0);
                 ck_assert(cut.rows[LYAP_REDUCE_SPECTRAL_UPPER][0] ==
                           whole.rows[LYAP_REDUCE_SPECTRAL_UPPER][0]);
                 lyap_partial_release(&cut);
@@ -229,6 +269,8 @@ START_TEST(shards_of_rows_in_every_order)
         const struct lyap_spectral_sum *a = &sum.spectral->sums[0], *b = &whole.spectral->sums[0];
         ck_assert(a->has_next);
         test_close(a->estimate.sigma, b->estimate.sigma, 1e-12);
+        for (int i = 0; i < LYAP_SPECTRAL_MARKS * WIDE; i++)
+            test_close(a->marks[i], b->marks[i], 1e-12);
         test_close(sum.rows[LYAP_REDUCE_SPECTRAL_UPPER][0],
                    whole.rows[LYAP_REDUCE_SPECTRAL_UPPER][0], 1e-12);
         lyap_partial_release(&sum);
@@ -282,6 +324,7 @@ int main(void)
     Suite *suite = suite_create("spectral_plan");
     TCase *tcase = tcase_create("spectral_plan");
     tcase_set_timeout(tcase, 120);
+    tcase_add_test(tcase, signs_are_even);
     tcase_add_test(tcase, kernels_give_the_same_bits);
     tcase_add_test(tcase, any_cut_of_the_bytes);
     tcase_add_test(tcase, shards_of_rows_in_every_order);

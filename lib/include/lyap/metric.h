@@ -329,6 +329,9 @@ enum lyap_metric {
     X(GRAD_Z, "grad_z", "robust z of log |g_l| against its last 50")                               \
     X(SPECTRAL_NORM, "spectral_norm",                                                              \
       "lower bound of sigma_1 of theta_l as shape[0] x rest, by block power iteration")            \
+    X(SPECTRAL_NORM_ERROR, "spectral_norm_error",                                                  \
+      "sigma_1 lies no further above spectral_norm: residual + |theta_l - that of the last "       \
+      "visit|")                                                                                    \
     X(SPECTRAL_RESIDUAL, "spectral_residual", "a singular value lies within it of spectral_norm")  \
     X(SPECTRAL_NORM_UPPER, "spectral_norm_upper",                                                  \
       "upper bound of sigma_1: Gram, |W|_F, sqrt(|W|_1 |W|_inf), or an older one + sum |D_l|_F")   \

@@ -39,8 +39,8 @@
     X(EDGE_RATIO, "none stated", "none: pure noise gives (1-beta)/2 (SPEC 2.2)")                   \
     X(BATCH_SHARPNESS, "none stated: one quotient", "curvature of that batch along its own step")  \
     X(NOISE_FRACTION, "none stated: one draw of both halves", "disjoint halves of equal size")     \
-    X(SPECTRAL_NORM, "spectral_residual; not a certificate that it is the largest",                \
-      "warming up: the first 8 snapshots of a weight")                                             \
+    X(SPECTRAL_NORM, "sigma_1 lies no further above: residual + what moved since the last visit",  \
+      "warming up: the first 8 snapshots of a weight; the error is class E")                       \
     X(SPECTRAL_RESIDUAL, "rounding", "-")                                                          \
     X(SPECTRAL_NORM_UPPER, "rounding; Gram <= 0.2 % over, cheap bounds 2 to 10 times", "-")        \
     X(WORK_RESIDUAL, "two loss roundings over the work",                                           \
@@ -169,7 +169,8 @@
     X(UPDATE_Z, E, "none stated: a baseline of 50 values", "optimizer, lr; Adam: state",           \
       "docs/detection.md")                                                                         \
     X(GRAD_Z, E, "as update_z", "grad", "docs/detection.md")                                       \
-    X(SPECTRAL_NORM, I, "spectral_residual", "param of rank 2 or more", "SPEC 1.2")                \
+    X(SPECTRAL_NORM, I, "spectral_norm_error", "param of rank 2 or more", "SPEC 1.2")              \
+    X(SPECTRAL_NORM_ERROR, E, "-", "as spectral_norm", "docs/decisions/0011")                      \
     X(SPECTRAL_RESIDUAL, I, "rounding", "as spectral_norm", "SPEC 1.2")                            \
     X(SPECTRAL_NORM_UPPER, I, "rounding; Gram <= 0.2 % over",                                      \
       "as spectral_norm; Gram: exact retention", "SPEC 1.2")                                       \

@@ -12,6 +12,7 @@
 
 enum {
     LYAP_SPECTRAL_BLOCK = 2,             /* median error 6e-3 at one iteration a snapshot (E1) */
+    LYAP_SPECTRAL_MARKS = 2,             /* sums of signed rows: what moved, seen from afar */
     LYAP_SPECTRAL_BLOCK_MAX = 8,         /* more vectors cost more than more iterations */
     LYAP_SPECTRAL_ITERATIONS_COLD = 8,   /* at first sight, and after |W|_F moved by 10 % */
     LYAP_SPECTRAL_SQUARINGS = 6,         /* of the Gram bound: at most .2 % over (E1) */

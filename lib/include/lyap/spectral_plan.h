@@ -30,7 +30,7 @@ enum {
 };
 /* Multiply-adds of one upload: so many for free, then two vectors' (4) for each element, which is
  * about 3 % of the time of an upload. */
-#define LYAP_SPECTRAL_WORK_FREE    0x1p24
+#define LYAP_SPECTRAL_WORK_FREE    0x1p25
 #define LYAP_SPECTRAL_WORK_ELEMENT 4.0
 /* At once where W is kept, of one upload: multiply-adds of iterations (64 an element of a block of
  * four), flops of Gram bounds. What exceeds these alone is the worker's. */
@@ -93,6 +93,7 @@ lyap_spectral_state_plan(struct lyap_spectral_state *state, uint32_t gram_every,
 struct lyap_spectral_sum {
     const struct lyap_spectral_item *item; /* of the plan */
     double *z;                             /* owned; block x cols; the next V once it is finished */
+    double *marks;                         /* owned; LYAP_SPECTRAL_MARKS x cols */
     double *columns;                       /* owned; cols sums of |w|, or NULL */
     double row_abs, row_sq;
     uint64_t rows; /* of all ranks so far */
