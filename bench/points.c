@@ -250,6 +250,7 @@ static const struct comparison comparisons[] = {
     { "parts", { { "calm loss", 0, false }, { "rising loss", 0, true } }, 2 },
 };
 
+/* Medians over the rounds; of ratios the quartiles too. */
 static void print_variant(const struct variant *variant, struct result results[][VARIANTS_MAX],
                           uint32_t index, uint32_t rounds)
 {
@@ -270,9 +271,9 @@ static void print_variant(const struct variant *variant, struct result results[]
     const double cpu_ratio = bench_median(cpu_ratios, rounds);
     printf("  %-12s %8.0f points/s  ratio %.3f (%.3f to %.3f)  cpu %6.1f us/point  ratio %.3f "
            "(%.3f to %.3f)  parts %.1f",
-           variant->name, rate, ratio, ratios[0], ratios[rounds - 1],
-           1e6 * bench_median(cpus, rounds), cpu_ratio, cpu_ratios[0], cpu_ratios[rounds - 1],
-           parts);
+           variant->name, rate, ratio, ratios[rounds / 4], ratios[3 * rounds / 4],
+           1e6 * bench_median(cpus, rounds), cpu_ratio, cpu_ratios[rounds / 4],
+           cpu_ratios[3 * rounds / 4], parts);
     if (variant->readers)
         printf("  read %.4f lost %.4f", read / points, lost / points);
     printf("\n");
