@@ -107,27 +107,35 @@ static void run_precondition(const struct lyap_kernels *k, uint64_t i)
 
 /* Sixteen rows of a fully connected layer: `block` vectors. */
 enum { ROWS = 16, COLS = 512 };
-static void project_rows(const struct lyap_kernels *k, uint32_t block)
+static void project_rows(const struct lyap_kernels *k, uint32_t block, double *marks)
 {
     static float matrix[ROWS * COLS];
     static double v[8 * COLS], products[8 * COLS];
-    const struct lyap_projection p = { .v = v, .z = products, .cols = COLS, .block = block };
+    const struct lyap_projection p = {
+        .v = v, .z = products, .cols = COLS, .block = block, .marks = marks
+    };
     k->project[LYAP_ROWS_F32](matrix, ROWS, &p);
 }
 static void run_project_2(const struct lyap_kernels *k, uint64_t i)
 {
     if (i % ROWS == 0)
-        project_rows(k, 2);
+        project_rows(k, 2, NULL);
 }
 static void run_project_4(const struct lyap_kernels *k, uint64_t i)
 {
     if (i % ROWS == 0)
-        project_rows(k, 4);
+        project_rows(k, 4, NULL);
 }
 static void run_project_8(const struct lyap_kernels *k, uint64_t i)
 {
     if (i % ROWS == 0)
-        project_rows(k, 8);
+        project_rows(k, 8, NULL);
+}
+static void run_marks(const struct lyap_kernels *k, uint64_t i)
+{
+    static double marks[LYAP_SPECTRAL_MARKS * COLS];
+    if (i % ROWS == 0)
+        project_rows(k, 0, marks);
 }
 static void run_magnitudes(const struct lyap_kernels *k, uint64_t i)
 {
@@ -154,6 +162,7 @@ static const struct {
              { "project F32, b = 2", run_project_2 },
              { "project F32, b = 4", run_project_4 },
              { "project F32, b = 8", run_project_8 },
+             { "marks F32", run_marks },
              { "magnitudes F32", run_magnitudes } };
 
 static void bench_row(unsigned row)

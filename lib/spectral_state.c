@@ -13,6 +13,7 @@
 enum {
     BLOCK_START = 4, /* 5 % at worst where singular values cross, two vectors reach 11 % (E1) */
     BLOCK_LEAST = 4,
+    BLOCK_TURNS = 6, /* at most, where weights take turns */
     BLOCK_TIGHT = 2, /* where memory is short */
     BLOCK_UP = 2,    /* vectors more where the residual is large */
     CALM_VISITS = 8  /* before one is given up */
@@ -167,6 +168,22 @@ static enum lyap_status begin(struct lyap_spectral_tensor *tensor, const char *n
                : LYAP_E_INTERNAL;
 }
 
+/* Where weights take turns, more vectors mean fewer visits, of which a norm that moves needs more.
+ */
+static void fit_turns(struct lyap_spectral_state *state)
+{
+    double work = 0, elements = 0;
+    for (uint32_t i = 0; i < state->count; i++) {
+        struct lyap_spectral_tensor largest = state->tensors[i];
+        largest.block = largest.block_max;
+        elements += (double)largest.rows * largest.cols;
+        work += lyap_spectral_work(&largest);
+    }
+    for (uint32_t i = 0; work > lyap_spectral_budget(elements) && i < state->count; i++)
+        if (state->tensors[i].block_max > BLOCK_TURNS)
+            state->tensors[i].block_max = BLOCK_TURNS;
+}
+
 /* Sizes of everything, no vectors yet. */
 static enum lyap_status measure(struct lyap_spectral_state *state,
                                 const struct lyap_tensor_set *set)
@@ -177,6 +194,7 @@ static enum lyap_status measure(struct lyap_spectral_state *state,
     state->count = set->count;
     for (uint32_t i = 0; i < set->count; i++)
         tensor_init(&state->tensors[i], &set->tensors[i]);
+    fit_turns(state);
     fit_blocks(state);
     return LYAP_OK;
 }
@@ -239,7 +257,6 @@ static double row_at(const struct lyap_partial *partial, enum lyap_reduce row, u
 static void adapt(struct lyap_spectral_tensor *tensor)
 {
     const double share = tensor->view.residual / tensor->view.lower;
-    tensor->is_cold |= share > RESIDUAL_COLD;
     tensor->calm_visits = share < RESIDUAL_SMALL ? tensor->calm_visits + 1 : 0;
     uint32_t block = tensor->block;
     if (share > RESIDUAL_LARGE)
@@ -336,6 +353,8 @@ static void absorb(struct lyap_spectral_tensor *tensor, const struct lyap_spectr
     tensor->view.residual = sum->estimate.residual;
     if (tensor->version == item->version && item->block <= tensor->block_max)
         take_vectors(tensor, item->block, sum->z);
+    if (!sum->is_cold && sum->estimate.residual > RESIDUAL_COLD * sum->estimate.sigma)
+        tensor->is_cold = true; /* not in two visits on end: what does not help is left to time */
     if (sum->estimate.sigma > 0)
         adapt(tensor);
     follow_marks(tensor, sum->marks);

@@ -61,6 +61,8 @@ LYAP_MUST_CHECK enum lyap_status lyap_spectral_state_reserve(struct lyap_spectra
 /* No difference connects what comes with what was: the bounds go, the vectors stay. */
 void lyap_spectral_state_unlink(struct lyap_spectral_state *state);
 
+/* Multiply-adds of one upload of a model of so many elements. */
+double lyap_spectral_budget(double elements);
 /* Multiply-adds of measuring a weight in a stream, its marks included, and of its cold start;
  * squarings and flops of
  * its Gram bound. */

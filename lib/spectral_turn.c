@@ -23,6 +23,11 @@ double lyap_spectral_gram_flops(const struct lyap_spectral_tensor *tensor)
     return (most + lyap_spectral_squarings(tensor) * least) * least * least; /* one triangle */
 }
 
+double lyap_spectral_budget(double elements)
+{
+    return fmax(LYAP_SPECTRAL_WORK_FREE, LYAP_SPECTRAL_WORK_ELEMENT * elements);
+}
+
 double lyap_spectral_work(const struct lyap_spectral_tensor *tensor)
 {
     return (2.0 * tensor->block + LYAP_SPECTRAL_MARKS) * tensor->rows * tensor->cols;
@@ -77,8 +82,7 @@ static enum lyap_status item_fill(const struct lyap_spectral_tensor *tensor, uin
 /* Flags of the tensors whose turn it is, from the cursor on; at least one. */
 static uint32_t choose(struct lyap_spectral_state *state, bool *chosen)
 {
-    const double budget =
-        fmax(LYAP_SPECTRAL_WORK_FREE, LYAP_SPECTRAL_WORK_ELEMENT * state->elements);
+    const double budget = lyap_spectral_budget(state->elements);
     double work = 0;
     uint32_t count = 0, i = 0;
     for (; i < state->count; i++) {

@@ -30,7 +30,7 @@ enum {
 };
 /* Multiply-adds of one upload: so many for free, then two vectors' (4) for each element, which is
  * about 3 % of the time of an upload. */
-#define LYAP_SPECTRAL_WORK_FREE    0x1p25
+#define LYAP_SPECTRAL_WORK_FREE    0x1p24
 #define LYAP_SPECTRAL_WORK_ELEMENT 4.0
 /* At once where W is kept, of one upload: multiply-adds of iterations (64 an element of a block of
  * four), flops of Gram bounds. What exceeds these alone is the worker's. */
