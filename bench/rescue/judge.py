@@ -4,6 +4,7 @@ import numpy as np
 from truth import _scale
 
 LAST = 5  # values whose median is the final loss
+SEEN = 4  # steps behind the first calm one until a recovery is one
 HARM = 0.05  # of the progress that the ignored run made
 
 
@@ -28,6 +29,15 @@ def line(probe, floor, onset):
 def ends_well(probe, floor, truth, level):
     """No event without recovery, and the end below the level."""
     return truth["label"] != "diverged" and final(probe, floor) <= level
+
+
+def is_cut_short(ignored, followed, steps):
+    """The followed run's last event is still open, and began so close to the end that the longest recovery among the
+    ignored run's own events would not have shown: five calm steps in a row."""
+    own = [recover - onset for onset, _, recover in ignored["events"] if recover >= 0]
+    if not own or followed["label"] != "diverged":
+        return False
+    return followed["events"][-1][0] + max(own) + SEEN > steps - 1
 
 
 def above(probe, floor, level, onset):

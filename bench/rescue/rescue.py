@@ -72,6 +72,7 @@ def followed(url, family, seed, way, alone, level, onset):
         is_same=run.probe == alone.probe)
     if level is not None:
         found.update(well=judge.ends_well(run.probe, floor, run.truth, level),
+                     is_cut_short=not guard.is_over and judge.is_cut_short(alone.truth, run.truth, len(run.probe)),
                      above=judge.above(run.probe, floor, level, onset))
     return found
 

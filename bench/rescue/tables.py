@@ -51,19 +51,22 @@ def _saved_row(name, rows):
     for way in WAYS:
         ways = [row["ways"][way] for row in rows]
         cells += ["%d" % sum(w["well"] for w in ways), sum(w["events"] == 0 for w in ways)]
-    return cells + [sum(row["well"] and not row["ways"]["in time"]["well"] for row in rows)]
+    spoilt = [[row["ways"][way] for row in rows if row["well"] and not row["ways"][way]["well"]] for way in WAYS]
+    return cells + [len(ways) for ways in spoilt] + [sum(w["is_cut_short"] for ways in spoilt for w in ways)]
+
+
+SAVED = ["failing runs", "end well ignored", "in time", "of these no event", "late", "of these no event",
+         "well ignored, not in time", "well ignored, not late", "of both cut short"]
 
 
 def saved(rows):
     rows = failing(rows)
-    head = ["what fails", "failing runs", "end well ignored", "in time", "of these no event", "late", "of these no event",
-            "well ignored, not in time"]
     lines = [_saved_row(kind, found) for kind in KINDS
              for found in [[row for row in rows if kind_of(row["family"]) == kind]] if found]
     controls = [row for row in rows if kind_of(row["family"]) == "other"]
     if controls:
         lines.append(_saved_row("controls that had an event", controls))
-    return table(head, lines + [_saved_row("**all**", rows)])
+    return table(["what fails"] + SAVED, lines + [_saved_row("**all**", rows)])
 
 
 def acts(rows):
@@ -80,8 +83,7 @@ def families(rows):
         found = [row for row in failing(rows) if row["family"] == family]
         if found:
             lines.append(_saved_row("`%s`" % family, found))
-    return table(["family", "failing runs", "end well ignored", "in time", "of these no event", "late", "of these no event",
-                   "well ignored, not in time"], lines)
+    return table(["family"] + SAVED, lines)
 
 
 def _median(values):

@@ -44,6 +44,19 @@ class Judge(unittest.TestCase):
         probe = PATH + [0.5] * 20
         self.assertFalse(judge.ends_well(probe, 0.0, label(probe), 0.45))
 
+    def test_an_event_at_the_very_end_has_no_time_to_recover(self):
+        """As long as the ignored run's own events took, the longest of them; with none that recovered nothing is said."""
+        def cut_short(ignored, followed):
+            return judge.is_cut_short(label(ignored), label(followed), len(followed))
+
+        spike = [9.0] * 8  # recovers after 8 steps, 4 more to see it
+        ignored = PATH + spike + [0.41] * 80
+        self.assertTrue(cut_short(ignored, PATH + [0.4] * 60 + [9.0] * 12))
+        self.assertFalse(cut_short(ignored, PATH + [0.4] * 60 + [9.0] * 13))
+        self.assertFalse(cut_short(ignored, PATH + spike + [0.41] * 60))
+        self.assertFalse(cut_short(ignored, PATH + [0.4] * 60))
+        self.assertFalse(cut_short(PATH + [9.0] * 60, PATH + [0.4] * 60 + [9.0] * 3))
+
     def test_harm_is_a_share_of_the_progress(self):
         self.assertAlmostEqual(judge.harm(PATH, PATH[:-5] + [0.56] * 5, 0.0), 0.1)
         self.assertAlmostEqual(judge.harm(PATH, PATH, 0.0), 0.0)
@@ -108,6 +121,10 @@ class Program(unittest.TestCase):
             self.assertEqual(set(way["lateness"]), {late})
         found = {name: table(rows) for name, table in tables.TABLES.items()}
         self.assertIn("| **all** | 1 | 0 | 1 |", found["saved"])
+        self.assertTrue(found["saved"].splitlines()[-1].endswith("| 0 | 0 | 0 |"))
+        spoilt = dict(rows[2], well=True, ways={
+            name: dict(way, well=name != "late", is_cut_short=name == "late") for name, way in rows[2]["ways"].items()})
+        self.assertTrue(tables.saved([spoilt, rows[2]]).splitlines()[-1].endswith("| 0 | 1 | 1 |"))
         self.assertIn("`u01_gd_lr`", found["families"])
         self.assertIn("| in time | 2 | 2 | 0 | 0 | 0 | 0 (0.00 %) |", found["costs"])
         document = (ROOT / "docs/rescue.md").read_text()
