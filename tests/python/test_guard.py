@@ -408,7 +408,7 @@ class Unharmed(Loop):
         self.assertIn("disk full", " ".join(self.monitor.errors))
 
     def test_wrong_use_is_told_at_once(self):
-        for options in ({"every": 0}, {"keep": 0}, {"every": 1.5}, {"extra": (1, 2)},
+        for options in ({"every": 0}, {"keep": 0}, {"every": 1.5}, {"restore": 0}, {"extra": (1, 2)},
                         {"extra": (len,)}):
             with self.assertRaises(ValueError):
                 self.guard(**options)
@@ -512,6 +512,60 @@ class Surroundings(Loop):
                 self.assertLessEqual(max(rates[4:]), 0.01 + 1e-12)
                 self.assertEqual(guard.cuts, 1)
 
+    def rates_with(self, actions, steps, schedule_of=None, **options):
+        """Rates of the first group as they were pushed."""
+        self.daemon.requests.clear()
+        self.daemon.attempts.clear()
+        self.job()
+        self.actions = actions
+        schedule = schedule_of(self.optimizer) if schedule_of else None
+        guard = self.guard(**options)
+        for _ in range(steps):
+            self.one(guard)
+            if schedule:
+                schedule.step()
+        return guard, [float(metadata["lr"].split(",")[0]) for metadata in self.pushed()]
+
+    def assert_all_close(self, found, expected):
+        self.assertEqual(len(found), len(expected))
+        for a, b in zip(found, expected):
+            self.assertAlmostEqual(a, b)
+
+    def test_the_rate_comes_back_after_calm_where_that_is_wanted(self):
+        cut = {3: {"kind": "reduce_lr", "lr": 0.08}}
+        guard, rates = self.rates_with(cut, 20, restore=5)
+        self.assert_all_close(rates, 4 * [0.1] + 5 * [0.04] + 5 * [0.08] + 6 * [0.1])
+        self.assertEqual((guard.lr_max, [event["kind"] for event in guard.events]),
+                         (math.inf, ["reduce_lr", "restore", "restore"]))
+        self.assert_all_close(self.rates(), [0.1, 0.1, 0.01])
+        guard, rates = self.rates_with(cut, 20)
+        self.assert_all_close(rates, 4 * [0.1] + 16 * [0.04])
+        cut[7] = {"kind": "reduce_lr", "lr": 0.04}  # calm begins anew
+        self.assert_all_close(self.rates_with(cut, 14, restore=5)[1],
+                              4 * [0.1] + 4 * [0.04] + 5 * [0.02] + [0.04])
+
+    def test_the_rate_that_comes_back_is_what_the_schedule_alone_would_give(self):
+        """Of one that multiplies what it finds, and of one that does not."""
+        cut = {3: {"kind": "reduce_lr", "lr": 0.04}, 5: {"kind": "reduce_lr", "lr": 0.02}}
+        schedules = {"multiplies": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.97),
+                     "sets": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda t: 0.97 ** t)}
+        for name, schedule_of in schedules.items():
+            with self.subTest(schedule=name):
+                guard, rates = self.rates_with(cut, 40, schedule_of, restore=4)
+                self.assertLessEqual(max(rates[6:10]), 0.01 + 1e-12)
+                self.assertLessEqual(max(rates[10:14]), 0.02 + 1e-12)
+                self.assertEqual(guard.lr_max, math.inf)
+                self.assert_all_close(rates[30:], [0.1 * 0.97 ** t for t in range(30, 40)])
+
+    def test_a_rate_comes_back_behind_a_rollback_too(self):
+        """To what the schedule would give: the checkpoint's own rates were lowered once already."""
+        cut = {3: [{"kind": "reduce_lr", "lr": 0.04}], 9: [{"kind": "rollback", "step": 8, "lr": 0.01}]}
+        guard, rates = self.rates_with(cut, 40, restore=4, every=3)
+        self.assertEqual(guard.rollbacks, 1)
+        self.assertEqual(guard.lr_max, math.inf)
+        self.assertAlmostEqual(rates[-1], 0.1)
+        self.assertAlmostEqual(max(rates), 0.1)
+
     def test_a_schedule_goes_back_with_the_rest(self):
         """And gives the checkpoint's own rates from there on, below the ceiling."""
         self.actions[9] = [{"kind": "rollback", "step": 6, "lr": 0.02}]
@@ -583,7 +637,9 @@ monitor = lyapd.watch(model, optimizer, run="r", url=url, wait=True)
 guard = lyapd.Guard(monitor, model, optimizer, every=4, keep=2, folder=folder or None)
 torch.manual_seed(rank)
 found = []
-while not guard.is_over:
+for _ in range(60):
+    if guard.is_over:
+        break
     optimizer.zero_grad()
     loss = model(torch.randn(8, 4)).pow(2).mean()
     loss.backward()

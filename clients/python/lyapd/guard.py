@@ -9,6 +9,7 @@ from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Option
 import torch
 
 from . import declare
+from .ceiling import Ceiling
 from .run import Reply
 
 # An advised rate is the limit itself; momentum carries on and the curvature still moves.
@@ -41,14 +42,19 @@ class Guard:
     hears decides for all. Not for ranks that hold shards."""
 
     def __init__(self, monitor: Any, model: Any, optimizer: Any, *, every: int = 20,
-                 keep: int = 4, folder: Optional[str] = None, extra: Optional[Extra] = None):
+                 keep: int = 4, folder: Optional[str] = None, extra: Optional[Extra] = None,
+                 restore: Optional[int] = None):
         """monitor   of lyapd.watch; with wait=True advice comes in time for the very update, with
                      late_max=1 one step late
         every, keep  steps between checkpoints, and how many are kept
         folder       for checkpoints on disk; otherwise they are in host memory
         extra        what else goes back: objects with state_dict and load_state_dict, such as
-                     [scheduler, scaler], or two functions (get, set)"""
-        for name, value in (("every", every), ("keep", keep)):
+                     [scheduler, scaler], or two functions (get, set)
+        restore      calm answers in a row after which a lowered ceiling is doubled, and again
+                     after as many more, until the rate is what it was; None: it stays low"""
+        for name, value in (("every", every), ("keep", keep), ("restore", restore)):
+            if name == "restore" and value is None:
+                continue
             if not isinstance(value, int) or value < 1:
                 raise ValueError("%s must be a whole number, at least 1, not %r" % (name, value))
         self._extra = _functions(extra) if extra is not None else None
@@ -64,7 +70,8 @@ class Guard:
         self._left_attempt: Any = None        # answers of it and before no longer matter
         self.skipped = self.cuts = self.rollbacks = self.went_back = self.late = 0
         self.lateness = 0
-        self.lr_max = math.inf
+        self._restore_after, self._calm = restore, 0  # calm answers in a row
+        self._ceiling = Ceiling(self._groups, lambda: self._monitor.lr)
         self.is_over = False
         self.events: Deque[Dict[str, Any]] = collections.deque(maxlen=EVENTS_KEPT)
 
@@ -111,6 +118,7 @@ class Guard:
     def _obey(self, heard: "_Heard") -> bool:
         if heard.action is None:
             return True
+        self._calm = self._calm + 1 if heard.is_calm else 0
         obey = {"skip": self._skip, "reduce_lr": self._reduce, "rollback": self._roll_back,
                 "stop": self._stop}.get(heard.action["kind"])
         return obey is None or obey(heard.action, heard.at, heard.is_timely)
@@ -206,15 +214,21 @@ class Guard:
     def _tell(self, at, action, **more):
         self.events.append(dict(more, step=at, kind=action["kind"], reason=action.get("reason")))
 
+    @property
+    def lr_max(self) -> float:
+        return self._ceiling.lr_max
+
+    @lr_max.setter
+    def lr_max(self, value: float) -> None:
+        self._ceiling.lr_max = value
+
     def _hold_rate(self):
         """Before every push, so that what is pushed is what is used, whatever a scheduler set."""
-        lr = self._monitor.lr
-        if lr > self.lr_max:
-            for group in self._groups.param_groups:
-                if isinstance(group["lr"], torch.Tensor):  # that graphs hold on to
-                    group["lr"].mul_(self.lr_max / lr)
-                else:
-                    group["lr"] = group["lr"] * (self.lr_max / lr)
+        if self._restore_after is not None and self._calm >= self._restore_after:
+            self._calm = 0
+            if self._ceiling.double():
+                self._tell(self._monitor.next_step, {"kind": "restore"}, lr_max=self.lr_max)
+        self._ceiling.hold()
 
     # ---- checkpoints ----
 
@@ -227,12 +241,14 @@ class Guard:
             self._kept.forget_after(at - 1)  # of a loop that started again
             self._kept.put(at, _copied({
                 "model": self._model.state_dict(), "optimizer": self._optimizer.state_dict(),
-                "extra": self._extra[0]() if self._extra else None}))
+                "extra": self._extra[0]() if self._extra else None,
+                "rates": self._ceiling.state()}))
             self._checked = at
 
     def _restore(self, checkpoint):
         self._model.load_state_dict(checkpoint["model"])
         self._optimizer.load_state_dict(checkpoint["optimizer"])
+        self._ceiling.restored(checkpoint["rates"])
         if self._extra:
             self._extra[1](checkpoint["extra"])
 
