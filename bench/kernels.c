@@ -107,35 +107,34 @@ static void run_precondition(const struct lyap_kernels *k, uint64_t i)
 
 /* Sixteen rows of a fully connected layer: `block` vectors. */
 enum { ROWS = 16, COLS = 512 };
-static void project_rows(const struct lyap_kernels *k, uint32_t block, double *marks)
+static void project_rows(const struct lyap_kernels *k, uint32_t block, bool has_marks)
 {
     static float matrix[ROWS * COLS];
-    static double v[8 * COLS], products[8 * COLS];
+    static double v[8 * COLS], products[8 * COLS], marks[LYAP_SPECTRAL_MARKS * COLS];
     const struct lyap_projection p = {
-        .v = v, .z = products, .cols = COLS, .block = block, .marks = marks
+        .v = v, .z = products, .cols = COLS, .block = block, .marks = has_marks ? marks : NULL
     };
     k->project[LYAP_ROWS_F32](matrix, ROWS, &p);
 }
 static void run_project_2(const struct lyap_kernels *k, uint64_t i)
 {
     if (i % ROWS == 0)
-        project_rows(k, 2, NULL);
+        project_rows(k, 2, false);
 }
 static void run_project_4(const struct lyap_kernels *k, uint64_t i)
 {
     if (i % ROWS == 0)
-        project_rows(k, 4, NULL);
+        project_rows(k, 4, false);
 }
 static void run_project_8(const struct lyap_kernels *k, uint64_t i)
 {
     if (i % ROWS == 0)
-        project_rows(k, 8, NULL);
+        project_rows(k, 8, false);
 }
 static void run_marks(const struct lyap_kernels *k, uint64_t i)
 {
-    static double marks[LYAP_SPECTRAL_MARKS * COLS];
     if (i % ROWS == 0)
-        project_rows(k, 0, marks);
+        project_rows(k, 0, true);
 }
 static void run_magnitudes(const struct lyap_kernels *k, uint64_t i)
 {

@@ -407,6 +407,6 @@ void lyap_batch_save(struct lyap_engine *engine)
         if (status == LYAP_OK)
             status = lyap_run_save_windows(engine, run);
     }
-    status = batch_close(engine, status);
+    (void)batch_close(engine, status);
     lyap_ranks_settle(&engine->finished, true);
 }
