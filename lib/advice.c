@@ -181,8 +181,7 @@ static void go_back(const struct lyap_advice *advice, const struct lyap_advice_q
     (void)snprintf(ret_action->reason, sizeof ret_action->reason,
                    "step %lld was the last before the loss rose; go on from there or before "
                    "at %s, with other batches; rollbacks left: %u",
-                   (long long)advice->calm_step,
-                   is_least ? "this rate: a lower one would not help" : "half the rate",
+                   (long long)advice->calm_step, is_least ? "the least rate" : "half the rate",
                    question->rollbacks_left);
 }
 
