@@ -23,6 +23,7 @@ from families import FAMILIES, TEST_SEED, UNSEEN
 
 BUILD = Path(os.environ.get("LYAP_BUILD_DIR", follow.ROOT / "build"))
 FIRST_SEED = 500  # of neither the design of the score nor its test
+FRESH_SEED = 2100  # from here on nobody has looked at them: for the published tables
 WAYS = {"in time": 0, "late": 1}  # steps by which the answers come late
 START_SECONDS = 30
 
@@ -134,8 +135,8 @@ def main(arguments):
     p.add_argument("--write", action="store_true", help="put the tables into docs/rescue.md")
     p.add_argument("-v", "--verbose", action="store_true", help="a line for every run")
     a = p.parse_args(arguments)
-    if a.first + a.seeds > TEST_SEED:
-        p.error("seeds from %d on belong to the tests of the score" % TEST_SEED)
+    if a.first < FRESH_SEED and a.first + a.seeds > TEST_SEED:
+        p.error("seeds from %d to %d belong to the tests of the score" % (TEST_SEED, FRESH_SEED - 1))
     rows = list(stored(a.load).values()) if a.load else train(a)
     for name, table in tables.TABLES.items():
         print("## %s\n\n%s\n" % (name, table(rows)))
