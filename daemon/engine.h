@@ -113,6 +113,9 @@ struct lyap_engine {
     struct lyap_tensor_row *rows;    /* scratch */
     uint32_t row_capacity;
     int64_t next_tick_ns, next_save_ns, next_prune_ns;
+    uint32_t save_round; /* of all runs, begun every window_save_s */
+    bool is_round_over;  /* every run is saved */
+    uint64_t tick_bytes; /* of windows saved in the present tick */
 };
 
 int64_t lyap_clock_ns(void);     /* CLOCK_MONOTONIC */

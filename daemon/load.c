@@ -529,8 +529,10 @@ enum lyap_status lyap_run_save_windows(struct lyap_engine *engine, struct lyap_r
     if (status == LYAP_OK)
         status = engine->store->ops->put_profile(engine->store, run->record.id, run->record.attempt,
                                                  run->record.last_step, bytes, length);
-    if (status == LYAP_OK)
+    if (status == LYAP_OK) {
         run->saved_step = run->record.last_step;
+        engine->tick_bytes += length;
+    }
     lyap_free(bytes);
     return status;
 }

@@ -113,6 +113,7 @@ struct lyap_run {
     bool is_mismatch_marked; /* event optimizer-mismatch was written in this attempt */
     int64_t idle_ns;         /* since the last admission, as the last tick saw it */
     int64_t saved_step;      /* of the stored sketch windows; -1: none */
+    uint32_t save_round;     /* of the engine, in which they were saved last; 0: none yet */
     /* of the open batch */
     struct lyap_run *touched_next;
     bool is_touched, is_new_point;

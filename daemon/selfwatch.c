@@ -9,7 +9,10 @@
 #include "ranks.h"
 
 static const int64_t second_ns = 1000000000;
-enum { PRUNE_EVERY_S = 10 };
+enum {
+    PRUNE_EVERY_S = 10,
+    TICK_SAVE_BYTES = 4 << 20, /* of windows: some tens of milliseconds that pushes wait */
+};
 
 /* ---- disk ---- */
 
@@ -195,6 +198,32 @@ static enum lyap_status prune(struct lyap_engine *engine, const struct lyap_limi
     return status;
 }
 
+/* A round saves the windows of all runs that have changed, so much of it in a tick that a thousand
+ * runs do not hold up the pushes; the next begins when it is over. */
+static void begin_saves(struct lyap_engine *engine, uint32_t every_s, int64_t now_ns)
+{
+    engine->tick_bytes = 0;
+    if (engine->is_round_over && now_ns >= engine->next_save_ns) {
+        engine->save_round++;
+        engine->next_save_ns = now_ns + (int64_t)every_s * second_ns;
+    }
+    engine->is_round_over = true;
+}
+
+static enum lyap_status save(struct lyap_engine *engine, struct lyap_run *run)
+{
+    if (run->save_round == 0) /* new in memory: its turn is in the next round */
+        run->save_round = engine->save_round;
+    if (run->save_round == engine->save_round)
+        return LYAP_OK;
+    if (engine->tick_bytes >= TICK_SAVE_BYTES) {
+        engine->is_round_over = false;
+        return LYAP_OK;
+    }
+    run->save_round = engine->save_round;
+    return lyap_run_save_windows(engine, run);
+}
+
 /* One run, which may be gone afterwards. */
 static enum lyap_status tick_run(struct lyap_engine *engine, struct lyap_run *run, double silence,
                                  int64_t now_ns)
@@ -205,8 +234,8 @@ static enum lyap_status tick_run(struct lyap_engine *engine, struct lyap_run *ru
         status = watch_silence(engine, run);
     if (status == LYAP_OK)
         status = lyap_run_look(engine, run);
-    if (status == LYAP_OK && now_ns >= engine->next_save_ns)
-        status = lyap_run_save_windows(engine, run);
+    if (status == LYAP_OK)
+        status = save(engine, run);
     if (status == LYAP_OK && run->idle_ns > (int64_t)limits.idle_evict_s * second_ns)
         status = evict(engine, run);
     return status;
@@ -219,6 +248,7 @@ enum lyap_status lyap_engine_tick(struct lyap_engine *engine, int64_t now_ns)
     lyap_disk_check(engine);
     lyap_silences_expire(&engine->silences, lyap_clock_utc_ns());
     note_idle(engine, now_ns);
+    begin_saves(engine, limits.window_save_s, now_ns);
     enum lyap_status status = LYAP_OK;
     struct lyap_run *run = lyap_registry_next(engine->registry, NULL);
     while (run && status == LYAP_OK) {
@@ -226,8 +256,6 @@ enum lyap_status lyap_engine_tick(struct lyap_engine *engine, int64_t now_ns)
         status = tick_run(engine, run, silence, now_ns);
         run = next;
     }
-    if (now_ns >= engine->next_save_ns)
-        engine->next_save_ns = now_ns + (int64_t)limits.window_save_s * second_ns;
     const bool is_prune_due = now_ns >= engine->next_prune_ns;
     if (status == LYAP_OK)
         status = prune(engine, &limits, now_ns);

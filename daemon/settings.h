@@ -65,7 +65,7 @@ enum { LYAP_SETTING_TEXT_BYTES_MAX = 4096 }; /* PATH_MAX */
       "How often a run is advised to roll back before it is advised to stop; 1000 quiet points "   \
       "give them all back.")                                                                       \
     X(window_save_s, NUMBER, "seconds", 1, 3600, "60", true,                                       \
-      "How often the sketch windows of changed runs are saved.")                                   \
+      "How often the sketch windows of changed runs are saved; of many runs 8 MB a second.")       \
     X(spectral_every, NUMBER, "snapshots", 0, 1000000, "50", true,                                 \
       "How often a worker thread bounds the norm of each weight from above by its Gram matrix, "   \
       "in "                                                                                        \

@@ -256,6 +256,21 @@ class Settings(unittest.TestCase):
         self.assertEqual(reply["metrics"]["update_norm"]["trust"], "E")  # from the saved sketches
         self.assertEqual(reply["alerts"], [])
 
+    def test_windows_of_many_runs_are_saved_a_part_at_a_time(self):
+        runs = 300  # 20 MB of windows
+        daemon = Daemon("--window_save_s=10")
+        self.addCleanup(daemon.close)
+        snapshot = Quadratic().snapshot()
+        for i in range(runs):
+            self.assertEqual(daemon.push_json("r%d" % i, snapshot).status, 200)
+        saved, end = [0], time.monotonic() + 60
+        with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % daemon.db, uri=True)) as db:
+            while saved[-1] < runs and time.monotonic() < end:
+                saved.append(db.execute("select count(*) from profiles").fetchone()[0])
+                time.sleep(0.02)
+        self.assertEqual(saved[-1], runs)  # nobody is forgotten
+        self.assertLess(max(b - a for a, b in zip(saved, saved[1:])), runs / 2)
+
     def test_the_budget_of_exact_retention_is_kept(self):
         daemon = Daemon("--retention_memory=600")
         self.addCleanup(daemon.close)
