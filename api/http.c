@@ -426,7 +426,7 @@ static struct api_server *server_create(const struct api_options *options,
     server->listen_socket = MHD_INVALID_SOCKET;
     pthread_rwlock_init(&server->tokens_lock, NULL);
     pthread_mutex_init(&server->lock, NULL);
-    api_streams_init(&server->streams);
+    api_streams_init(&server->streams, options->connection_timeout_s);
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);

@@ -1,8 +1,11 @@
 /* Bodies of responses. */
 #include "http_stream.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* The content reader: hands out what is there, produces a slice when nothing is. Returning 0 makes
  * libmicrohttpd call again after the other connections; produce has worked meanwhile, or the
@@ -46,9 +49,9 @@ static void resume_waiting(struct api_streams *streams)
     }
 }
 
-void api_streams_init(struct api_streams *streams)
+void api_streams_init(struct api_streams *streams, uint32_t timeout_s)
 {
-    *streams = (struct api_streams){ 0 };
+    *streams = (struct api_streams){ .timeout_ms = timeout_s * 1000 };
     pthread_mutex_init(&streams->lock, NULL);
 }
 
@@ -112,6 +115,17 @@ static void free_slices(void *cls)
     free(slices);
 }
 
+/* A machine that is switched off ends no connection: without this the kernel repeats heartbeats to
+ * it for a quarter of an hour, and the stream counts as open. */
+static void bound_silence(struct MHD_Connection *connection, unsigned timeout_ms)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info)
+        (void)setsockopt(info->connect_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms,
+                         sizeof timeout_ms);
+}
+
 struct MHD_Response *api_stream_response(struct api_streams *streams,
                                          struct MHD_Connection *connection, struct api_reply *reply)
 {
@@ -131,6 +145,8 @@ struct MHD_Response *api_stream_response(struct api_streams *streams,
     slices->stream = reply->stream;
     slices->streams = streams;
     slices->connection = connection;
+    if (slices->stream.has_more)
+        bound_silence(connection, streams->timeout_ms);
     pthread_mutex_lock(&streams->lock);
     slices->epoch = streams->epoch;
     pthread_mutex_unlock(&streams->lock);

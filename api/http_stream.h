@@ -14,10 +14,11 @@ struct api_streams {
     pthread_mutex_t lock;       /* guards what follows */
     struct api_slices *waiting; /* list of live ones that wait for the feed, suspended */
     bool is_stopping;
-    uint32_t epoch; /* counts the token files: live streams end with theirs */
+    uint32_t epoch;      /* counts the token files: live streams end with theirs */
+    unsigned timeout_ms; /* set by init: a peer that vanished may leave so much unacknowledged */
 };
 
-void api_streams_init(struct api_streams *streams);
+void api_streams_init(struct api_streams *streams, uint32_t timeout_s);
 void api_streams_destroy(struct api_streams *streams);
 /* The feed has changed; `arg` is a struct api_streams. */
 void api_streams_wake(void *arg);
