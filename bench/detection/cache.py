@@ -32,6 +32,9 @@ VARIANTS = {
 }
 # What the client does: the update after every k-th one is pushed as well.
 VARIANTS.update({"k%d-pairs-state" % k: ["--every", str(k), "--pairs"] for k in (5, 20)})
+# Jobs with a probe: as above, and the loss of a fixed batch every so many steps and on the step after (5: the client's default).
+VARIANTS.update({"k1-exact-state-probe%d" % n: ["--every", "1", "--probe", str(n)] for n in (1, 5, 10)})
+VARIANTS.update({"k%d-pairs-state-probe" % k: ["--every", str(k), "--pairs", "--probe", str(k)] for k in (5, 20)})
 SHARED = "data models mechanisms optim tasks training truth".split()
 
 

@@ -21,6 +21,10 @@ def limit_of(s, iterations=25):
     return 2 / sharpness(s.model, s.probe, iterations)
 
 
+def linear_map(x, w):
+    return tensor(x), tensor((x @ w).astype(np.float32))
+
+
 def stepped(low, high, at):
     return lambda t: low if t < at else high
 
@@ -34,8 +38,8 @@ def u01_gd_lr(s, r, seed):
     kind, s.steps, at = seed % 4, 300, int(r.randint(60, 180))
     if kind == 0:
         x = D.regression(r, 120, 30, 0.3, 1.5)
-        y = (x @ r.randn(30)).astype(np.float32)
-        s.full(Linear(r, 30), (tensor(x), tensor(y)))
+        w = r.randn(30)
+        s.full(Linear(r, 30), linear_map(x, w), linear_map(D.regression(D.other(), D.HELD, 30, 0.3, 1.5), w))
         s.constant(limit_of(s, 200) * uniform(r, 1.005, 1.06))
     elif kind == 3:
         m = r.randn(20, 3) @ r.randn(3, 20)
@@ -44,7 +48,7 @@ def u01_gd_lr(s, r, seed):
         s.lr = lambda t: 0.05 + slope * t / 300.0
     else:
         sizes, act = ([64, 32, 10], "tanh") if kind == 1 else ([64, 32, 32, 10], "relu")
-        s.full(MLP(r, sizes, act, "mse"), D.full_digits(r, 400))
+        s.full(MLP(r, sizes, act, "mse"), *D.full_digits(r, 400))
         c = limit_of(s)
         low, range_ = (0.5 * c, (1.5, 5.0)) if kind == 1 else (0.3 * c, (1.0, 4.0))
         s.lr = stepped(low, c * uniform(r, *range_), at)
@@ -54,7 +58,7 @@ def u01_gd_lr(s, r, seed):
 @family
 def u02_sgd_lr(s, r, seed):
     """Mini-batch SGD: rate too high from the start, or a warm-up to a too high peak."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([8, 16, 32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([8, 16, 32, 64])))
     if seed % 2:
         s.model = MLP(r, [64, 32, 10], "relu", "mse")
     else:
@@ -71,7 +75,7 @@ def u02_sgd_lr(s, r, seed):
 @family
 def u03_mom_ramp(s, r, seed):
     """Heavy ball with a growing rate."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64, 128])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64, 128])))
     models = [
         MLP(r, [64, 32, 10], "tanh", "mse"),
         MLP(r, [64, 32, 32, 10], "relu", "ce"),
@@ -90,7 +94,7 @@ def u03_mom_ramp(s, r, seed):
 @family
 def u04_adam_shift(s, r, seed):
     """Adam; from one step on inputs scaled, inputs permuted, or labels permuted."""
-    clean, probe = D.mini_digits(r, 1200, 64)
+    clean, probe, s.held = D.mini_digits(r, 1200, 64)
     s.model = MLP(r, [64, 48, 48, 10], "relu", "ce") if seed % 2 else Conv(r)
     s.opt = adamw()
     s.constant(log_uniform(r, 2e-3, 1.5e-2))
@@ -111,7 +115,7 @@ def u04_adam_shift(s, r, seed):
 @family
 def u05_tfm_hilr(s, r, seed):
     """Character transformer, no qk-norm, with and without LayerNorm: the rate jumps or keeps growing."""
-    s.batch, s.probe, v = D.chars(r, 16)
+    s.batch, s.probe, s.held, v = D.chars(r, 16)
     s.model = Transformer(r, v, ln=seed % 2 == 0, qk_gain=uniform(r, 1, 2))
     s.opt = adamw(beta2=0.999 if seed % 3 else 0.95)
     s.steps = 260
@@ -129,7 +133,7 @@ def u06_rnn_explode(s, r, seed):
     """Vanilla RNN on the adding problem, growing rate, no clipping."""
     length = int(r.randint(15, 25))
     x, y = D.adding(r, 600, length)
-    s.probe = (x[:128], y[:128])
+    s.probe, s.held = (x[:128], y[:128]), D.adding(D.other(), D.HELD, length)
     s.batch = D.adding_batches(r, x, y, 600, 32)
     rho = uniform(r, 1.0, 1.06) if seed % 2 else uniform(r, 1.2, 1.7)
     s.model = RNN(r, 24, rho, "relu" if seed % 2 else "tanh")
@@ -142,7 +146,7 @@ def u06_rnn_explode(s, r, seed):
 @family
 def u07_bad_batch(s, r, seed):
     """One to five batches with inputs x30-1000, or with scrambled labels and inputs x3."""
-    clean, s.probe = D.mini_digits(r, 1200, 64)
+    clean, s.probe, s.held = D.mini_digits(r, 1200, 64)
     kind = seed % 3
     at = s.inject = int(r.randint(120, 280))
     n = int(r.randint(1, 6))
@@ -163,7 +167,7 @@ def u07_bad_batch(s, r, seed):
 @family
 def u08_bitflip(s, r, seed):
     """Silent data corruption: the top exponent bit of a weight, a 64-byte line x16, or a low exponent bit."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 64)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 64)
     at = s.inject = int(r.randint(120, 300))
     models = [MLP(r, [64, 48, 48, 10], "relu", "ce"), Conv(r), Residual(r, 6, 24, 0.2)]
     s.model = models[seed % 3]
@@ -191,7 +195,7 @@ def u08_bitflip(s, r, seed):
 @family
 def u09_neg_wd(s, r, seed):
     """All parameters multiplied by 1 + eps after each update: an undeclared negative decay."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 64)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 64)
     at = int(r.randint(60, 160))
     decay = log_uniform(r, 0.01, 0.2)
     s.model = MLP(r, [64, 48, 48, 10], "relu", "ce") if seed % 2 else Conv(r)
@@ -212,7 +216,7 @@ def u09_neg_wd(s, r, seed):
 @family
 def u10_res_cfl(s, r, seed):
     """Un-normalised residual net with a growing rate."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 64)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 64)
     s.model = Residual(r, int(r.randint(8, 16)), 24, uniform(r, 0.5, 1.0))
     s.opt = sgd(0.9 if seed % 2 else 0.0)
     s.steps = 300
@@ -226,7 +230,8 @@ def composite(s, r, seed, low, high):
     x = D.regression(r, n, p, 0.2, 1.3)
     w = r.randn(p) * (r.rand(p) < 0.3)
     y = (x @ w + 0.1 * r.randn(n)).astype(np.float32)
-    s.full(Linear(r, p, 0.05 if seed % 2 == 0 else 0.0), (tensor(x), tensor(y)))
+    held = linear_map(D.regression(D.other(), D.HELD, p, 0.2, 1.3), w)
+    s.full(Linear(r, p, 0.05 if seed % 2 == 0 else 0.0), (tensor(x), tensor(y)), held)
     return limit_of(s, 300), uniform(r, low, high), int(r.randint(50, 150))
 
 
@@ -254,16 +259,18 @@ def u12_adam_natural(s, r, seed):
     """Full-batch Adam at a high rate: spikes of its own, no fault at all."""
     kind, s.steps = seed % 3, 600
     if kind == 0:
-        s.full(MLP(r, [64, 24, 24, 10], "tanh", "mse"), D.full_digits(r, 300))
+        s.full(MLP(r, [64, 24, 24, 10], "tanh", "mse"), *D.full_digits(r, 300))
         high = log_uniform(r, 1e-2, 5e-2)
     else:
         x = np.linspace(-1, 1, 100, dtype=np.float32)[:, None]
-        sizes, y, range_ = (
-            ([1, 24, 24, 24, 1], np.sin(7 * x), (1.5e-2, 6e-2))
+        between = D.other().uniform(-1, 1, (D.HELD, 1)).astype(np.float32)
+        sizes, wave, range_ = (
+            ([1, 24, 24, 24, 1], lambda x: np.sin(7 * x), (1.5e-2, 6e-2))
             if kind == 1
-            else ([1, 40, 40, 1], np.sin(4 * x) + 0.5 * np.sin(11 * x), (2e-2, 8e-2))
+            else ([1, 40, 40, 1], lambda x: np.sin(4 * x) + 0.5 * np.sin(11 * x), (2e-2, 8e-2))
         )
-        s.full(MLP(r, sizes, "tanh", "mse", gain=1.5), (tensor(x), tensor(y)))
+        net = MLP(r, sizes, "tanh", "mse", gain=1.5)
+        s.full(net, (tensor(x), tensor(wave(x))), (tensor(between), tensor(wave(between))))
         high = log_uniform(r, *range_)
     s.opt = adamw(beta2=float(r.choice([0.99, 0.999, 0.9999])))
     s.lr = lambda t: high * min(1.0, (t + 1) / 150.0)
@@ -275,14 +282,14 @@ def u12_adam_natural(s, r, seed):
 @family
 def s01_gd(s, r, seed):
     """GD well below 2/L."""
-    s.full(MLP(r, [64, 32, 10], "tanh", "mse" if seed % 2 else "ce"), D.full_digits(r, 400))
+    s.full(MLP(r, [64, 32, 10], "tanh", "mse" if seed % 2 else "ce"), *D.full_digits(r, 400))
     s.constant(limit_of(s) * uniform(r, 0.2, 0.6))
 
 
 @family
 def s02_eos(s, r, seed):
     """GD that settles at the edge of stability."""
-    s.full(MLP(r, [64, 24, 24, 10], "tanh", "mse"), D.full_digits(r, 250))
+    s.full(MLP(r, [64, 24, 24, 10], "tanh", "mse"), *D.full_digits(r, 250))
     s.constant(limit_of(s) * uniform(r, 0.7, 1.1))
     s.steps = 600
 
@@ -290,7 +297,7 @@ def s02_eos(s, r, seed):
 @family
 def s03_cosine(s, r, seed):
     """Cosine cycles with restarts."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 64)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 64)
     s.model = Conv(r) if seed % 2 else MLP(r, [64, 48, 48, 10], "relu", "ce")
     s.opt = sgd(0.9) if seed % 3 else adamw()
     high = uniform(r, 0.02, 0.06) if seed % 3 else uniform(r, 2e-3, 5e-3)
@@ -301,7 +308,7 @@ def s03_cosine(s, r, seed):
 @family
 def s04_warmup(s, r, seed):
     """Linear warm-up, heavy ball."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 32)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 32)
     s.model = MLP(r, [64, 48, 48, 10], "tanh", "ce")
     s.opt = sgd(0.9)
     high = uniform(r, 0.05, 0.15)
@@ -311,7 +318,7 @@ def s04_warmup(s, r, seed):
 @family
 def s05_stepdecay(s, r, seed):
     """Step decay."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 32)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 32)
     s.model = Conv(r)
     s.opt = sgd(0.9)
     high = uniform(r, 0.03, 0.08)
@@ -321,7 +328,7 @@ def s05_stepdecay(s, r, seed):
 @family
 def s06_noisy(s, r, seed):
     """Batches of one to four."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([1, 2, 4])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([1, 2, 4])))
     s.model = MLP(r, [64, 32, 10], "tanh", "ce")
     s.constant(uniform(r, 0.01, 0.05))
     s.steps = 600
@@ -331,7 +338,7 @@ def s06_noisy(s, r, seed):
 def s07_plateau(s, r, seed):
     """A long saddle, then a sudden drop."""
     act = "linear" if seed % 2 else "tanh"
-    s.full(MLP(r, [64, 24, 24, 24, 10], act, "mse", gain=0.35), D.full_digits(r, 300))
+    s.full(MLP(r, [64, 24, 24, 24, 10], act, "mse", gain=0.35), *D.full_digits(r, 300))
     s.constant(uniform(r, 0.08, 0.2))
     s.steps = 700
 
@@ -339,7 +346,7 @@ def s07_plateau(s, r, seed):
 @family
 def s08_accum(s, r, seed):
     """Gradient accumulation over four batches."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 16)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 16)
     s.model = MLP(r, [64, 48, 48, 10], "relu", "ce")
     s.opt = sgd(0.9) if seed % 2 else adamw()
     s.constant(0.05 if seed % 2 else 3e-3)
@@ -349,7 +356,7 @@ def s08_accum(s, r, seed):
 @family
 def s09_dropout(s, r, seed):
     """Dropout 0.4."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 32)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 32)
     s.model = MLP(r, [64, 64, 64, 10], "relu", "ce", dropout=0.4)
     s.opt = adamw() if seed % 2 else sgd(0.9)
     s.constant(2e-3 if seed % 2 else 0.03)
@@ -358,7 +365,7 @@ def s09_dropout(s, r, seed):
 @family
 def s10_tfm(s, r, seed):
     """Transformer with warm-up, clipping and cosine decay."""
-    s.batch, s.probe, v = D.chars(r, 16)
+    s.batch, s.probe, s.held, v = D.chars(r, 16)
     s.model = Transformer(r, v, qk_norm=seed % 2 == 0)
     s.opt = adamw(beta2=0.95 if seed % 2 else 0.999, weight_decay=0.01)
     high = log_uniform(r, 2e-3, 6e-3)
@@ -374,7 +381,7 @@ def s10_tfm(s, r, seed):
 def s11_rnn(s, r, seed):
     """RNN with clipping."""
     x, y = D.adding(r, 600, 15)
-    s.probe = (x[:128], y[:128])
+    s.probe, s.held = (x[:128], y[:128]), D.adding(D.other(), D.HELD, 15)
     s.batch = D.adding_batches(r, x, y, 600, 32)
     s.model = RNN(r, 24, 0.9, "tanh")
     s.opt = adamw() if seed % 2 else sgd(0.0)
@@ -385,7 +392,7 @@ def s11_rnn(s, r, seed):
 @family
 def s12_res(s, r, seed):
     """Un-normalised residual net with a small step."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 64)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 64)
     s.model = Residual(r, 8, 24, 0.1)
     s.opt = sgd(0.9)
     s.constant(uniform(r, 0.01, 0.03))
@@ -401,7 +408,7 @@ def s13_prox(s, r, seed):
 @family
 def s14_adam_fb(s, r, seed):
     """Full-batch Adam at a moderate rate."""
-    s.full(MLP(r, [64, 24, 24, 10], "tanh", "ce"), D.full_digits(r, 300))
+    s.full(MLP(r, [64, 24, 24, 10], "tanh", "ce"), *D.full_digits(r, 300))
     s.opt = adamw(beta2=0.99)
     s.constant(log_uniform(r, 1e-3, 4e-3))
     s.steps = 500
@@ -410,8 +417,8 @@ def s14_adam_fb(s, r, seed):
 @family
 def s15_batchsize(s, r, seed):
     """Batch size 128 to 8, or back, at step 200."""
-    large, s.probe = D.mini_digits(r, 1200, 128)
-    small, _ = D.mini_digits(r, 1200, 8)
+    large, s.probe, s.held = D.mini_digits(r, 1200, 128)
+    small, *_ = D.mini_digits(r, 1200, 8)
     first, second = (large, small) if seed % 2 else (small, large)
     s.batch = lambda t: first(t) if t < 200 else second(t)
     s.model = MLP(r, [64, 48, 10], "relu", "ce")
@@ -422,7 +429,7 @@ def s15_batchsize(s, r, seed):
 @family
 def s16_resume(s, r, seed):
     """Optimizer state lost at two resumes."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 64)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 64)
     s.model = MLP(r, [64, 48, 48, 10], "relu", "ce")
     s.opt = adamw() if seed % 2 else sgd(0.9)
     s.constant(2e-3 if seed % 2 else 0.03)
@@ -437,7 +444,7 @@ def s16_resume(s, r, seed):
 @family
 def s17_lrdrop_up(s, r, seed):
     """Rate x4, then a tenth."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 64)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 64)
     s.model = Conv(r)
     s.opt = sgd(0.9)
     s.lr = lambda t: 0.002 if t < 150 else (0.008 if t < 300 else 0.0008)
@@ -446,7 +453,7 @@ def s17_lrdrop_up(s, r, seed):
 @family
 def s18_clip(s, r, seed):
     """Clipping always active."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 16)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 16)
     s.model = MLP(r, [64, 64, 64, 10], "relu", "ce")
     s.clip = 0.5
     s.opt = sgd(0.9)
@@ -456,7 +463,7 @@ def s18_clip(s, r, seed):
 @family
 def s19_unfreeze(s, r, seed):
     """Lower layers frozen until step 150."""
-    s.batch, s.probe = D.mini_digits(r, 1200, 64)
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, 64)
     s.model = MLP(r, [64, 48, 48, 10], "relu", "ce")
     s.opt = sgd(0.9)
     s.constant(0.03)
@@ -466,7 +473,7 @@ def s19_unfreeze(s, r, seed):
 @family
 def s20_rare(s, r, seed):
     """Three batches in a hundred hold inputs four times as large."""
-    clean, s.probe = D.mini_digits(r, 1200, 16)
+    clean, s.probe, s.held = D.mini_digits(r, 1200, 16)
     s.model = MLP(r, [64, 48, 10], "tanh", "ce")
     s.constant(0.03)
 
@@ -480,7 +487,7 @@ def s20_rare(s, r, seed):
 @family
 def s21_adam_mini(s, r, seed):
     """Mini-batch AdamW."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([16, 32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([16, 32, 64])))
     s.model = Conv(r)
     s.opt = adamw(weight_decay=0.01)
     s.constant(log_uniform(r, 1e-3, 3e-3))
@@ -490,9 +497,8 @@ def s21_adam_mini(s, r, seed):
 @family
 def s22_linreg(s, r, seed):
     """Linear regression near 2/L, or with heavy ball."""
-    x = r.randn(120, 30).astype(np.float32)
-    y = (x @ r.randn(30)).astype(np.float32)
-    s.full(Linear(r, 30), (tensor(x), tensor(y)))
+    x, w = r.randn(120, 30).astype(np.float32), r.randn(30)
+    s.full(Linear(r, 30), linear_map(x, w), linear_map(D.other().randn(D.HELD, 30).astype(np.float32), w))
     s.opt = sgd(0.0 if seed % 2 else 0.9)
     low, high = (0.5, 0.97) if seed % 2 else (0.1, 0.4)
     s.constant(limit_of(s, 200) * uniform(r, low, high))

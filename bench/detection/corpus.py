@@ -17,7 +17,7 @@ import cache
 from families import FAMILIES, group_of
 from training import Run
 
-MAGIC = b"LYC1"
+MAGIC = b"LYC2"
 UPDATED, SKIPPED = 1, 2
 
 
@@ -34,7 +34,7 @@ def write_stream(run, out, each=None):
     for s in run:
         flags = (UPDATED if s.updated else 0) | (SKIPPED if s.skipped else 0)
         out.write(struct.pack("<IIII", s.t, flags, s.updates, 0))
-        out.write(struct.pack("<%dd" % (1 + len(s.rates)), s.loss, *s.rates))
+        out.write(struct.pack("<%dd" % (2 + len(s.rates)), s.loss, s.probe_loss, *s.rates))
         for arrays in (s.params, s.grads, *s.state):
             for a in arrays.values():
                 out.write(np.asarray(a, "<f4").tobytes())

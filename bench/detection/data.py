@@ -1,6 +1,7 @@
 """Data of the corpus: bundled digits, a small artificial language, the adding problem, synthetic regressions.
 
-All draws come from the caller's numpy RandomState `r`, so a run is a function of its seed.
+All draws come from the caller's numpy RandomState `r`, so a run is a function of its seed. What is held out for the probe of a
+job (training.Spec.held) takes none of them: it is what training left, or drawn by `other()`.
 """
 import math
 
@@ -8,6 +9,8 @@ import numpy as np
 import torch
 
 _digits = []
+HELD = 128  # examples that are held out
+HELD_SEED = 2**31 - 1
 
 WORDS = (
     "the a one this every small big old red green slow quick quiet strange boat dog cat river house road "
@@ -19,6 +22,11 @@ ALPHABET = " .abcdefghijklmnopqrstuvwxyz"
 
 def tensor(a):
     return torch.from_numpy(np.ascontiguousarray(a))
+
+
+def other():
+    """Draws of examples that are held out: always the same."""
+    return np.random.RandomState(HELD_SEED)
 
 
 def uniform(r, low, high):
@@ -39,23 +47,26 @@ def digits():
     return _digits[0]
 
 
-def full_digits(r, n):
+def some_digits(i):
     x, y = digits()
-    i = r.permutation(len(x))[:n]
     return tensor(x[i]), tensor(y[i])
 
 
+def full_digits(r, n):
+    """(batch of n images, images held out)"""
+    order = r.permutation(len(digits()[0]))
+    return some_digits(order[:n]), some_digits(order[n : n + HELD])
+
+
 def mini_digits(r, n, size):
-    """(batch(t), probe): mini-batches of `size` out of n images; the probe is 256 of them."""
-    x, y = digits()
-    train = r.permutation(len(x))[:n]
-    probe = train[:256]
+    """(batch(t), probe, held): mini-batches of `size` out of n images; the probe is 256 of them, held none of them."""
+    order = r.permutation(len(digits()[0]))
+    train = order[:n]
 
     def batch(t):
-        j = train[r.randint(0, n, size)]
-        return tensor(x[j]), tensor(y[j])
+        return some_digits(train[r.randint(0, n, size)])
 
-    return batch, (tensor(x[probe]), tensor(y[probe]))
+    return batch, some_digits(train[:256]), some_digits(order[n : n + HELD])
 
 
 def adding(r, n, length):
@@ -102,18 +113,19 @@ def text(n, seed):
 
 
 def chars(r, size, context=32):
-    """(batch(t), probe, alphabet size): next-character prediction."""
+    """(batch(t), probe, held, alphabet size): next-character prediction."""
     d, vocabulary = text(30000, 7)
+    more, _ = text(3000, 8)
 
-    def get(n):
+    def get(d, r, n):
         k = r.randint(0, len(d) - context - 1, n)
         return (
             tensor(np.stack([d[a : a + context] for a in k])),
             tensor(np.stack([d[a + 1 : a + context + 1] for a in k])),
         )
 
-    probe = get(32)
-    return (lambda t: get(size)), probe, vocabulary
+    probe = get(d, r, 32)
+    return (lambda t: get(d, r, size)), probe, get(more, other(), 32), vocabulary
 
 
 def regression(r, n, p, low, high):

@@ -10,7 +10,7 @@ from data import log_uniform, tensor, uniform
 from mechanisms import Autoencoder, Bag, BatchNorm, Bootstrap, Experts, Gaussian, Physics, TwoTowers
 from models import MLP, Conv, Linear, Residual, RNN, Transformer, sharpness
 from optim import adamw, group, sgd
-from tasks import digits_net, growing, random_labels, stepped, train_before, warmed
+from tasks import digits_net, driven, growing, random_labels, stepped, train_before, warmed
 
 FAMILIES = {}
 
@@ -25,14 +25,19 @@ def s23_parity(s, r, seed):
     """Parity of a few bits: a long plateau, then a sudden drop, with mini-batches."""
     bits, of = 12, int(r.choice([2, 3]))
     x = r.choice([-1.0, 1.0], (800, bits)).astype(np.float32)
-    y = (x[:, :of].prod(1) > 0).astype(np.int64)
+    others = D.other().choice([-1.0, 1.0], (D.HELD, bits)).astype(np.float32)
+
+    def parity(x):
+        return (x[:, :of].prod(1) > 0).astype(np.int64)
+
+    y = parity(x)
     size = int(r.choice([32, 64]))
 
     def batch(t):
         j = r.randint(0, len(x), size)
         return tensor(x[j]), tensor(y[j])
 
-    s.batch, s.probe = batch, (tensor(x[:256]), tensor(y[:256]))
+    s.batch, s.probe, s.held = batch, (tensor(x[:256]), tensor(y[:256])), (tensor(others), tensor(parity(others)))
     s.model = MLP(r, [bits, 64, 2], "relu", "ce", gain=0.7)
     s.opt = adamw() if seed % 2 else sgd(0.9)
     s.constant(log_uniform(r, 2e-3, 8e-3) if seed % 2 else log_uniform(r, 0.03, 0.1))
@@ -43,7 +48,8 @@ def s23_parity(s, r, seed):
 def s24_curriculum(s, r, seed):
     """Easy data first: classes join one after another, or noise grows, so the batch loss jumps."""
     images, labels = D.digits()
-    train = r.permutation(len(images))[:1200]
+    shuffled = r.permutation(len(images))
+    train, rest = shuffled[:1200], shuffled[1200:]
     every = int(r.randint(40, 80))
     size, first = int(r.choice([16, 32, 64])), int(r.randint(3, 6))
     noise = uniform(r, 0.02, 0.06) * r.randn(1200, 64).astype(np.float32)
@@ -63,6 +69,7 @@ def s24_curriculum(s, r, seed):
     s.batch = batch
     early = train[labels[train] < first][:256]
     s.probe = (tensor(images[early]), tensor(labels[early]))
+    s.held = D.some_digits((rest[labels[rest] < first] if seed % 2 else rest)[: D.HELD])
     if seed % 2 == 0:
         s.probe_at = lambda t: noisy(np.arange(256), t)
     s.model = MLP(r, [64, 48, 48, 10], "relu", "ce")
@@ -78,7 +85,12 @@ def s25_heavy_tail(s, r, seed):
     n, p = 2000, 20
     x = r.randn(n, p).astype(np.float32)
     freedom, size = uniform(r, 1.5, 3.0), int(r.choice([8, 16, 32]))
-    y = (x @ r.randn(p) + 0.3 * r.standard_t(freedom, n)).astype(np.float32)
+    w = r.randn(p)
+
+    def targets(x, r):
+        return (x @ w + 0.3 * r.standard_t(freedom, len(x))).astype(np.float32)
+
+    y, others = targets(x, r), D.other().randn(D.HELD, p).astype(np.float32)
     keep = np.argsort(np.abs(y))[:256]
 
     def batch(t):
@@ -86,6 +98,7 @@ def s25_heavy_tail(s, r, seed):
         return tensor(x[j]), tensor(y[j])
 
     s.batch, s.probe = batch, (tensor(x[keep]), tensor(y[keep]))
+    s.held = (tensor(others), tensor(targets(others, D.other())))
     s.model = Linear(r, p)
     s.opt = [sgd(0.0), sgd(0.9), adamw()][seed % 3]
     s.constant([log_uniform(r, 0.005, 0.03), log_uniform(r, 1e-3, 4e-3), log_uniform(r, 5e-3, 2e-2)][seed % 3])
@@ -109,7 +122,7 @@ def s26_finetune(s, r, seed):
         return b if kind == 0 else ((b[0] + mean, b[1]) if kind == 1 else (b[0], swapped[b[1]]))
 
     s.batch = lambda t: new(clean(t))
-    s.probe = new(s.probe)
+    s.probe, s.held = new(s.probe), new(s.held)
     s.opt = adamw() if r.rand() < 0.5 else sgd(0.9)
     s.lr = warmed(log_uniform(r, 2e-4, 1e-3) if s.opt["type"] == "adamw" else log_uniform(r, 2e-3, 1e-2), 30)
     s.steps = 450
@@ -118,7 +131,7 @@ def s26_finetune(s, r, seed):
 @family
 def s27_dropout_small(s, r, seed):
     """Dropout and ReLU on batches of 8 to 64, heavy ball."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([8, 16, 32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([8, 16, 32, 64])))
     s.model = MLP(r, [64, 64, 48, 10], "relu", "ce", dropout=uniform(r, 0.1, 0.5))
     s.opt = sgd(float(r.choice([0.8, 0.9, 0.95])))
     s.constant(log_uniform(r, 3e-3, 2e-2))
@@ -145,7 +158,7 @@ def s28_label_noise(s, r, seed):
 @family
 def s29_adaptive_edge(s, r, seed):
     """Full-batch heavy ball or Adam that lives at its edge of stability without losing anything."""
-    s.full(MLP(r, [64, 24, 24, 10], "tanh", "mse"), D.full_digits(r, 250))
+    s.full(MLP(r, [64, 24, 24, 10], "tanh", "mse"), *D.full_digits(r, 250))
     s.steps = 600
     if seed % 2:
         s.opt = adamw(beta2=float(r.choice([0.9, 0.99])))
@@ -171,7 +184,8 @@ def s31_batch_ramp(s, r, seed):
     """The batch doubles step by step from 4 or 8 to 256, the rate with its root or not at all."""
     first, every = int(r.choice([4, 8])), int(r.randint(50, 90))
     images, labels = D.digits()
-    train = r.permutation(len(images))[:1500]
+    shuffled = r.permutation(len(images))
+    train, s.held = shuffled[:1500], D.some_digits(shuffled[1500 : 1500 + D.HELD])
 
     def size(t):
         return min(256, first * 2 ** (t // every))
@@ -229,12 +243,12 @@ def s34_sparse(s, r, seed):
     share /= share.sum()
     size = int(r.choice([16, 32, 64]))
 
-    def batch(t, n=size):
+    def batch(t, n=size, r=r):
         x = r.choice(words, (n, length), p=share)
         votes = np.stack([(topic[x] == c).sum(1) for c in range(classes)], 1)
         return tensor(x), tensor(votes.argmax(1))
 
-    s.probe = batch(0, 256)
+    s.probe, s.held = batch(0, 256), batch(0, D.HELD, D.other())
     s.batch = batch
     s.model = Bag(r, words, classes=classes)
     s.opt = adamw(beta2=float(r.choice([0.99, 0.999]))) if seed % 3 else sgd(0.9)
@@ -262,6 +276,7 @@ def s35_value(s, r, seed):
 
     s.batch, s.after = batch, after
     s.probe = (tensor(x[:128]), tensor(reward[:128]), tensor(x[follow[:128]]))
+    s.held = (tensor(x[-D.HELD :]), tensor(reward[-D.HELD :]), tensor(x[follow[-D.HELD :]]))
     s.opt = adamw() if seed % 2 else sgd(0.0)
     s.lr = warmed(log_uniform(r, 1e-3, 3e-3) if seed % 2 else log_uniform(r, 0.01, 0.05), 40)
     s.steps = 500
@@ -270,7 +285,7 @@ def s35_value(s, r, seed):
 @family
 def s36_experts(s, r, seed):
     """Routed experts with a balance loss at a moderate rate: tokens change their expert all the time."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64])))
     s.model = Experts(r, int(r.choice([4, 8])), balance=float(r.choice([0.01, 0.1])))
     s.opt = adamw(beta2=float(r.choice([0.95, 0.999])), weight_decay=0.01)
     s.lr = warmed(log_uniform(r, 1e-3, 4e-3), 40)
@@ -281,7 +296,7 @@ def s36_experts(s, r, seed):
 @family
 def s37_batchnorm(s, r, seed):
     """Batch norm on batches of 8 to 64."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([8, 16, 32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([8, 16, 32, 64])))
     s.model = BatchNorm(r, [64, 48, 48, 10])
     s.opt = [sgd(0.9), adamw(), sgd(0.0)][seed % 3]
     s.constant([log_uniform(r, 5e-3, 3e-2), log_uniform(r, 5e-4, 3e-3), log_uniform(r, 0.05, 0.2)][seed % 3])
@@ -328,14 +343,14 @@ def s38_scaler(s, r, seed):
 @family
 def s39_contrast(s, r, seed):
     """Contrastive towers with a capped temperature."""
-    clean, _ = D.mini_digits(r, 1200, int(r.choice([16, 32, 64])))
+    clean, _, held = D.mini_digits(r, 1200, int(r.choice([16, 32, 64])))
     noise = uniform(r, 0.1, 0.4)
 
-    def views(x):
+    def views(x, r=r):
         return tuple(x + noise * tensor(r.randn(*x.shape).astype(np.float32)) for _ in range(2))
 
     s.batch = lambda t: views(clean(t)[0])
-    s.probe = views(clean(0)[0])
+    s.probe, s.held = views(clean(0)[0]), views(held[0], D.other())
     s.model = TwoTowers(r, scale=uniform(r, 1.5, 3.0), cap=3.5)
     s.opt = adamw(beta2=float(r.choice([0.98, 0.999])))
     s.lr = warmed(log_uniform(r, 1e-3, 4e-3), 30)
@@ -345,7 +360,7 @@ def s39_contrast(s, r, seed):
 @family
 def s40_transformer(s, r, seed):
     """Larger transformers with and without qk-norm, warm-up, clipping, decay."""
-    s.batch, s.probe, v = D.chars(r, 12)
+    s.batch, s.probe, s.held, v = D.chars(r, 12)
     d, layers = [(48, 2), (48, 3), (64, 2)][int(r.randint(3))]
     s.model = Transformer(r, v, d, layers, 4, qk_norm=seed % 2 == 1)
     s.opt = adamw(beta2=float(r.choice([0.95, 0.99, 0.999])), weight_decay=0.1)
@@ -381,13 +396,18 @@ def s42_likelihood(s, r, seed):
     """Regression with predicted variance at a careful rate: the loss passes through zero."""
     n, size = 300, int(r.choice([32, 64, 300]))
     x = r.uniform(-2, 2, (n, 1)).astype(np.float32)
-    y = (np.sin(2 * x[:, 0]) + uniform(r, 0.05, 0.2) * r.randn(n)).astype(np.float32)
+    noise = uniform(r, 0.05, 0.2)
+
+    def targets(x, r):
+        return (np.sin(2 * x[:, 0]) + noise * r.randn(len(x))).astype(np.float32)
+
+    y, others = targets(x, r), D.other().uniform(-2, 2, (D.HELD, 1)).astype(np.float32)
 
     def batch(t):
         j = r.randint(0, n, size)
         return tensor(x[j]), tensor(y[j])
 
-    s.batch, s.probe = batch, (tensor(x), tensor(y))
+    s.batch, s.probe, s.held = batch, (tensor(x), tensor(y)), (tensor(others), tensor(targets(others, D.other())))
     s.model = Gaussian(r, low=-6.0)
     s.floor = s.model.low / 2
     s.opt = adamw(beta2=float(r.choice([0.99, 0.999])))
@@ -436,8 +456,8 @@ def s44_resume_warm(s, r, seed):
 def s45_stiff(s, r, seed):
     """Residual of a differential equation at a careful rate: the loss falls by orders of magnitude, rattling."""
     x = np.linspace(0, 1, 64, dtype=np.float32)[:, None]
-    f = np.sin(uniform(r, 3, 9) * x).astype(np.float32)
-    s.full(Physics(r, weight=log_uniform(r, 1, 30)), (tensor(x), tensor(f)))
+    force = uniform(r, 3, 9)
+    s.full(Physics(r, weight=log_uniform(r, 1, 30)), driven(x, force), driven(D.other().rand(D.HELD, 1).astype(np.float32), force))
     s.steps = 600
     s.opt = adamw(beta2=float(r.choice([0.99, 0.999])))
     s.lr = warmed(log_uniform(r, 1e-3, 4e-3), 30)
@@ -446,7 +466,7 @@ def s45_stiff(s, r, seed):
 @family
 def s46_autoencoder(s, r, seed):
     """Autoencoder, mini-batches, Adam or heavy ball."""
-    s.batch, s.probe = D.mini_digits(r, 1500, int(r.choice([8, 32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1500, int(r.choice([8, 32, 64])))
     s.model = Autoencoder(r, int(r.choice([4, 8, 16])))
     s.opt = adamw() if seed % 2 else sgd(0.9)
     s.constant(log_uniform(r, 1e-3, 4e-3) if seed % 2 else log_uniform(r, 3e-3, 2e-2))
@@ -489,7 +509,7 @@ def s48_bold_decay(s, r, seed):
 def s49_length(s, r, seed):
     """Sequences that grow step by step: a transformer from 8 to 32 characters."""
     context, every = 32, int(r.randint(40, 80))
-    feed, s.probe, v = D.chars(r, 16, context)
+    feed, s.probe, s.held, v = D.chars(r, 16, context)
     lengths = [8, 12, 16, 24, 32]
 
     def batch(t):
@@ -509,7 +529,7 @@ def s49_length(s, r, seed):
 def s50_deep(s, r, seed):
     """Deep nets without normalisation at a careful rate."""
     depth = int(r.randint(5, 10))
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64])))
     if seed % 2:
         s.model = MLP(r, [64] + [24] * depth + [10], "relu", "ce")
     else:

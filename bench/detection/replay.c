@@ -1,8 +1,9 @@
 /* Feeds one training to liblyap as the daemon would, in one or more ways at once, and writes every
  * metric of every point.
  *   corpus.py export FAMILY SEED - | bench_replay --to FILE [--every k] [--pairs]
- *       [--retention exact|sketch] [--state pushed|none] [--tensors] [--to FILE ...]
- * --every k: every k-th update is pushed; --pairs: and the one after it. --state none: the daemon
+ *       [--retention exact|sketch] [--state pushed|none] [--probe n] [--tensors] [--to FILE ...]
+ * --every k: every k-th update is pushed; --pairs: and the one after it. --probe n: with the probe
+ * loss every n updates or more, and on the update after it. --state none: the daemon
  * joins late and never sees Adam's m and v; pushed: it knows them, rebuilt from the first step
  * while every update is pushed and pushed otherwise. FILE: "LYP1", u32 length, JSON {"columns":
  * [...], "tensors": [...], "tensor_columns": [...]}, then rows of f64: step of the stream, metrics,
@@ -23,6 +24,7 @@ enum { LOST = 1, SKIPPED = 2 }; /* column `event`: non-finite, or the job skippe
 struct variant {
     const char *path;
     uint64_t every;
+    int64_t probe_every, probed_at; /* updates between probes, 0: none; of the newest, -1: none */
     bool is_paired, has_state, has_tensors;
     enum lyap_retention retention;
     FILE *file;
@@ -126,6 +128,19 @@ static struct lyap_snapshot snapshot_of(const struct variant *v, struct stream *
     return snapshot;
 }
 
+/* As the Python client: a probe when one is due, and another on the next update. */
+static bool is_probed(struct variant *v, int64_t step)
+{
+    if (v->probe_every == 0)
+        return false;
+    const bool is_first = step % (int64_t)v->every == 0;
+    if (is_first && (v->probed_at < 0 || step - v->probed_at >= v->probe_every)) {
+        v->probed_at = step;
+        return true;
+    }
+    return v->probed_at >= 0 && step == v->probed_at + 1;
+}
+
 /* As the Python client: the state goes along when the daemon cannot rebuild it, or asked for it. */
 static bool needs_state(const struct variant *v, const struct stream *s, int64_t step)
 {
@@ -142,6 +157,10 @@ static void push(struct variant *v, struct stream *s, int64_t step)
     if (has_state) {
         snapshot.present |= 1U << LYAP_META_OPTIMIZER_STEP;
         snapshot.optimizer_step = s->optimizer_step;
+    }
+    if (is_probed(v, step)) {
+        snapshot.present |= 1U << LYAP_META_PROBE_LOSS;
+        snapshot.probe_loss = s->probe_loss;
     }
     const struct lyap_intake_config config = { .declaration = &s->declaration,
                                                .snapshot = &snapshot,
@@ -214,7 +233,7 @@ static void variant_open(struct variant *v, const struct stream *s)
 {
     v->file = strcmp(v->path, "-") == 0 ? stdout : fopen(v->path, "wb");
     v->rows = calloc(s->declaration.set.count, sizeof *v->rows);
-    v->last = -1;
+    v->last = v->probed_at = -1;
     if (!v->file || !v->rows)
         die("cannot write the output");
     must(lyap_profile_new(&s->declaration, NAN, &v->profile), "profile");
@@ -247,6 +266,8 @@ static unsigned parse(int argc, char **argv, struct variant *ret)
             v->has_tensors = true;
         else if (v && strcmp(argv[i], "--every") == 0 && strtol(value, NULL, 10) > 0) {
             v->every = (uint64_t)strtol(argv[++i], NULL, 10);
+        } else if (v && strcmp(argv[i], "--probe") == 0 && strtol(value, NULL, 10) > 0) {
+            v->probe_every = strtol(argv[++i], NULL, 10);
         } else if (v && strcmp(argv[i], "--retention") == 0) {
             v->retention =
                 strcmp(argv[++i], "sketch") == 0 ? LYAP_RETENTION_SKETCH : LYAP_RETENTION_EXACT;

@@ -1,4 +1,4 @@
-/* The header of an LYC1 stream and its steps. */
+/* The header of an LYC2 stream and its steps. */
 #include "stream.h"
 
 #include <math.h>
@@ -274,9 +274,9 @@ bool stream_open(struct stream *stream, FILE *file)
     memset(stream, 0, sizeof *stream);
     stream->file = file;
     lyap_declaration_init(&stream->declaration);
-    if (fread(magic, 1, 4, file) != 4 || memcmp(magic, "LYC1", 4) != 0 ||
+    if (fread(magic, 1, 4, file) != 4 || memcmp(magic, "LYC2", 4) != 0 ||
         fread(&length, sizeof length, 1, file) != 1 || length > STREAM_HEADER_BYTES_MAX) {
-        (void)fprintf(stderr, "stdin is no LYC1 stream\n");
+        (void)fprintf(stderr, "stdin is no LYC2 stream\n");
         return false;
     }
     char *text = calloc(length + 1, 1);
@@ -302,6 +302,7 @@ bool stream_next(struct stream *stream)
     const uint32_t rates = 1 + stream->declaration.optimizer.group_count;
     if (fread(head, sizeof *head, 4, stream->file) != 4 ||
         fread(&stream->loss, sizeof stream->loss, 1, stream->file) != 1 ||
+        fread(&stream->probe_loss, sizeof stream->probe_loss, 1, stream->file) != 1 ||
         fread(stream->rates, sizeof *stream->rates, rates, stream->file) != rates)
         return false;
     for (unsigned i = 0; i < STREAM_ROLES; i++)

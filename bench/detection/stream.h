@@ -1,4 +1,4 @@
-/* stream.h - reads a training in the format LYC1 (bench/detection/README.md). THREADS: one owner at
+/* stream.h - reads a training in the format LYC2 (bench/detection/README.md). THREADS: one owner at
  * a time. */
 #ifndef LYAP_BENCH_STREAM_H
 #define LYAP_BENCH_STREAM_H
@@ -27,7 +27,7 @@ struct stream {
     uint32_t step, optimizer_step;
     bool is_updated; /* an update follows this step; false: gradients are still accumulated */
     bool is_skipped; /* the optimizer will skip it */
-    double loss, rates[1 + STREAM_GROUPS_MAX];
+    double loss, probe_loss, rates[1 + STREAM_GROUPS_MAX];
 };
 
 /* Reads the header. Messages go to stderr. */

@@ -9,7 +9,7 @@ from models import MLP, Conv
 
 def digits_net(s, r, size, kind, n=1200):
     """Mini-batches of digits and one of three nets; batch and weights come from r in this order."""
-    s.batch, s.probe = D.mini_digits(r, n, size)
+    s.batch, s.probe, s.held = D.mini_digits(r, n, size)
     if kind % 3 == 0:
         s.model = MLP(r, [64, 48, 48, 10], "relu", "ce")
     elif kind % 3 == 1:
@@ -40,6 +40,11 @@ def train_before(s, steps, opt, rate):
         grads = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, params.values())]
         optim.update(params, dict(zip(params, optim.clipped(grads, 1.0))), state, opt, [rate])
     return state
+
+
+def driven(x, force):
+    """Points of a differential equation and what drives it there."""
+    return D.tensor(x), D.tensor(np.sin(force * x).astype(np.float32))
 
 
 def copied(state):

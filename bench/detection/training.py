@@ -1,6 +1,6 @@
 """A training run as a stream of snapshots, each taken after backward and before the update.
 
-    for s in Run(family, seed):      # s.t s.loss s.rates s.params s.grads s.state s.updates s.updated s.skipped
+    for s in Run(family, seed):      # s.t s.loss s.probe_loss s.rates s.params s.grads s.state s.updates s.updated s.skipped
         ...
     run.truth                        # when the stream has ended
 """
@@ -34,6 +34,7 @@ class Spec:
         self.batch = None  # batch(t), drawn in order
         self.full_batch = False
         self.probe = None  # batch of the hidden probe loss
+        self.held = None  # the batch of a probe of the job's own: examples that no step trains on; None: it has no others
         self.probe_at = None  # probe_at(t): where the task itself changes
         self.floor = 0.0  # a value the objective cannot go below: truth is judged on the loss above it
         self.opt = optim.sgd()  # as declared
@@ -48,16 +49,17 @@ class Spec:
         self.gradients = None  # gradients(t, grads, params): in place, what backward really gave
         self.skip = None  # skip(t, grads): the optimizer skips this update and the job says so
 
-    def full(self, model, batch):
+    def full(self, model, batch, held=None):
         """Full-batch training."""
         self.model, self.batch, self.probe, self.full_batch = model, lambda t: batch, batch, True
+        self.held = held
 
     def constant(self, value):
         self.lr = lambda t: value
 
 
 class Step:
-    __slots__ = ("t", "loss", "rates", "params", "grads", "state", "updates", "updated", "skipped")
+    __slots__ = ("t", "loss", "probe_loss", "rates", "params", "grads", "state", "updates", "updated", "skipped")
 
 
 def family_rng(family, seed):
@@ -130,6 +132,11 @@ class Run:
             s.gradients(t, grads, params)
         return float(full.detach()), grads
 
+    def _held_loss(self):
+        """What a job sees that looks at a fixed batch of its own, where it has no other examples at its objective."""
+        with torch.no_grad():
+            return float(self.spec.model(self.spec.model.params, self.spec.held or self.spec.probe, False, None))
+
     def _accumulate(self, t, grads):
         k = t % self.spec.accum
         self._sum = grads if k == 0 else {n: self._sum[n] + g for n, g in grads.items()}
@@ -138,6 +145,7 @@ class Run:
     def _snapshot(self, t, rates, loss, grads, state):
         s, step = self.spec, Step()
         step.t, step.loss, step.rates = t, loss, rates
+        step.probe_loss = self._held_loss()
         step.params = {n: p.detach().numpy().copy() for n, p in s.model.params.items()}
         step.grads = {n: g.detach().numpy().copy() for n, g in grads.items()}
         step.updates = state.get("t", 0)

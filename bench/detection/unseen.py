@@ -89,7 +89,7 @@ class Policy:
 @family
 def u51_equilibrium(s, r, seed):
     """A weight-tied net of 15 to 40 rounds, rate growing or stepped."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64])))
     s.model = Equilibrium(r, rounds=int(r.randint(15, 40)), scale=uniform(r, 0.5, 0.9))
     s.opt = [sgd(0.0), sgd(0.9), adamw()][seed % 3]
     high = [log_uniform(r, 0.1, 1.0), log_uniform(r, 0.02, 0.2), log_uniform(r, 1e-2, 6e-2)][seed % 3]
@@ -180,7 +180,7 @@ def u55_extrapolated(s, r, seed):
 @family
 def u56_policy(s, r, seed):
     """Policy gradient at a growing rate: the policy commits to wrong actions and gets no gradient back."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64])))
     s.model = Policy(r)
     s.opt = adamw() if seed % 2 else sgd(0.9)
     high = log_uniform(r, 3e-2, 3e-1) if seed % 2 else log_uniform(r, 1.0, 10.0)
@@ -191,7 +191,7 @@ def u56_policy(s, r, seed):
 @family
 def u57_unclipped(s, r, seed):
     """Clipping that held the run is switched off, and the job does not say so."""
-    s.batch, s.probe, v = D.chars(r, 16)
+    s.batch, s.probe, s.held, v = D.chars(r, 16)
     s.model = Transformer(r, v, ln=False, qk_gain=uniform(r, 1.0, 2.0))
     s.opt = sgd(0.9)
     rate, at, limit = log_uniform(r, 0.5, 3.0), int(r.randint(80, 160)), log_uniform(r, 0.02, 0.1)
@@ -291,7 +291,7 @@ def s63_augmented(s, r, seed):
 @family
 def s64_adversarial(s, r, seed):
     """Inputs moved against the model before every step."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64])))
     s.model = MLP(r, [64, 48, 48, 10], "relu", "ce")
     clean, reach, start = s.batch, uniform(r, 0.02, 0.1), int(r.choice([0, 100, 200]))
 
@@ -312,7 +312,7 @@ def s64_adversarial(s, r, seed):
 @family
 def s65_policy(s, r, seed):
     """Policy gradient at a careful rate: the surrogate loss says nothing about progress."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64])))
     s.model = Policy(r)
     s.opt = adamw() if seed % 2 else sgd(0.9)
     s.constant(log_uniform(r, 1e-3, 4e-3) if seed % 2 else log_uniform(r, 0.05, 0.3))
@@ -322,7 +322,7 @@ def s65_policy(s, r, seed):
 @family
 def s66_quantised(s, r, seed):
     """Weights rounded to a grid in the forward pass, gradients passed straight through."""
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64])))
     net = MLP(r, [64, 48, 48, 10], "relu", "ce")
     grid = 2.0 ** -int(r.randint(3, 6))
 
@@ -343,7 +343,8 @@ def s66_quantised(s, r, seed):
 def s67_ordered(s, r, seed):
     """Data in a fixed order that repeats: each epoch the same batches, sorted in part by class."""
     images, labels = D.digits()
-    train = r.permutation(len(images))[:960]
+    shuffled = r.permutation(len(images))
+    train, s.held = shuffled[:960], D.some_digits(shuffled[960 : 960 + D.HELD])
     size, mixed = int(r.choice([16, 32])), uniform(r, 0.4, 1.0)
     order = np.argsort(labels[train] + mixed * 10 * r.rand(len(train)))
     train = train[order]

@@ -8,7 +8,7 @@ from data import log_uniform, tensor, uniform
 from mechanisms import BatchNorm, Bootstrap, Experts, Gaussian, Physics, TwoTowers
 from models import MLP, RNN, Transformer, sharpness
 from optim import adamw, group, sgd
-from tasks import copied, digits_net, growing, random_labels, stepped, train_before, warmed
+from tasks import copied, driven, digits_net, growing, random_labels, stepped, train_before, warmed
 
 FAMILIES = {}
 
@@ -55,7 +55,7 @@ def u13_stale_state(s, r, seed):
 def u14_router(s, r, seed):
     """Routed experts: the router's rate jumps or grows, the balance loss is mis-scaled, or all rates grow."""
     kind = seed % 4
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64])))
     s.model = Experts(r, int(r.choice([4, 8])), balance=float(r.choice([0.0, 0.01, 0.1])))
     s.opt = adamw(beta2=float(r.choice([0.95, 0.999])), groups=[group("router")])
     rate, at = log_uniform(r, 2e-3, 8e-3), int(r.randint(100, 220))
@@ -115,8 +115,8 @@ def u15_low_precision(s, r, seed):
 def u16_norm_stats(s, r, seed):
     """Batch norm: statistics frozen, wiped, far too slow, or batches that shrink to two or three."""
     kind = seed % 4
-    big, s.probe = D.mini_digits(r, 1200, 64)
-    small, _ = D.mini_digits(r, 1200, int(r.choice([2, 3])))
+    big, s.probe, s.held = D.mini_digits(r, 1200, 64)
+    small, *_ = D.mini_digits(r, 1200, int(r.choice([2, 3])))
     s.model = BatchNorm(r, [64, 48, 48, 10], rate=log_uniform(r, 0.001, 0.01) if kind == 2 else 0.1)
     momentum = r.rand() < 0.5
     s.opt = sgd(0.9) if momentum else adamw()
@@ -174,13 +174,14 @@ def u17_bootstrap(s, r, seed):
 
     s.batch, s.after = batch, after
     s.probe = (tensor(x[:128]), tensor(reward[:128]), tensor(then[:128]))
+    s.held = (tensor(x[-D.HELD :]), tensor(reward[-D.HELD :]), tensor((same if late else then)[-D.HELD :]))
 
 
 @family
 def u18_attention(s, r, seed):
     """Larger transformers with and without qk-norm, rate warmed up to, or growing to, far too much."""
     context, kind = 32, seed % 4
-    s.batch, s.probe, v = D.chars(r, 12, context)
+    s.batch, s.probe, s.held, v = D.chars(r, 12, context)
     d, layers = [(48, 3), (64, 2), (64, 3)][int(r.randint(3))]
     s.model = Transformer(
         r, v, d, layers, 4, context, qk_norm=kind % 2 == 1, qk_gain=uniform(r, 1.0, 3.0)
@@ -350,7 +351,7 @@ def u24_accumulation(s, r, seed):
 def u25_deep_plain(s, r, seed):
     """Deep nets without normalisation: activations explode while the rate grows."""
     depth, width = int(r.randint(6, 14)), int(r.choice([16, 24]))
-    s.batch, s.probe = D.mini_digits(r, 1200, int(r.choice([32, 64, 128])))
+    s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64, 128])))
     act = "relu" if seed % 2 else "tanh"
     s.model = MLP(r, [64] + [width] * depth + [10], act, "ce", gain=uniform(r, 0.95, 1.15) if act == "relu" else uniform(r, 1.0, 1.6))
     s.opt = [sgd(0.0), sgd(0.9), adamw()][seed % 3]
@@ -368,7 +369,7 @@ def u26_length_jump(s, r, seed):
     at = s.inject = int(r.randint(100, 200))
     first, second = D.adding_batches(r, xs, ys, 600, 32), D.adding_batches(r, xl, yl, 600, 32)
     s.batch = lambda t: first(t) if t < at else second(t)
-    s.probe = (xs[:128], ys[:128])
+    s.probe, s.held = (xs[:128], ys[:128]), D.adding(D.other(), D.HELD, short)
     relu = seed % 2
     s.model = RNN(r, 24, uniform(r, 1.0, 1.03) if relu else uniform(r, 1.0, 1.5), "relu" if relu else "tanh")
     s.opt = adamw() if seed % 3 == 0 else sgd(0.0)
@@ -380,9 +381,9 @@ def u26_length_jump(s, r, seed):
 @family
 def u27_batch_shrink(s, r, seed):
     """The batch shrinks to a fraction at a rate that only the large batch could bear."""
-    big, s.probe = D.mini_digits(r, 1200, 256)
+    big, s.probe, s.held = D.mini_digits(r, 1200, 256)
     size = int(r.choice([1, 2, 4, 8]))
-    small, _ = D.mini_digits(r, 1200, size)
+    small, *_ = D.mini_digits(r, 1200, size)
     at = s.inject = int(r.randint(80, 200))
     s.batch = lambda t: big(t) if t < at else small(t)
     s.model = MLP(r, [64, 32, 10], "relu", "mse") if seed % 2 else MLP(r, [64, 48, 48, 10], "relu", "ce")
@@ -393,14 +394,14 @@ def u27_batch_shrink(s, r, seed):
 @family
 def u28_contrast(s, r, seed):
     """Contrastive towers whose learned temperature is unbounded, at a growing or jumping rate."""
-    clean, _ = D.mini_digits(r, 1200, int(r.choice([32, 64])))
+    clean, _, held = D.mini_digits(r, 1200, int(r.choice([32, 64])))
     noise, at = uniform(r, 0.1, 0.4), int(r.randint(100, 200))
 
-    def views(x):
+    def views(x, r=r):
         return tuple(x + noise * tensor(r.randn(*x.shape).astype(np.float32)) for _ in range(2))
 
     s.batch = lambda t: views(clean(t)[0])
-    s.probe = views(clean(0)[0])
+    s.probe, s.held = views(clean(0)[0]), views(held[0], D.other())
     s.model = TwoTowers(r, scale=uniform(r, 1.5, 4.0))
     s.opt = adamw(beta2=float(r.choice([0.9, 0.99, 0.999])), groups=[group("scale")])
     rate = log_uniform(r, 2e-3, 5e-3)
@@ -468,8 +469,12 @@ def u31_likelihood(s, r, seed):
     n, size = 300, int(r.choice([16, 64, 300]))
     x = r.uniform(-2, 2, (n, 1)).astype(np.float32)
     noise = log_uniform(r, 0.01, 0.1)
-    y = (np.sin(3 * x[:, 0]) + noise * (1 + x[:, 0] ** 2) * r.randn(n)).astype(np.float32)
-    s.probe = (tensor(x), tensor(y))
+
+    def targets(x, r):
+        return (np.sin(3 * x[:, 0]) + noise * (1 + x[:, 0] ** 2) * r.randn(len(x))).astype(np.float32)
+
+    y, others = targets(x, r), D.other().uniform(-2, 2, (D.HELD, 1)).astype(np.float32)
+    s.probe, s.held = (tensor(x), tensor(y)), (tensor(others), tensor(targets(others, D.other())))
 
     def batch(t):
         j = r.randint(0, n, size)
@@ -488,8 +493,8 @@ def u31_likelihood(s, r, seed):
 def u32_stiff(s, r, seed):
     """Residual of a differential equation: a badly scaled loss, Adam or GD at a growing rate."""
     x = np.linspace(0, 1, 64, dtype=np.float32)[:, None]
-    f = np.sin(uniform(r, 3, 9) * x).astype(np.float32)
-    s.full(Physics(r, weight=log_uniform(r, 1, 100)), (tensor(x), tensor(f)))
+    force = uniform(r, 3, 9)
+    s.full(Physics(r, weight=log_uniform(r, 1, 100)), driven(x, force), driven(D.other().rand(D.HELD, 1).astype(np.float32), force))
     s.steps = 500
     if seed % 2:
         s.opt = adamw(beta2=float(r.choice([0.99, 0.999])))
@@ -511,7 +516,7 @@ def u33_finetune_hot(s, r, seed):
     clean = s.batch
     mean = tensor((shift * r.randn(64)).astype(np.float32))
     s.batch = lambda t: (lambda b: (b[0] + mean, b[1]))(clean(t))
-    s.probe = (s.probe[0] + mean, s.probe[1])
+    s.probe, s.held = (s.probe[0] + mean, s.probe[1]), (s.held[0] + mean, s.held[1])
     high = log_uniform(r, 0.1, 1.0) if kind == 0 else log_uniform(r, 1e-2, 2e-1)
     s.lr = growing(high / 50, high, int(r.randint(60, 200)))
     s.steps = 300
