@@ -37,7 +37,12 @@ enum {
     RATES = 20,
     RATES_LEAST = 3,
     RELAPSES = 2, /* with the present one a median */
-    REBOUND = 20
+    REBOUND = 20,
+    PROBES = 20, /* kept */
+    PROBE_RECORD = 10,
+    PROBE_RECORD_LEAST = 4,
+    PROBE_APART = 2, /* points between the probes of a rise: a pair of probes shows too little */
+    PROBE_HOLD = 50  /* points for which a probe is news */
 };
 
 static const double TAIL_QUANTILE = 0.9;
@@ -50,6 +55,10 @@ static const double SIGMA_FLOOR = 0.03;
 static const double CHANGE_FLOOR = 0.02;
 static const double WORK_FLOOR = 0.003; /* least MAD of A */
 static const double SHARE_FLOOR = 0.001;
+/* E of docs/detection.md, here of the probe. */
+static const double PROGRESS_SHARE = 0.5;
+static const double REFERENCE_SHARE = 0.1;
+static const double SCALE_LEAST = 1e-12;
 /* A loss that tripled counts when it lost a fifth of E, a ten-fold one when it lost a sixteenth. */
 static const struct {
     double factor, excess;
@@ -334,6 +343,68 @@ static void see_records(struct lyap_observer *o, const struct lyap_point *point)
     trail_push(&o->edges, RECORDS, edge);
 }
 
+/* The loss of `PROBE_APART` points before the present one or more; NaN: none was probed. */
+static double probe_before(const struct lyap_observer *o)
+{
+    for (uint32_t i = 0; i < o->probes.count; i++)
+        if ((double)o->points - trail_back(&o->probe_points, i) >= PROBE_APART)
+            return trail_back(&o->probes, i);
+    return NAN;
+}
+
+/* A probe's loss is one function of the parameters, without the noise of batches: it is held
+ * against its own past on the scale of `progress`, which a new attempt inherits, or of its own. */
+static void tell_probe(struct lyap_observer *o, double loss, double progress)
+{
+    double first[3], logs[LYAP_TRAIL_MAX], lowest = INFINITY;
+    memcpy(first, o->probe_first, sizeof first);
+    const double reference = lyap_stats_median(first, o->probes.count < 3 ? o->probes.count : 3);
+    const double own =
+        fmax(PROGRESS_SHARE * (reference - o->probe_least), REFERENCE_SHARE * fabs(reference));
+    const double scale = fmax(fmax(own, SCALE_LEAST), progress); /* fmax prefers the number */
+    const double relapse = relapse_of(loss, (loss - o->probe_least) / scale, scale);
+    const double rise = loss - probe_before(o), next = loss + rise;
+    const double last = o->told[0];
+    const uint32_t count = trail_finite(&o->probes, PROBES, logs);
+    for (uint32_t i = 0; i < count; i++)
+        lowest = fmin(lowest, logs[i]);
+    const double record = trail_max(&o->probes, PROBE_RECORD, PROBE_RECORD_LEAST);
+    const double told[LYAP_OBSERVABLE_PROBED] = {
+        relapse,
+        isnan(last) ? (double)NAN : fmin(relapse, last),
+        rise / scale,
+        (loss - record) / scale,
+        relapse_of(next, (next - o->probe_least) / scale, scale),
+        count < RECORD_LEAST ? (double)NAN : log_or_nan(loss) - log_or_nan(lowest),
+    };
+    memcpy(o->told, told, sizeof told);
+}
+
+static void remember_probe(struct lyap_observer *o, double loss)
+{
+    double newest[LYAP_TRAIL_MAX];
+    if (o->probes.count < 3)
+        o->probe_first[o->probes.count] = loss;
+    trail_push(&o->probes, PROBES, loss);
+    trail_push(&o->probe_points, PROBES, (double)o->points);
+    const uint32_t count = trail_finite(&o->probes, 3, newest);
+    o->probe_least = fmin(o->probe_least, lyap_stats_median(newest, count));
+}
+
+/* What the newest probe told, for as long as it is news. */
+static void see_probe(struct lyap_observer *o, const struct lyap_point *point)
+{
+    const double loss = column(point, LYAP_METRIC_PROBE_LOSS);
+    if (isfinite(loss)) {
+        if (o->probes.count > 0)
+            tell_probe(o, loss, column(point, LYAP_METRIC_PROGRESS_SCALE));
+        remember_probe(o, loss);
+    }
+    if ((double)o->points - trail_back(&o->probe_points, 0) < PROBE_HOLD)
+        memcpy(&o->seen[LYAP_OBSERVABLE_PROBE_RELAPSE], o->told, sizeof o->told);
+    o->points++;
+}
+
 static void see_work(struct lyap_observer *o, const struct lyap_point *point)
 {
     const double work = column(point, LYAP_METRIC_OVERSHOOT_WORK);
@@ -389,9 +460,12 @@ static void see_growth(struct lyap_observer *o, const struct lyap_point *point)
 
 void lyap_observer_init(struct lyap_observer *observer)
 {
-    *observer = (struct lyap_observer){ .lr = NAN, .mismatch = NAN, .least_loss = NAN };
+    *observer =
+        (struct lyap_observer){ .lr = NAN, .mismatch = NAN, .least_loss = NAN, .probe_least = NAN };
     for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
         observer->seen[i] = NAN;
+    for (unsigned i = 0; i < LYAP_OBSERVABLE_PROBED; i++)
+        observer->told[i] = NAN;
 }
 
 static void remember(struct lyap_observer *o, const struct lyap_point *point)
@@ -423,5 +497,6 @@ void lyap_observer_step(struct lyap_observer *observer, const struct lyap_point 
     see_work(observer, point);
     see_records(observer, point);
     see_growth(observer, point);
+    see_probe(observer, point);
     remember(observer, point);
 }

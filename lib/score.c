@@ -31,8 +31,17 @@ struct score_model {
 
 /* LYAP_SCORE_NOW has a model for each kind of push: what is large after a gap, where the coming
  * update is unknown, or where no tensor was pushed and losses, perhaps norms, are all there is, is
- * something else. */
-enum { SCORE_NOW, SCORE_GAP, SCORE_BLIND, SCORE_NEXT, SCORE_LOSS, SCORE_NORMS };
+ * something else; and a job that looks at a fixed batch now and then has two of its own. */
+enum {
+    SCORE_NOW,
+    SCORE_GAP,
+    SCORE_BLIND,
+    SCORE_NEXT,
+    SCORE_LOSS,
+    SCORE_NORMS,
+    SCORE_PROBE,
+    SCORE_PROBE_LOSS
+};
 
 #include "score_table.h"
 
@@ -82,7 +91,10 @@ static const struct score_model *model_of(enum lyap_score_kind kind,
     static const enum lyap_observable of_norms[] = { LYAP_OBSERVABLE_GRAD_UP,
                                                      LYAP_OBSERVABLE_GRAD_RISE,
                                                      LYAP_OBSERVABLE_PARAM_STEP };
-    if (!has_any_of(seen, of_tensors, sizeof of_tensors / sizeof *of_tensors))
+    const bool has_tensors = has_any_of(seen, of_tensors, sizeof of_tensors / sizeof *of_tensors);
+    if (!isnan(seen[LYAP_OBSERVABLE_PROBE_RELAPSE]))
+        return &models[has_tensors ? SCORE_PROBE : SCORE_PROBE_LOSS];
+    if (!has_tensors)
         return &models[has_any_of(seen, of_norms, sizeof of_norms / sizeof *of_norms) ? SCORE_NORMS
                                                                                       : SCORE_LOSS];
     if (seen[LYAP_OBSERVABLE_GAP] > 0)

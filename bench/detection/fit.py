@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Fits the table of the instability score on design runs and writes it as C.
 
-    fit.py DIR [--write] [--left-out] [--observe TOOL]    DIR: corpus.py cache DIR --plan design --variants FIT
+    fit.py DIR [--write] [--left-out] [--observe TOOL]    DIR: corpus.py cache DIR --plan design --variants FIT PROBES
 
 What the score sees is computed anew from the points in DIR by bench_observe (TOOL): a new observable needs no training.
 Prints what the score does on design runs that a fold did not see (folds by seed; --left-out: by family, too) and the operating
 points. --write: lib/score_table.h and lib/include/lyap/sensitivity.h. --left-out: DIR/lofo.json, too, for report.py.
 
-The model, one table for each kind of push (TABLES, and BARE for pushes without tensors): log odds = base + sum of shares; each share is
+The model, one table for each kind of push (TABLES, BARE for pushes without tensors, PROBED for jobs with a probe): log odds = base + sum of shares; each share is
 a monotone step function of one observable or of the smaller of two observables in their units (PAIRS). Levels below the NEUTRAL quantile of healthy steps are one level: an observable can speak for an
 instability, not against what another one sees. Boosted stumps; the weight of an event is spread over its last LEAD steps, most
 of it, in later rounds, on those the score finds itself.
@@ -36,6 +36,8 @@ FIT = [MAIN, "k5-exact-state", "k1-sketch-state", "k1-exact-none"]
 OTHERS_EVERY = 2  # variants without a gap, but for the main one: every second seed
 TABLES = ["now", "gap", "blind", "next"]  # everything may be known; after a gap; coming update unknown; it alone
 BARE = ["loss", "norms"]  # no tensors: the loss alone; with norms of gradient or parameters
+PROBED = ["probe", "probe_loss"]  # a probe's loss is known: with tensors, without
+PROBES = ["k1-exact-state-probe%d" % n for n in (10, 5, 1)] + ["k5-pairs-state-probe"]
 JUDGED = {"now": [MAIN], "gap": FIT[1:2], "blind": [MAIN] + FIT[2:]}  # whose false alarms limit a table
 # What a push without tensors can show: of its loss and rate, and of the norms that it may give.
 LOSS = (
@@ -92,6 +94,16 @@ PAIRS = [  # (observable, unit, observable, unit): of different physics
     ("relapse_twice", 1.2, "update_ratio_rise", 1.2), ("decrease_record", 0.03, "predicted_change", 0.05),
     ("reach_record", 0.081, "predicted_change", 0.05),
 ]
+PROBE_PAIRS = [  # of the probe and what the training shows since; units: one in two hundred healthy steps
+    ("probe_forecast", 0.5, "relapse_twice", 1.2), ("probe_forecast", 0.5, "overshoot_sum", 0.3),
+    ("probe_forecast", 0.5, "rise_t_20", 2.7), ("probe_relapse", 0.4, "overshoot_work", 0.3),
+    ("probe_relapse", 0.4, "overshoot_reach", 1.3), ("probe_relapse", 0.4, "reach_record", 0.081),
+    ("probe_relapse", 0.4, "loss_record", 0.2), ("probe_relapse", 0.4, "mismatch", 0.05),
+    ("probe_forecast", 0.5, "param_growth", 0.03), ("probe_forecast", 0.5, "second_moment_ratio", 2.5),
+    ("probe_rise", 0.08, "loss_z", 2), ("probe_rise", 0.08, "net_work_sum", 0.05),
+    ("probe_rise", 0.08, "update_ratio_rise", 1.2), ("probe_rebound", 0.55, "relapse", 2.1),
+    ("probe_record", 0.01, "overshoot_peak", 0.51), ("probe_relapse_twice", 0.34, "relapse_median", 1.5),
+]
 COMING = (
     "predicted_decrease decrease_rise predicted_change reach update_z update_z_median second_moment_ratio decrease_peak "
     "decrease_record decrease_jump decrease_sigmas change_sigmas change_share reach_record rate_jump"
@@ -107,8 +119,12 @@ def observables(header=ROOT / "lib/include/lyap/observe.h"):
 
 
 NAMES = [name for _, name in observables()]
-GAP, DECREASE = NAMES.index("gap"), NAMES.index("predicted_decrease")
-INPUTS = np.array([i for i in range(len(NAMES) + len(PAIRS)) if i != GAP])
+GAP, DECREASE, PROBE = (NAMES.index(n) for n in ("gap", "predicted_decrease", "probe_relapse"))
+TOLD = [n for n in NAMES if n.startswith("probe_")]
+INPUTS = np.array([i for i in range(len(NAMES) + len(PAIRS)) if i != GAP and (i >= len(NAMES) or NAMES[i] not in TOLD)])
+
+
+PAIRS = PAIRS + PROBE_PAIRS  # at the end: the inputs of the other tables are what they were
 
 
 def inputs_of(names):
@@ -156,12 +172,13 @@ def load(directory, variants, tool):
             continue
         for variant in variants:
             if (folder / (variant + ".npz")).exists():
-                if variant in FIT[:2] or int(folder.name) % OTHERS_EVERY == 0:
+                if variant in FIT[:2] + PROBES or int(folder.name) % OTHERS_EVERY == 0:
                     runs.append(Run(folder, truth, variant, tool))
     return runs
 
 
 COMING_INPUTS, NORM_INPUTS, LOSS_INPUTS = inputs_of(COMING), inputs_of(LOSS + NORMS), inputs_of(LOSS)
+PROBE_INPUTS, PROBE_LOSS_INPUTS = inputs_of([n for n in NAMES if n != "gap"]), inputs_of(LOSS + NORMS + TOLD)
 
 
 def bare(run, kept, name):
@@ -383,11 +400,11 @@ def write(tables, levels):
             at += len(shares)
         terms.append(listed)
     out += ["};", ""]
-    for name, listed in zip(TABLES + BARE, terms):
+    for name, listed in zip(TABLES + BARE + PROBED, terms):
         out += ["static const struct score_term %s_terms[] = {" % name] + listed + ["};", ""]
     out += ["static const struct score_model models[] = {",
             *("    [SCORE_%s] = { %.17g, %s_terms, sizeof %s_terms / sizeof *%s_terms }," % (n.upper(), table.base, n, n, n)
-              for n, table in zip(TABLES + BARE, tables)),
+              for n, table in zip(TABLES + BARE + PROBED, tables)),
             "};", "", "#endif"]
     (ROOT / "lib/score_table.h").write_text("\n".join(out) + "\n")
     (ROOT / "lib/include/lyap/sensitivity.h").write_text(
@@ -438,22 +455,31 @@ def main():
     print("thresholds", {n: round(float(v), 3) for n, v in levels.items()})
     if a.write:
         tables = [full(p, COMING_INPUTS if n == "next" else INPUTS, *s) for n, p, s in zip(TABLES, parts, scales)]
-        tables += [bare_table(rows.runs, *kind) for kind in ((LOSS_INPUTS, "loss"), (NORM_INPUTS, "norms"))]
-        write(tables, levels)
+        some = [r for r in rows.runs if r.variant in FIT[:2]]
+        for columns, name in ((LOSS_INPUTS, "loss"), (NORM_INPUTS, "norms")):
+            tables.append(table_apart([bare(r, columns, name) for r in some], columns))
+        write(tables + probe_tables(load(a.directory, PROBES, a.observe)), levels)
     return 0
 
 
-def bare_table(runs, columns, name):
-    """The table of pushes without tensors, of which these inputs are known, every one pushed or every fifth; its threshold spends
-    the default budget of the worse of the two."""
-    rows = Rows([bare(r, columns, name) for r in runs if r.variant in FIT[:2]])
+def probe_tables(runs):
+    """Those of PROBED. The norms may be missing where the tensors are."""
+    loss = inputs_of(LOSS + TOLD)
+    seen = [bare(r, columns, name) for r in runs for columns, name in ((loss, "loss"), (PROBE_LOSS_INPUTS, "norms"))]
+    return [table_apart(runs, PROBE_INPUTS), table_apart(seen, PROBE_LOSS_INPUTS)]
+
+
+def table_apart(runs, columns):
+    """A table of its own for such runs, of which these inputs are known; its threshold spends the default budget of the worst of
+    their variants."""
+    rows = Rows(runs)
     every = np.ones(len(rows.main), bool)
     part = Part(rows, every, every)
     raw = unseen(part, np.array([r.seed for r in rows.runs])[rows.run] % FOLDS, columns)
     variants = sorted({r.variant for r in rows.runs})
     limit = max(limits(rows, raw, v)["default"] for v in variants)
     for variant in variants:
-        report("without tensors, " + variant, rows, raw, limit, variant)
+        report("apart, " + variant, rows, raw, limit, variant)
     factor = slope_of(rows, raw - limit, part)
     return full(part, columns, factor, -factor * limit)
 

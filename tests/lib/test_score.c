@@ -209,6 +209,46 @@ START_TEST(test_records_by_hand)
 }
 END_TEST
 
+/* Probes every fifth point and on the next: 2 at first, then 1, at last 1.3, E = (2 - 1)/2: by
+ * hand. */
+START_TEST(test_probe_by_hand)
+{
+    struct lyap_observer o;
+    struct lyap_point p;
+    lyap_observer_init(&o);
+    for (int i = 0; i < 102; i++) {
+        lyap_point_init(&p);
+        for (unsigned m = 0; m < LYAP_METRIC_COUNT; m++)
+            p.metrics[m].reason = LYAP_REASON_NO_LOSS;
+        if (i % 5 < 2 && i <= 51)
+            give(&p, LYAP_METRIC_PROBE_LOSS, i < 20 ? 2 : i < 50 ? 1 : i == 50 ? 1.2 : 1.3);
+        lyap_observer_step(&o, &p);
+        if (i == 0)
+            ck_assert(isnan(o.seen[LYAP_OBSERVABLE_PROBE_RELAPSE]));
+        if (i == 1)
+            test_close(o.seen[LYAP_OBSERVABLE_PROBE_RELAPSE], 0, 1e-15);
+        if (i == 10)
+            ck_assert(isnan(o.seen[LYAP_OBSERVABLE_PROBE_REBOUND]));
+        if (i >= 51 && i < 101) { /* it is news for fifty points */
+            test_close(o.seen[LYAP_OBSERVABLE_PROBE_RELAPSE], .6, 1e-12);
+            test_close(o.seen[LYAP_OBSERVABLE_PROBE_TWICE], .4, 1e-12);
+            test_close(o.seen[LYAP_OBSERVABLE_PROBE_RISE], .6, 1e-12); /* since point 46 */
+            test_close(o.seen[LYAP_OBSERVABLE_PROBE_RECORD], .2, 1e-12);
+            test_close(o.seen[LYAP_OBSERVABLE_PROBE_FORECAST], 1.2, 1e-12);
+            test_close(o.seen[LYAP_OBSERVABLE_PROBE_REBOUND], log(1.3), 1e-12);
+        }
+    }
+    for (int i = LYAP_OBSERVABLE_PROBE_RELAPSE; i <= LYAP_OBSERVABLE_PROBE_REBOUND; i++)
+        ck_assert(isnan(o.seen[i]));
+    /* The scale of the training's progress, where it is the larger one. */
+    give(&p, LYAP_METRIC_PROBE_LOSS, 2);
+    give(&p, LYAP_METRIC_PROGRESS_SCALE, 4);
+    lyap_observer_step(&o, &p);
+    test_close(o.seen[LYAP_OBSERVABLE_PROBE_RELAPSE], log(2) / log(3), 1e-12);
+    lyap_point_release(&p);
+}
+END_TEST
+
 static void same_bits(const double *a, const double *b, const char *what, int step)
 {
     for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
@@ -253,6 +293,7 @@ int main(void)
     tcase_add_test(tests, test_no_allocation);
     tcase_add_test(tests, test_jump_by_hand);
     tcase_add_test(tests, test_records_by_hand);
+    tcase_add_test(tests, test_probe_by_hand);
     tcase_add_test(tests, test_replay);
     suite_add_tcase(suite, tests);
     return test_main(suite);

@@ -35,7 +35,7 @@ class Observer:
     ).split()
 
     def __init__(self):
-        self.points = []
+        self.points, self.probes, self.told = [], [], {}  # probes: (points before it, loss)
 
     def back(self, name, count):
         """Values of a column in the newest `count` points, oldest first, NaN before the first."""
@@ -62,6 +62,7 @@ class Observer:
         self._relapse(out, get)
         self._records(out, get)
         self._growth(out, get)
+        self._probe(out, get("probe_loss"), get("progress_scale"))
         self.points.append(dict(p, **self.kept))
         return out
 
@@ -101,14 +102,10 @@ class Observer:
 
     def _relapse(self, out, get):
         loss, x, scale, work = get("loss"), get("loss_excess"), get("progress_scale"), get("overshoot_work")
-        least, relapse = loss - x * scale, x
-        if least > 0 and loss > 0:
-            for factor, excess in ((3, 0.2), (10, 0.06)):
-                relapse = max(relapse, min(max(log(loss / least) / log(factor), 0), max(x, 0) / excess))
         scaled = loss / scale if scale == scale else math.nan
         change = (loss - self.back("loss", 1)[0]) / scale
-        out["relapse"] = relapse
-        before = self.back("relapse", 2)
+        out["relapse"] = self.relapse(loss, loss - x * scale, x)
+        relapse, before = out["relapse"], self.back("relapse", 2)
         out["relapse_twice"] = min(relapse, before[1]) if relapse == relapse and before[1] == before[1] else math.nan
         out["relapse_median"] = float(np.median([*before, relapse]))
         noise = finite(self.back("change", 30))
@@ -121,6 +118,35 @@ class Observer:
         unexplained = change - work
         out["unexplained_rise"] = sum(finite([*self.back("unexplained", 19), unexplained]))
         self.kept = {"relapse": relapse, "change": abs(change), "scaled": scaled, "unexplained": unexplained}
+
+    @staticmethod
+    def relapse(loss, least, x):
+        out = x
+        if least > 0 and loss > 0:
+            for factor, excess in ((3, 0.2), (10, 0.06)):
+                out = max(out, min(max(log(loss / least) / log(factor), 0), max(x, 0) / excess))
+        return out
+
+    def _probe(self, out, loss, progress):
+        """Of the newest probe against those before it, for fifty points."""
+        at, losses = len(self.points), [v for _, v in self.probes]
+        if math.isfinite(loss) and losses:
+            least = min(float(np.median(losses[max(0, i - 2) : i + 1])) for i in range(len(losses)))
+            first = float(np.median(losses[:3]))
+            scale = max(0.5 * (first - least), 0.1 * abs(first), 1e-12, *finite([progress]))
+            of = lambda v: self.relapse(v, least, (v - least) / scale)  # noqa: E731
+            rise = loss - next((v for t, v in reversed(self.probes[-20:]) if at - t >= 2), math.nan)
+            before = self.told.get("probe_relapse", math.nan)
+            self.told = {
+                "probe_relapse": of(loss), "probe_relapse_twice": min(of(loss), before) if before == before else math.nan,
+                "probe_rise": rise / scale, "probe_forecast": of(loss + rise),
+                "probe_record": (loss - max(losses[-10:])) / scale if len(losses) >= 4 else math.nan,
+                "probe_rebound": log(loss) - log(min(losses[-20:])) if len(losses) >= 5 else math.nan,
+            }
+        if math.isfinite(loss):
+            self.probes.append((at, loss))
+        if self.probes and at - self.probes[-1][0] < 50:
+            out.update(self.told)
 
     @staticmethod
     def rise_t(values, length):
@@ -200,7 +226,7 @@ class Table:
         ]
         self.bins = [(float(x), float(y)) for x, y in re.findall(r"\{ %s, %s \}" % (number, number), block("bins"))]
         self.models = {}
-        for kind in ("now", "gap", "blind", "next", "loss", "norms"):
+        for kind in ("now", "gap", "blind", "next", "loss", "norms", "probe", "probe_loss"):
             base = float(re.search(r"\{ %s, %s_terms" % (number, kind), text).group(1))
             terms = re.findall(r"\{ LYAP_OBSERVABLE_(\w+)( \+ \d+)?, %s, (\d+), (\d+) \}" % number, block(kind + "_terms"))
             self.models[kind] = (base, [self._term(names, *t) for t in terms])
@@ -219,7 +245,10 @@ class Table:
 
     def score(self, kind, seen):
         known = lambda names: any(not math.isnan(seen.get(n, math.nan)) for n in names.split())  # noqa: E731
-        if kind == "now" and not known("predicted_decrease overshoot_work grad_z"):
+        tensors = known("predicted_decrease overshoot_work grad_z")
+        if kind == "now" and known("probe_relapse"):
+            kind = "probe" if tensors else "probe_loss"
+        elif kind == "now" and not tensors:
             kind = "norms" if known("grad_growth grad_rise param_step") else "loss"
         elif kind == "now" and seen.get("gap", 0) > 0:
             kind = "gap"

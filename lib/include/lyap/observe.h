@@ -10,8 +10,9 @@
 #include "lyap/status.h"
 
 /* X(enum, name, formula). Names of metrics mean the metric itself. L loss, E progress_scale,
- * m least median of L, A overshoot_work, W net_work, P predicted_decrease, q predicted_change;
- * windows end before the point, "the last n x" of sums, peaks, runs and rises count it. */
+ * m least median of L, l probe_loss, A overshoot_work, W net_work, P predicted_decrease, q
+ * predicted_change; windows end before the point, "the last n x" of sums, peaks, runs and rises
+ * count it. */
 #define LYAP_OBSERVABLE_TABLE(X)                                                                   \
     X(EXCESS, "loss_excess", "x = (L - m) / E")                                                    \
     X(RATIO, "loss_ratio", "L / median_20(L)")                                                     \
@@ -74,13 +75,20 @@
     X(GRAD_RISE, "grad_rise", "log |g| - median of the last 100")                                  \
     X(GRAD_RUN, "grad_run", "least of the last two rises of log |g| over two points")              \
     X(PARAM_STEP, "param_step", "log |theta_t| - log |theta_{t-1}|")                               \
+    X(PROBE_RELAPSE, "probe_relapse", "relapse of the newest l, E that of L or l, the larger")     \
+    X(PROBE_TWICE, "probe_relapse_twice", "the least of the last 2 probe_relapse")                 \
+    X(PROBE_RISE, "probe_rise", "(l - l of the probe two or more points before) / E")              \
+    X(PROBE_RECORD, "probe_record", "(l - max of the last 10 l) / E")                              \
+    X(PROBE_FORECAST, "probe_forecast", "probe_relapse if l rises once more by probe_rise")        \
+    X(PROBE_REBOUND, "probe_rebound", "log l - least log l of the last 20")                        \
     X(GAP, "gap", "1 after steps that were not pushed, else 0")
 
 enum lyap_observable {
 #define LYAP_OBSERVABLE_ENUM(name, wire, formula) LYAP_OBSERVABLE_##name,
     LYAP_OBSERVABLE_TABLE(LYAP_OBSERVABLE_ENUM)
 #undef LYAP_OBSERVABLE_ENUM
-        LYAP_OBSERVABLE_COUNT
+        LYAP_OBSERVABLE_COUNT,
+    LYAP_OBSERVABLE_PROBED = LYAP_OBSERVABLE_GAP - LYAP_OBSERVABLE_PROBE_RELAPSE
 };
 
 enum { LYAP_TRAIL_MAX = 100 };
@@ -96,9 +104,14 @@ struct lyap_observer {
     struct lyap_trail losses, log_losses, works, decreases, grads, moves, params, mismatches;
     struct lyap_trail scaled, changes, unexplained, relapses, excesses; /* of the loss */
     struct lyap_trail nets, promises, reaches, edges, rates, ratios;
-    double lr;         /* of the point before; NaN */
-    double mismatch;   /* newest update_identity; NaN: never known */
-    double least_loss; /* least median of 20 losses; NaN before the first */
+    struct lyap_trail probes, probe_points; /* losses of the newest probes; points before each */
+    double probe_first[3];                  /* losses of the first */
+    double probe_least;                     /* least median of three of them; NaN: none yet */
+    double told[LYAP_OBSERVABLE_PROBED];    /* by the newest probe: PROBE_RELAPSE and the next */
+    uint64_t points;                        /* observed */
+    double lr;                              /* of the point before; NaN */
+    double mismatch;                        /* newest update_identity; NaN: never known */
+    double least_loss;                      /* least median of 20 losses; NaN before the first */
 };
 
 LYAP_API void lyap_observer_init(struct lyap_observer *observer);
