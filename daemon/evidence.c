@@ -97,19 +97,6 @@ static void add_shares(struct lyap_buffer *text, const struct lyap_alert_input *
     lyap_buffer_add(text, "]");
 }
 
-/* `per` is the unit in which a conjunction compares the value; NaN: it stands alone. */
-static void add_observable(struct lyap_buffer *text, enum lyap_observable observable, double value,
-                           double per)
-{
-    lyap_buffer_add(text, "{\"name\":\"%s\",\"value\":", lyap_observable_name(observable));
-    lyap_buffer_json_number(text, value);
-    if (!isnan(per)) {
-        lyap_buffer_add(text, ",\"per\":");
-        lyap_buffer_json_number(text, per);
-    }
-    lyap_buffer_add(text, "}");
-}
-
 /* What the score is made of, largest share first. */
 static void add_parts(struct lyap_buffer *text, const struct lyap_profile *profile,
                       enum lyap_score_kind kind)
@@ -118,16 +105,12 @@ static void add_parts(struct lyap_buffer *text, const struct lyap_profile *profi
     const uint32_t count = lyap_profile_instability(profile, kind, parts);
     lyap_buffer_add(text, ",\"score_version\":%u,\"parts\":[", lyap_score_version());
     for (uint32_t i = 0; i < count; i++) {
-        const struct lyap_score_part *part = &parts[i];
         lyap_buffer_add(text, "%s{\"log_odds\":", i ? "," : "");
-        lyap_buffer_json_number(text, part->log_odds);
-        lyap_buffer_add(text, ",\"observables\":[");
-        add_observable(text, part->a, part->value_a, part->per_a);
-        if (part->b != LYAP_OBSERVABLE_COUNT) {
-            lyap_buffer_add(text, ",");
-            add_observable(text, part->b, part->value_b, part->per_b);
-        }
-        lyap_buffer_add(text, "]}");
+        lyap_buffer_json_number(text, parts[i].log_odds);
+        lyap_buffer_add(text, ",\"observables\":[{\"name\":\"%s\",\"value\":",
+                        lyap_observable_name(parts[i].a));
+        lyap_buffer_json_number(text, parts[i].value_a);
+        lyap_buffer_add(text, "}]}");
     }
     lyap_buffer_add(text, "]");
 }

@@ -1,12 +1,13 @@
 /* Observables of a point from its columns and those before it. */
 #include "lyap/observe.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "observe_trend.h"
 #include "stats.h"
+#include "trail.h"
 
 /* Lengths of windows, in points: docs/detection.md. */
 enum {
@@ -19,8 +20,7 @@ enum {
     OVERSHOOT_LEAST = 5,
     GROWTH = 10,      /* points over which gradients and parameters grow */
     MOVED_GROWTH = 5, /* likewise updates, whose noise is smaller */
-    MISMATCHES = 100,
-    DRIFT_SHORT = 5, /* losses of a median */
+    DRIFT_SHORT = 5,  /* losses of a median */
     DRIFT_LONG = 20,
     RECORDS = 50, /* of P, reach and S */
     RECORD_LEAST = 5,
@@ -42,12 +42,11 @@ enum {
     PROBE_RECORD = 10,
     PROBE_RECORD_LEAST = 4,
     PROBE_APART = 2, /* points between the probes of a rise: a pair of probes shows too little */
-    PROBE_HOLD = 50  /* points for which a probe is news */
+    PROBE_HOLD = 20  /* points for which a probe is news */
 };
 
 static const double TAIL_QUANTILE = 0.9;
 static const double TAIL_FLOOR = 0.02; /* of E: least spread of a tail */
-static const double Z_FLOOR = 0.1;     /* least scale of a log */
 static const double DECREASE_FLOOR = 1e-6;
 static const double OVERSHOOT_FLOOR = 1e-9;
 static const double GROWTH_MAX = 10; /* factor of overshoot_growth */
@@ -82,78 +81,6 @@ const char *lyap_observable_formula(enum lyap_observable observable)
     return infos[observable].formula;
 }
 
-/* ---- trails ---- */
-
-static void trail_push(struct lyap_trail *trail, uint32_t length, double value)
-{
-    assert(length <= LYAP_TRAIL_MAX);
-    if (trail->count == length) {
-        memmove(trail->values, trail->values + 1, (length - 1) * sizeof *trail->values);
-        trail->count--;
-    }
-    trail->values[trail->count++] = value;
-}
-
-/* Value `back` points before the newest in the trail; NaN: not there. */
-static double trail_back(const struct lyap_trail *trail, uint32_t back)
-{
-    return back < trail->count ? trail->values[trail->count - 1 - back] : (double)NAN;
-}
-
-/* Finite ones of the newest `length` values; returns how many. */
-static uint32_t trail_finite(const struct lyap_trail *trail, uint32_t length,
-                             double ret[LYAP_TRAIL_MAX])
-{
-    const uint32_t first = trail->count > length ? trail->count - length : 0;
-    uint32_t count = 0;
-    for (uint32_t i = first; i < trail->count; i++)
-        if (isfinite(trail->values[i]))
-            ret[count++] = trail->values[i];
-    return count;
-}
-
-static double trail_max(const struct lyap_trail *trail, uint32_t length, uint32_t least)
-{
-    double work[LYAP_TRAIL_MAX], largest = -INFINITY;
-    const uint32_t count = trail_finite(trail, length, work);
-    for (uint32_t i = 0; i < count; i++)
-        largest = fmax(largest, work[i]);
-    return count < least ? (double)NAN : largest;
-}
-
-/* The largest of the newest `length - 1` values and of `value`; NaN: none is known. */
-static double trail_peak(const struct lyap_trail *trail, uint32_t length, double value)
-{
-    return fmax(trail_max(trail, length - 1, 1), value); /* fmax prefers the number */
-}
-
-static double trail_median(const struct lyap_trail *trail, uint32_t length, uint32_t least)
-{
-    double work[LYAP_TRAIL_MAX];
-    const uint32_t count = trail_finite(trail, length, work);
-    return count < least ? (double)NAN : lyap_stats_median(work, count);
-}
-
-/* Distance from the median of the trail, in MADs of at least Z_FLOOR; `is_scaled` false: as it is.
- */
-static double trail_z(const struct lyap_trail *trail, double value, bool is_scaled)
-{
-    double work[LYAP_TRAIL_MAX];
-    const uint32_t count = trail_finite(trail, Z_VALUES, work);
-    if (count < Z_LEAST || !isfinite(value))
-        return NAN;
-    const double middle = lyap_stats_median(work, count);
-    if (!is_scaled)
-        return value - middle;
-    const double spread = LYAP_STATS_MAD_SCALE * lyap_stats_deviation(work, count, middle);
-    return (value - middle) / fmax(spread, Z_FLOOR);
-}
-
-static double log_or_nan(double value)
-{
-    return value > 0 && isfinite(value) ? log(value) : (double)NAN;
-}
-
 /* ---- families of observables ---- */
 
 static double column(const struct lyap_point *point, enum lyap_metric metric)
@@ -185,6 +112,9 @@ static void see_columns(struct lyap_observer *o, const struct lyap_point *point)
         { LYAP_OBSERVABLE_GRAD_Z_MID, LYAP_METRIC_GRAD_Z_MEDIAN },
         { LYAP_OBSERVABLE_MOMENT, LYAP_METRIC_SECOND_MOMENT_RATIO },
         { LYAP_OBSERVABLE_UPDATE_RATIO, LYAP_METRIC_UPDATE_RATIO },
+        { LYAP_OBSERVABLE_CURVATURE, LYAP_METRIC_CURVATURE_ALONG_STEP },
+        { LYAP_OBSERVABLE_GRAD_COSINE, LYAP_METRIC_GRAD_COSINE },
+        { LYAP_OBSERVABLE_MOVED_SLOPE, LYAP_METRIC_UPDATE_GROWTH },
         { LYAP_OBSERVABLE_LEVEL, LYAP_METRIC_LOSS_LEVEL_EVIDENCE },
     };
     for (unsigned i = 0; i < sizeof columns / sizeof *columns; i++)
@@ -201,7 +131,7 @@ static void see_loss(struct lyap_observer *o, const struct lyap_point *point)
     const double loss = column(point, LYAP_METRIC_LOSS);
     const double scale = column(point, LYAP_METRIC_PROGRESS_SCALE);
     double work[LYAP_TRAIL_MAX];
-    const uint32_t count = trail_finite(&o->losses, LOSSES - RECENT, work);
+    const uint32_t count = lyap_trail_finite(&o->losses, LOSSES - RECENT, work);
     if (count >= TAIL_LEAST) {
         const double high = lyap_stats_quantile(work, count, TAIL_QUANTILE);
         const double spread = high - lyap_stats_median(work, count);
@@ -209,18 +139,18 @@ static void see_loss(struct lyap_observer *o, const struct lyap_point *point)
     }
     struct lyap_trail old = o->losses;
     old.count = old.count > RECENT ? old.count - RECENT : 0;
-    const double record = trail_max(&old, LOSSES - RECENT, TAIL_LEAST);
+    const double record = lyap_trail_max(&old, LOSSES - RECENT, TAIL_LEAST);
     o->seen[LYAP_OBSERVABLE_RECORD] = (loss - record) / scale;
-    const double before = trail_back(&o->losses, 0);
+    const double before = lyap_trail_back(&o->losses, 0);
     o->seen[LYAP_OBSERVABLE_TWICE] = ((loss < before ? loss : before) - record) / scale;
-    o->seen[LYAP_OBSERVABLE_LOSS_Z] = trail_z(&o->log_losses, log_or_nan(loss), true);
+    o->seen[LYAP_OBSERVABLE_LOSS_Z] = lyap_trail_z(&o->log_losses, lyap_log_or_nan(loss), true);
 }
 
 /* Median of the newest `length` losses with the present one; NaN below DRIFT_SHORT of them. */
 static double recent_median(const struct lyap_observer *o, double loss, uint32_t length)
 {
     double work[LYAP_TRAIL_MAX];
-    uint32_t count = trail_finite(&o->losses, length - 1, work);
+    uint32_t count = lyap_trail_finite(&o->losses, length - 1, work);
     if (isfinite(loss))
         work[count++] = loss;
     return count < DRIFT_SHORT ? (double)NAN : lyap_stats_median(work, count);
@@ -254,7 +184,7 @@ static double relapse_of(double loss, double excess, double scale)
 static double rise_t(const struct lyap_observer *o, double scaled, uint32_t length)
 {
     double work[LYAP_TRAIL_MAX];
-    uint32_t count = trail_finite(&o->scaled, length - 1, work);
+    uint32_t count = lyap_trail_finite(&o->scaled, length - 1, work);
     if (isfinite(scaled))
         work[count++] = scaled;
     return 4 * count < 3 * length ? (double)NAN : lyap_stats_line(work, count).t;
@@ -268,10 +198,11 @@ static void see_relapse(struct lyap_observer *o, const struct lyap_point *point)
     const double scale = column(point, LYAP_METRIC_PROGRESS_SCALE);
     const double scaled = loss / scale;
     const double relapse = relapse_of(loss, excess, scale);
-    const double last = trail_back(&o->relapses, 0);
-    double three[] = { relapse, last, trail_back(&o->relapses, 1) };
-    double excesses[] = { excess, trail_back(&o->excesses, 0), trail_back(&o->excesses, 1) };
-    const double noise = trail_median(&o->changes, CHANGES, CHANGES_LEAST);
+    const double last = lyap_trail_back(&o->relapses, 0);
+    double three[] = { relapse, last, lyap_trail_back(&o->relapses, 1) };
+    double excesses[] = { excess, lyap_trail_back(&o->excesses, 0),
+                          lyap_trail_back(&o->excesses, 1) };
+    const double noise = lyap_trail_median(&o->changes, CHANGES, CHANGES_LEAST);
     o->seen[LYAP_OBSERVABLE_RELAPSE] = relapse;
     o->seen[LYAP_OBSERVABLE_RELAPSE_TWICE] =
         isnan(relapse) || isnan(last) ? (double)NAN : fmin(relapse, last);
@@ -280,26 +211,29 @@ static void see_relapse(struct lyap_observer *o, const struct lyap_point *point)
     if (isfinite(excesses[0] + excesses[1] + excesses[2]))
         o->seen[LYAP_OBSERVABLE_EXCESS_NOISE] =
             lyap_stats_median(excesses, 3) / (CHANGE_FLOOR + noise);
+    const double mean =
+        (loss + lyap_trail_back(&o->losses, 0) + lyap_trail_back(&o->losses, 1)) / 3;
+    o->seen[LYAP_OBSERVABLE_RELAPSE_MEAN] = relapse_of(mean, excess + (mean - loss) / scale, scale);
     o->seen[LYAP_OBSERVABLE_RISE_20] = rise_t(o, scaled, RISE_SHORT);
     o->seen[LYAP_OBSERVABLE_RISE_40] = rise_t(o, scaled, RISE_LONG);
     double logs[LYAP_TRAIL_MAX], least = INFINITY;
-    const uint32_t count = trail_finite(&o->log_losses, REBOUND, logs);
+    const uint32_t count = lyap_trail_finite(&o->log_losses, REBOUND, logs);
     for (uint32_t i = 0; i < count; i++)
         least = fmin(least, logs[i]);
     o->seen[LYAP_OBSERVABLE_REBOUND] =
-        count < RECORD_LEAST ? (double)NAN : log_or_nan(loss) - least;
-    const double change = (loss - trail_back(&o->losses, 0)) / scale;
+        count < RECORD_LEAST ? (double)NAN : lyap_log_or_nan(loss) - least;
+    const double change = (loss - lyap_trail_back(&o->losses, 0)) / scale;
     double sum = 0, work[LYAP_TRAIL_MAX];
     const double unexplained = change - column(point, LYAP_METRIC_OVERSHOOT_WORK);
-    const uint32_t terms = trail_finite(&o->unexplained, UNEXPLAINED - 1, work);
+    const uint32_t terms = lyap_trail_finite(&o->unexplained, UNEXPLAINED - 1, work);
     for (uint32_t i = 0; i < terms; i++)
         sum += work[i];
     o->seen[LYAP_OBSERVABLE_UNEXPLAINED] = sum + (isfinite(unexplained) ? unexplained : 0);
-    trail_push(&o->scaled, RISE_LONG, scaled);
-    trail_push(&o->changes, CHANGES, fabs(change));
-    trail_push(&o->unexplained, UNEXPLAINED, unexplained);
-    trail_push(&o->relapses, RELAPSES, relapse);
-    trail_push(&o->excesses, RELAPSES, excess);
+    lyap_trail_push(&o->scaled, RISE_LONG, scaled);
+    lyap_trail_push(&o->changes, CHANGES, fabs(change));
+    lyap_trail_push(&o->unexplained, UNEXPLAINED, unexplained);
+    lyap_trail_push(&o->relapses, RELAPSES, relapse);
+    lyap_trail_push(&o->excesses, RELAPSES, excess);
 }
 
 /* Works against the largest of their past and against the noise of the losses. */
@@ -312,9 +246,9 @@ static void see_records(struct lyap_observer *o, const struct lyap_point *point)
     const double edge = column(point, LYAP_METRIC_EDGE_RATIO);
     const double sigma = column(point, LYAP_METRIC_LOSS_SPREAD);
     const double reach = o->seen[LYAP_OBSERVABLE_REACH];
-    const double promised = trail_max(&o->promises, RECORDS, RECORD_LEAST);
+    const double promised = lyap_trail_max(&o->promises, RECORDS, RECORD_LEAST);
     double past[LYAP_TRAIL_MAX];
-    const uint32_t count = trail_finite(&o->works, Z_VALUES, past);
+    const uint32_t count = lyap_trail_finite(&o->works, Z_VALUES, past);
     if (count >= Z_LEAST) {
         const double middle = lyap_stats_median(past, count);
         const double mad = LYAP_STATS_MAD_SCALE * lyap_stats_deviation(past, count, middle);
@@ -324,9 +258,9 @@ static void see_records(struct lyap_observer *o, const struct lyap_point *point)
     if (loss > 0)
         o->seen[LYAP_OBSERVABLE_OVERSHOOT_REACH] =
             work * column(point, LYAP_METRIC_PROGRESS_SCALE) / loss;
-    o->seen[LYAP_OBSERVABLE_OVERSHOOT_PEAK] = trail_peak(&o->works, PEAK_SHORT, work);
-    o->seen[LYAP_OBSERVABLE_NET_PEAK] = trail_peak(&o->nets, PEAK_LONG, net);
-    o->seen[LYAP_OBSERVABLE_DECREASE_PEAK] = trail_peak(&o->promises, PEAK_LONG, decrease);
+    o->seen[LYAP_OBSERVABLE_OVERSHOOT_PEAK] = lyap_trail_peak(&o->works, PEAK_SHORT, work);
+    o->seen[LYAP_OBSERVABLE_NET_PEAK] = lyap_trail_peak(&o->nets, PEAK_LONG, net);
+    o->seen[LYAP_OBSERVABLE_DECREASE_PEAK] = lyap_trail_peak(&o->promises, PEAK_LONG, decrease);
     o->seen[LYAP_OBSERVABLE_DECREASE_NEW] = decrease - promised;
     if (!isnan(decrease) && !isnan(promised))
         o->seen[LYAP_OBSERVABLE_DECREASE_UP] =
@@ -335,20 +269,20 @@ static void see_records(struct lyap_observer *o, const struct lyap_point *point)
     o->seen[LYAP_OBSERVABLE_CHANGE_SIGMAS] = change / (SIGMA_FLOOR + sigma);
     if (!isnan(decrease))
         o->seen[LYAP_OBSERVABLE_CHANGE_SHARE] = change / fmax(decrease, SHARE_FLOOR);
-    o->seen[LYAP_OBSERVABLE_REACH_NEW] = reach - trail_max(&o->reaches, RECORDS, REACH_LEAST);
-    o->seen[LYAP_OBSERVABLE_EDGE_NEW] = edge - trail_max(&o->edges, RECORDS, RECORD_LEAST);
-    trail_push(&o->nets, PEAK_LONG, net);
-    trail_push(&o->promises, RECORDS, decrease);
-    trail_push(&o->reaches, RECORDS, reach);
-    trail_push(&o->edges, RECORDS, edge);
+    o->seen[LYAP_OBSERVABLE_REACH_NEW] = reach - lyap_trail_max(&o->reaches, RECORDS, REACH_LEAST);
+    o->seen[LYAP_OBSERVABLE_EDGE_NEW] = edge - lyap_trail_max(&o->edges, RECORDS, RECORD_LEAST);
+    lyap_trail_push(&o->nets, PEAK_LONG, net);
+    lyap_trail_push(&o->promises, RECORDS, decrease);
+    lyap_trail_push(&o->reaches, RECORDS, reach);
+    lyap_trail_push(&o->edges, RECORDS, edge);
 }
 
 /* The loss of `PROBE_APART` points before the present one or more; NaN: none was probed. */
 static double probe_before(const struct lyap_observer *o)
 {
     for (uint32_t i = 0; i < o->probes.count; i++)
-        if ((double)o->points - trail_back(&o->probe_points, i) >= PROBE_APART)
-            return trail_back(&o->probes, i);
+        if ((double)o->points - lyap_trail_back(&o->probe_points, i) >= PROBE_APART)
+            return lyap_trail_back(&o->probes, i);
     return NAN;
 }
 
@@ -365,17 +299,17 @@ static void tell_probe(struct lyap_observer *o, double loss, double progress)
     const double relapse = relapse_of(loss, (loss - o->probe_least) / scale, scale);
     const double rise = loss - probe_before(o), next = loss + rise;
     const double last = o->told[0];
-    const uint32_t count = trail_finite(&o->probes, PROBES, logs);
+    const uint32_t count = lyap_trail_finite(&o->probes, PROBES, logs);
     for (uint32_t i = 0; i < count; i++)
         lowest = fmin(lowest, logs[i]);
-    const double record = trail_max(&o->probes, PROBE_RECORD, PROBE_RECORD_LEAST);
+    const double record = lyap_trail_max(&o->probes, PROBE_RECORD, PROBE_RECORD_LEAST);
     const double told[LYAP_OBSERVABLE_PROBED] = {
         relapse,
         isnan(last) ? (double)NAN : fmin(relapse, last),
         rise / scale,
         (loss - record) / scale,
         relapse_of(next, (next - o->probe_least) / scale, scale),
-        count < RECORD_LEAST ? (double)NAN : log_or_nan(loss) - log_or_nan(lowest),
+        count < RECORD_LEAST ? (double)NAN : lyap_log_or_nan(loss) - lyap_log_or_nan(lowest),
     };
     memcpy(o->told, told, sizeof told);
 }
@@ -385,9 +319,9 @@ static void remember_probe(struct lyap_observer *o, double loss)
     double newest[LYAP_TRAIL_MAX];
     if (o->probes.count < 3)
         o->probe_first[o->probes.count] = loss;
-    trail_push(&o->probes, PROBES, loss);
-    trail_push(&o->probe_points, PROBES, (double)o->points);
-    const uint32_t count = trail_finite(&o->probes, 3, newest);
+    lyap_trail_push(&o->probes, PROBES, loss);
+    lyap_trail_push(&o->probe_points, PROBES, (double)o->points);
+    const uint32_t count = lyap_trail_finite(&o->probes, 3, newest);
     o->probe_least = fmin(o->probe_least, lyap_stats_median(newest, count));
 }
 
@@ -400,7 +334,7 @@ static void see_probe(struct lyap_observer *o, const struct lyap_point *point)
             tell_probe(o, loss, column(point, LYAP_METRIC_PROGRESS_SCALE));
         remember_probe(o, loss);
     }
-    if ((double)o->points - trail_back(&o->probe_points, 0) < PROBE_HOLD)
+    if ((double)o->points - lyap_trail_back(&o->probe_points, 0) < PROBE_HOLD)
         memcpy(&o->seen[LYAP_OBSERVABLE_PROBE_RELAPSE], o->told, sizeof o->told);
     o->points++;
 }
@@ -409,20 +343,20 @@ static void see_work(struct lyap_observer *o, const struct lyap_point *point)
 {
     const double work = column(point, LYAP_METRIC_OVERSHOOT_WORK);
     const double decrease = column(point, LYAP_METRIC_PREDICTED_DECREASE);
-    const double before[3] = { trail_back(&o->works, 0), trail_back(&o->works, 1),
-                               trail_back(&o->works, 2) };
+    const double before[3] = { lyap_trail_back(&o->works, 0), lyap_trail_back(&o->works, 1),
+                               lyap_trail_back(&o->works, 2) };
     double sum = work;
     for (unsigned i = 0; i < 2; i++)
         sum += isnan(before[i]) ? 0 : before[i];
     o->seen[LYAP_OBSERVABLE_OVERSHOOT_3] = sum;
     o->seen[LYAP_OBSERVABLE_OVERSHOOT_NEW] =
-        work - trail_max(&o->works, OVERSHOOTS, OVERSHOOT_LEAST);
+        work - lyap_trail_max(&o->works, OVERSHOOTS, OVERSHOOT_LEAST);
     const double base = fmax(before[1], before[2]); /* fmax prefers the number */
     const double growth = work / fmax(base, OVERSHOOT_FLOOR);
     o->seen[LYAP_OBSERVABLE_OVERSHOOT_UP] =
         isnan(base) ? base : work * fmin(fmax(growth, 1), GROWTH_MAX);
     const double log_decrease = isnan(decrease) ? decrease : log(fmax(decrease, DECREASE_FLOOR));
-    o->seen[LYAP_OBSERVABLE_DECREASE_Z] = trail_z(&o->decreases, log_decrease, false);
+    o->seen[LYAP_OBSERVABLE_DECREASE_Z] = lyap_trail_z(&o->decreases, log_decrease, false);
     const double loss = column(point, LYAP_METRIC_LOSS);
     if (loss > 0)
         o->seen[LYAP_OBSERVABLE_REACH] =
@@ -432,36 +366,32 @@ static void see_work(struct lyap_observer *o, const struct lyap_point *point)
 /* log |D| over the rate that made it. */
 static double log_move(const struct lyap_observer *o, const struct lyap_point *point)
 {
-    return log_or_nan(column(point, LYAP_METRIC_UPDATE_NORM) / o->lr);
+    return lyap_log_or_nan(column(point, LYAP_METRIC_UPDATE_NORM) / o->lr);
 }
 
 static void see_growth(struct lyap_observer *o, const struct lyap_point *point)
 {
-    const double grad = log_or_nan(column(point, LYAP_METRIC_GRAD_NORM));
-    const double param = log_or_nan(column(point, LYAP_METRIC_PARAM_NORM));
-    const double omega = column(point, LYAP_METRIC_UPDATE_IDENTITY);
-    o->seen[LYAP_OBSERVABLE_GRAD_UP] = grad - trail_back(&o->grads, GROWTH - 1);
-    o->seen[LYAP_OBSERVABLE_PARAM_UP] = param - trail_back(&o->params, GROWTH - 1);
+    const double grad = lyap_log_or_nan(column(point, LYAP_METRIC_GRAD_NORM));
+    const double param = lyap_log_or_nan(column(point, LYAP_METRIC_PARAM_NORM));
+    o->seen[LYAP_OBSERVABLE_GRAD_UP] = grad - lyap_trail_back(&o->grads, GROWTH - 1);
+    o->seen[LYAP_OBSERVABLE_PARAM_UP] = param - lyap_trail_back(&o->params, GROWTH - 1);
     o->seen[LYAP_OBSERVABLE_MOVED_UP] =
-        log_move(o, point) - trail_back(&o->moves, MOVED_GROWTH - 1);
-    const double ratio = log_or_nan(column(point, LYAP_METRIC_UPDATE_RATIO));
-    const double rate = log_or_nan(column(point, LYAP_METRIC_LR));
-    const double rise = grad - trail_back(&o->grads, 1);
-    const double before = trail_back(&o->grads, 0) - trail_back(&o->grads, 2);
+        log_move(o, point) - lyap_trail_back(&o->moves, MOVED_GROWTH - 1);
+    const double ratio = lyap_log_or_nan(column(point, LYAP_METRIC_UPDATE_RATIO));
+    const double rate = lyap_log_or_nan(column(point, LYAP_METRIC_LR));
+    const double rise = grad - lyap_trail_back(&o->grads, 1);
+    const double before = lyap_trail_back(&o->grads, 0) - lyap_trail_back(&o->grads, 2);
     o->seen[LYAP_OBSERVABLE_GRAD_RUN] =
         isnan(rise) || isnan(before) ? (double)NAN : fmin(rise, before);
-    o->seen[LYAP_OBSERVABLE_GRAD_RISE] = grad - trail_median(&o->grads, LONG, LONG_LEAST);
-    o->seen[LYAP_OBSERVABLE_RATIO_UP] = ratio - trail_median(&o->ratios, LONG, LONG_LEAST);
-    o->seen[LYAP_OBSERVABLE_RATE_UP] = rate - trail_median(&o->rates, RATES, RATES_LEAST);
-    o->seen[LYAP_OBSERVABLE_PARAM_STEP] = param - trail_back(&o->params, 0);
-    o->mismatch = isnan(omega) ? o->mismatch : omega;
-    o->seen[LYAP_OBSERVABLE_MISMATCH] = fmax(o->mismatch, trail_max(&o->mismatches, MISMATCHES, 1));
+    o->seen[LYAP_OBSERVABLE_GRAD_RISE] = grad - lyap_trail_median(&o->grads, LONG, LONG_LEAST);
+    o->seen[LYAP_OBSERVABLE_RATIO_UP] = ratio - lyap_trail_median(&o->ratios, LONG, LONG_LEAST);
+    o->seen[LYAP_OBSERVABLE_RATE_UP] = rate - lyap_trail_median(&o->rates, RATES, RATES_LEAST);
+    o->seen[LYAP_OBSERVABLE_PARAM_STEP] = param - lyap_trail_back(&o->params, 0);
 }
 
 void lyap_observer_init(struct lyap_observer *observer)
 {
-    *observer =
-        (struct lyap_observer){ .lr = NAN, .mismatch = NAN, .least_loss = NAN, .probe_least = NAN };
+    *observer = (struct lyap_observer){ .lr = NAN, .least_loss = NAN, .probe_least = NAN };
     for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
         observer->seen[i] = NAN;
     for (unsigned i = 0; i < LYAP_OBSERVABLE_PROBED; i++)
@@ -472,17 +402,16 @@ static void remember(struct lyap_observer *o, const struct lyap_point *point)
 {
     const double loss = column(point, LYAP_METRIC_LOSS);
     const double decrease = column(point, LYAP_METRIC_PREDICTED_DECREASE);
-    trail_push(&o->moves, MOVED_GROWTH, log_move(o, point));
-    trail_push(&o->losses, LOSSES, loss);
-    trail_push(&o->log_losses, Z_VALUES, log_or_nan(loss));
-    trail_push(&o->works, Z_VALUES, column(point, LYAP_METRIC_OVERSHOOT_WORK));
-    trail_push(&o->decreases, Z_VALUES,
-               isnan(decrease) ? decrease : log(fmax(decrease, DECREASE_FLOOR)));
-    trail_push(&o->grads, LONG, log_or_nan(column(point, LYAP_METRIC_GRAD_NORM)));
-    trail_push(&o->ratios, LONG, log_or_nan(column(point, LYAP_METRIC_UPDATE_RATIO)));
-    trail_push(&o->rates, RATES, log_or_nan(column(point, LYAP_METRIC_LR)));
-    trail_push(&o->params, GROWTH, log_or_nan(column(point, LYAP_METRIC_PARAM_NORM)));
-    trail_push(&o->mismatches, MISMATCHES, column(point, LYAP_METRIC_UPDATE_IDENTITY));
+    lyap_trail_push(&o->moves, MOVED_GROWTH, log_move(o, point));
+    lyap_trail_push(&o->losses, LOSSES, loss);
+    lyap_trail_push(&o->log_losses, Z_VALUES, lyap_log_or_nan(loss));
+    lyap_trail_push(&o->works, Z_VALUES, column(point, LYAP_METRIC_OVERSHOOT_WORK));
+    lyap_trail_push(&o->decreases, Z_VALUES,
+                    isnan(decrease) ? decrease : log(fmax(decrease, DECREASE_FLOOR)));
+    lyap_trail_push(&o->grads, LONG, lyap_log_or_nan(column(point, LYAP_METRIC_GRAD_NORM)));
+    lyap_trail_push(&o->ratios, LONG, lyap_log_or_nan(column(point, LYAP_METRIC_UPDATE_RATIO)));
+    lyap_trail_push(&o->rates, RATES, lyap_log_or_nan(column(point, LYAP_METRIC_LR)));
+    lyap_trail_push(&o->params, GROWTH, lyap_log_or_nan(column(point, LYAP_METRIC_PARAM_NORM)));
     o->lr = column(point, LYAP_METRIC_LR);
 }
 
@@ -497,6 +426,7 @@ void lyap_observer_step(struct lyap_observer *observer, const struct lyap_point 
     see_work(observer, point);
     see_records(observer, point);
     see_growth(observer, point);
+    lyap_observe_trends(observer, point);
     see_probe(observer, point);
     remember(observer, point);
 }

@@ -304,5 +304,5 @@ double lyap_profile_reference_loss(const struct lyap_profile *profile)
 uint32_t lyap_profile_instability(const struct lyap_profile *profile, enum lyap_score_kind kind,
                                   struct lyap_score_part ret_parts[LYAP_SCORE_PARTS_MAX])
 {
-    return lyap_score_parts(kind, profile->history.observer.seen, ret_parts);
+    return lyap_score_parts(profile->shares[kind], profile->history.observer.seen, ret_parts);
 }

@@ -161,7 +161,8 @@ void lyap_step_detect(struct lyap_step *step)
 static void give_score(struct lyap_step *step, enum lyap_score_kind kind, enum lyap_metric metric,
                        enum lyap_metric needed)
 {
-    const double score = lyap_score(kind, step->profile->history.observer.seen);
+    const double score =
+        lyap_score(kind, step->profile->history.observer.seen, step->profile->shares[kind]);
     const enum lyap_reason reason = (enum lyap_reason)step->point->metrics[needed].reason;
     if (isnan(score))
         lyap_step_absent(step, metric, reason ? reason : LYAP_REASON_WARMING_UP);

@@ -84,6 +84,7 @@ struct lyap_profile {
     struct lyap_declaration declaration;
     bool *used_groups; /* group_count + 1 */
     struct lyap_history history;
+    double shares[LYAP_SCORE_KIND_COUNT][LYAP_OBSERVABLE_COUNT]; /* of the newest scores */
     struct lyap_live live;
     struct lyap_pairs active, passive;
     enum lyap_function passive_function;

@@ -1,31 +1,20 @@
-/* Sums the shares of the fitted table. */
+/* Sums what the trees of the fitted table say. */
 #include "lyap/score.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
-/* min(a / per_a, b / per_b): two different physics must agree. */
-struct score_pair {
-    enum lyap_observable a, b;
-    double per_a, per_b;
-};
-
-/* Above `edge` the share is `log_odds`, until the next edge. */
-struct score_bin {
-    double edge, log_odds;
-};
-
-/* Share of one input: an observable, or LYAP_OBSERVABLE_COUNT + i for the i-th pair. */
-struct score_term {
-    unsigned input;
-    double absent;         /* share where the input is absent; below the first edge it is 0 */
-    unsigned first, count; /* its bins */
+/* A node of a tree, in preorder: not above `edge` the next node follows, above it the one `skip`
+ * nodes further; a leaf has no `skip`. `share`: what coming here changes of the log odds. */
+struct score_node {
+    uint8_t observable, absent_above, skip; /* absent_above: where an absent value goes */
+    float edge, share;
 };
 
 struct score_model {
     double base;
-    const struct score_term *terms;
+    const uint16_t *roots; /* of its trees in score_nodes */
     unsigned count;
 };
 
@@ -45,115 +34,102 @@ enum {
 
 #include "score_table.h"
 
-static bool is_pair(unsigned input)
+_Static_assert((int)SCORE_OBSERVABLES == (int)LYAP_OBSERVABLE_COUNT,
+               "the table was fitted on these observables");
+
+/* Adds to the share of each observable that a tree asks what its answer changes. */
+static void walk(const struct score_node *node, const double seen[LYAP_OBSERVABLE_COUNT],
+                 double shares[LYAP_OBSERVABLE_COUNT])
 {
-    return input >= LYAP_OBSERVABLE_COUNT;
+    while (node->skip > 0) {
+        const double value = seen[node->observable];
+        const unsigned is_above = isnan(value) ? node->absent_above : value > (double)node->edge;
+        const unsigned asked = node->observable;
+        node += 1 + (-is_above & (node->skip - 1U)); /* no branch: it would be guessed wrong */
+        shares[asked] += (double)node->share;
+    }
 }
 
-/* NaN: absent. */
-static double input_value(unsigned input, const double seen[LYAP_OBSERVABLE_COUNT])
+/* Observables that tell what was pushed. */
+static bool has_tensors(const double seen[LYAP_OBSERVABLE_COUNT])
 {
-    if (!is_pair(input))
-        return seen[input];
-    const struct score_pair *pair = &pairs[input - LYAP_OBSERVABLE_COUNT];
-    const double a = seen[pair->a] / pair->per_a, b = seen[pair->b] / pair->per_b;
-    return isnan(a) || isnan(b) ? (double)NAN : fmin(a, b);
+    return !isnan(seen[LYAP_OBSERVABLE_DECREASE]) || !isnan(seen[LYAP_OBSERVABLE_OVERSHOOT]) ||
+           !isnan(seen[LYAP_OBSERVABLE_GRAD_Z]);
 }
 
-static double share_of(const struct score_term *term, double value)
+static bool has_norms(const double seen[LYAP_OBSERVABLE_COUNT])
 {
-    const struct score_bin *bin = &bins[term->first];
-    double share = 0;
-    if (isnan(value))
-        return term->absent;
-    for (unsigned i = 0; i < term->count && value > bin[i].edge; i++)
-        share = bin[i].log_odds;
-    return share;
+    return !isnan(seen[LYAP_OBSERVABLE_GRAD_UP]) || !isnan(seen[LYAP_OBSERVABLE_GRAD_RISE]) ||
+           !isnan(seen[LYAP_OBSERVABLE_PARAM_STEP]);
 }
 
-static bool has_any_of(const double seen[LYAP_OBSERVABLE_COUNT], const enum lyap_observable *wanted,
-                       unsigned count)
+static bool has_update(const double seen[LYAP_OBSERVABLE_COUNT])
 {
-    for (unsigned i = 0; i < count; i++)
-        if (!isnan(seen[wanted[i]]))
-            return true;
-    return false;
+    return !isnan(seen[LYAP_OBSERVABLE_DECREASE]) || !isnan(seen[LYAP_OBSERVABLE_UPDATE_Z]) ||
+           !isnan(seen[LYAP_OBSERVABLE_MOMENT]);
 }
 
+static bool has_loss(const double seen[LYAP_OBSERVABLE_COUNT])
+{
+    return !isnan(seen[LYAP_OBSERVABLE_EXCESS]) || !isnan(seen[LYAP_OBSERVABLE_RATIO]) ||
+           !isnan(seen[LYAP_OBSERVABLE_LEVEL]);
+}
+
+/* NULL: nothing is known that it could judge. */
 static const struct score_model *model_of(enum lyap_score_kind kind,
                                           const double seen[LYAP_OBSERVABLE_COUNT])
 {
     if (kind == LYAP_SCORE_NEXT)
-        return &models[SCORE_NEXT];
-    static const enum lyap_observable of_tensors[] = { LYAP_OBSERVABLE_DECREASE,
-                                                       LYAP_OBSERVABLE_OVERSHOOT,
-                                                       LYAP_OBSERVABLE_GRAD_Z };
-    static const enum lyap_observable of_norms[] = { LYAP_OBSERVABLE_GRAD_UP,
-                                                     LYAP_OBSERVABLE_GRAD_RISE,
-                                                     LYAP_OBSERVABLE_PARAM_STEP };
-    const bool has_tensors = has_any_of(seen, of_tensors, sizeof of_tensors / sizeof *of_tensors);
-    if (!isnan(seen[LYAP_OBSERVABLE_PROBE_RELAPSE]))
-        return &models[has_tensors ? SCORE_PROBE : SCORE_PROBE_LOSS];
-    if (!has_tensors)
-        return &models[has_any_of(seen, of_norms, sizeof of_norms / sizeof *of_norms) ? SCORE_NORMS
-                                                                                      : SCORE_LOSS];
+        return has_update(seen) ? &models[SCORE_NEXT] : NULL;
+    const bool has_probe = !isnan(seen[LYAP_OBSERVABLE_PROBE_RELAPSE]);
+    if (has_probe)
+        return &models[has_tensors(seen) ? SCORE_PROBE : SCORE_PROBE_LOSS];
+    if (!has_tensors(seen) && has_norms(seen))
+        return &models[SCORE_NORMS];
+    if (!has_tensors(seen))
+        return has_loss(seen) ? &models[SCORE_LOSS] : NULL;
     if (seen[LYAP_OBSERVABLE_GAP] > 0)
         return &models[SCORE_GAP];
     return &models[isnan(seen[LYAP_OBSERVABLE_DECREASE]) ? SCORE_BLIND : SCORE_NOW];
 }
 
-double lyap_score(enum lyap_score_kind kind, const double seen[LYAP_OBSERVABLE_COUNT])
+double lyap_score(enum lyap_score_kind kind, const double seen[LYAP_OBSERVABLE_COUNT],
+                  double ret_shares[LYAP_OBSERVABLE_COUNT])
 {
     const struct score_model *model = model_of(kind, seen);
+    memset(ret_shares, 0, LYAP_OBSERVABLE_COUNT * sizeof *ret_shares);
+    if (!model)
+        return NAN;
     double sum = model->base;
-    bool has_any = false;
-    for (unsigned i = 0; i < model->count; i++) {
-        const double value = input_value(model->terms[i].input, seen);
-        has_any = has_any || !isnan(value);
-        sum += share_of(&model->terms[i], value);
-    }
-    return has_any ? 1 / (1 + exp(-sum)) : (double)NAN;
+    for (unsigned i = 0; i < model->count; i++)
+        walk(&nodes[model->roots[i]], seen, ret_shares);
+    for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
+        sum += ret_shares[i];
+    return 1 / (1 + exp(-sum));
 }
 
-static struct lyap_score_part part_of(const struct score_term *term,
-                                      const double seen[LYAP_OBSERVABLE_COUNT])
-{
-    struct lyap_score_part part = { .b = LYAP_OBSERVABLE_COUNT, .value_b = NAN, .per_b = NAN };
-    if (is_pair(term->input)) {
-        const struct score_pair *pair = &pairs[term->input - LYAP_OBSERVABLE_COUNT];
-        part.a = pair->a;
-        part.b = pair->b;
-        part.per_a = pair->per_a;
-        part.per_b = pair->per_b;
-        part.value_b = seen[pair->b];
-    } else {
-        part.a = (enum lyap_observable)term->input;
-        part.per_a = NAN;
-    }
-    part.value_a = seen[part.a];
-    part.log_odds = share_of(term, input_value(term->input, seen));
-    return part;
-}
-
-uint32_t lyap_score_parts(enum lyap_score_kind kind, const double seen[LYAP_OBSERVABLE_COUNT],
+uint32_t lyap_score_parts(const double shares[LYAP_OBSERVABLE_COUNT],
+                          const double seen[LYAP_OBSERVABLE_COUNT],
                           struct lyap_score_part ret_parts[LYAP_SCORE_PARTS_MAX])
 {
-    const struct score_model *model = model_of(kind, seen);
     uint32_t found = 0;
-    for (unsigned i = 0; i < model->count; i++) {
-        const struct lyap_score_part part = part_of(&model->terms[i], seen);
-        const bool is_absent =
-            isnan(part.value_a) || (part.b != LYAP_OBSERVABLE_COUNT && isnan(part.value_b));
-        if (!(part.log_odds > 0) || is_absent)
+    for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++) {
+        if (!(shares[i] > 0) || isnan(seen[i]))
             continue;
         uint32_t at = found;
-        while (at > 0 && ret_parts[at - 1].log_odds < part.log_odds)
+        while (at > 0 && ret_parts[at - 1].log_odds < shares[i])
             at--;
         if (at == LYAP_SCORE_PARTS_MAX)
             continue;
         const uint32_t last = found < LYAP_SCORE_PARTS_MAX ? found : LYAP_SCORE_PARTS_MAX - 1;
         memmove(&ret_parts[at + 1], &ret_parts[at], (last - at) * sizeof *ret_parts);
-        ret_parts[at] = part;
+        ret_parts[at] = (struct lyap_score_part){ .a = (enum lyap_observable)i,
+                                                  .b = LYAP_OBSERVABLE_COUNT,
+                                                  .value_a = seen[i],
+                                                  .value_b = NAN,
+                                                  .per_a = NAN,
+                                                  .per_b = NAN,
+                                                  .log_odds = shares[i] };
         found += found < LYAP_SCORE_PARTS_MAX;
     }
     return found;

@@ -66,10 +66,14 @@ def read_points(path):
     return columns, rows
 
 
-def observed(path, tool):
-    """(columns, rows) of a variant with what the score sees and the scores computed anew by bench_observe, `tool`."""
+def observed(path, tool, kept=None):
+    """(columns, rows) of a variant with what the score sees and the scores computed anew by bench_observe, `tool`; `kept`: from
+    these columns alone."""
     with np.load(path) as z:
         columns, rows = [str(c) for c in z["columns"]], z["rows"]
+    if kept:
+        some = [i for i, c in enumerate(columns) if c in kept or c == "seen gap"]
+        columns, rows = [columns[i] for i in some], rows[:, some]
     header = json.dumps({"columns": columns}, separators=(",", ":")).encode()
     stream = b"LYP1" + np.uint32(len(header)).astype("<u4").tobytes() + header + rows.astype("<f8").tobytes()
     out = subprocess.run([tool], input=stream, stdout=subprocess.PIPE, check=True).stdout
@@ -206,17 +210,10 @@ def signals_of(path):
     return out
 
 
-def held(path, variant, columns, steps):
-    """Columns of a variant as one value a step: each push's value holds until the next push; NaN before the first."""
-    with np.load(path / (variant + ".npz")) as z:
-        names, rows = [str(c) for c in z["columns"]], z["rows"]
-    at = rows[:, 0].astype(int)
-    index = np.searchsorted(at, np.arange(steps), side="right") - 1
-    out = {}
-    for c in columns:
-        values = rows[:, names.index(c)]
-        out[c] = np.where(index >= 0, values[np.maximum(index, 0)], np.nan) if len(at) else np.full(steps, np.nan)
-    return out
+def held(pushed, values, steps):
+    """One value a step: that of each push holds until the next; NaN before the first."""
+    index = np.searchsorted(pushed, np.arange(steps), side="right") - 1
+    return np.where(index >= 0, values[np.maximum(index, 0)], np.nan) if len(pushed) else np.full(steps, np.nan)
 
 
 def seed_range(text):
@@ -233,7 +230,7 @@ def main(arguments):
 
     p = argparse.ArgumentParser(prog="corpus.py cache", description=__doc__.splitlines()[0])
     p.add_argument("folder")
-    p.add_argument("--plan", choices=["design", "test"], help="the runs behind docs/detection.md")
+    p.add_argument("--plan", choices=["design", "probes", "test"], help="the runs behind docs/detection.md")
     p.add_argument("--seeds", type=seed_range, help="in place of a plan: as 0-11 or 0-3,7")
     p.add_argument("--families", nargs="+", default=list(FAMILIES), metavar="NAME", choices=list(FAMILIES))
     p.add_argument("--variants", nargs="*", default=["k1-exact-state"], metavar="VARIANT",

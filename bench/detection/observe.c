@@ -100,8 +100,9 @@ static void observe(struct lyap_observer *observer, const struct columns *c, con
         lyap_observer_step(observer, &point);
         lyap_point_release(&point);
         memcpy(out, observer->seen, sizeof observer->seen);
-        out[LYAP_OBSERVABLE_COUNT] = lyap_score(LYAP_SCORE_NOW, observer->seen);
-        out[LYAP_OBSERVABLE_COUNT + 1] = lyap_score(LYAP_SCORE_NEXT, observer->seen);
+        double shares[LYAP_OBSERVABLE_COUNT];
+        out[LYAP_OBSERVABLE_COUNT] = lyap_score(LYAP_SCORE_NOW, observer->seen, shares);
+        out[LYAP_OBSERVABLE_COUNT + 1] = lyap_score(LYAP_SCORE_NEXT, observer->seen, shares);
     }
     (void)fwrite(out, sizeof *out, sizeof out / sizeof *out, stdout);
 }

@@ -18,7 +18,7 @@
 #include "profile_internal.h"
 #include "stream.h"
 
-enum { VARIANTS_MAX = 16, LATE_STEP = 1000 };
+enum { VARIANTS_MAX = 32, LATE_STEP = 1000 };
 enum { LOST = 1, SKIPPED = 2 }; /* column `event`: non-finite, or the job skipped the update */
 
 struct variant {

@@ -22,17 +22,22 @@ from families import FAMILIES, TEST_SEED, group_of
 from spikes import DETECTORS
 
 SEEDS_MAX = 100000
+LOST = 1  # column `event` of bench_replay
 # What the daemon's rules look at: the score, and that of the coming update alone.
 SCORE, NEXT = "instability_score", "instability_score_next"
 BUDGETS = (1.0, 5.0)
 PARTS = ("original", "added", "both", "unseen")
+# What a push without tensors has: columns made of the loss and the rate, and the norms that it may give.
+LOSS = "step event loss lr progress_scale loss_excess loss_spread loss_ratio loss_slope loss_slope_t loss_level_evidence".split()
+BARE = {"loss and rate": LOSS, "loss, rate and norms": LOSS + ["grad_norm", "param_norm"]}
 
 
 class Set:
     """Runs of one part of the corpus, judged, with the scores of detectors as they are asked for."""
 
-    def __init__(self, folder, seeds):
-        self.runs = cache.load(folder, FAMILIES, seeds)
+    def __init__(self, folder, families, seeds, tool):
+        self.tool = tool
+        self.runs = cache.load(folder, families, seeds)
         self.judged = [protocol.Judged(f, s, truth) for f, s, truth, _ in self.runs]
         self._signals = None
 
@@ -45,18 +50,16 @@ class Set:
         """Scores of a detector of spikes.DETECTORS, a list of arrays."""
         return [scored(function, s) for s in self.signals()]
 
-    def points(self, variant, column=SCORE):
-        """(judged, score a step) of the runs that have the variant; +inf where a push held a non-finite value.
-
-        The daemon has a rule of its own for these; a push that says its update is skipped is none of them.
-        """
+    def points(self, variant, column=SCORE, kept=None):
+        """(judged, score a step) of the runs that have the variant, by the tables of today; +inf where a push held a non-finite
+        value: the daemon has a rule of its own for these. `kept`: of pushes that have these columns alone."""
         judged, scores = [], []
-        for q, signals, (_, _, truth, path) in zip(self.judged, self.signals(), self.runs):
-            if (path / (variant + ".npz")).exists():
-                got = cache.held(path, variant, ("step", column), truth["steps"])
-                pushed = np.nan_to_num(got["step"]).astype(int)
-                bad = (signals["nonfinite"] > 0) & (signals["skipped"] == 0)
-                scores.append(np.where(bad[pushed] & ~np.isnan(got["step"]), np.inf, got[column]))
+        for q, (_, _, truth, path) in zip(self.judged, self.runs):
+            file = path / (variant + ".npz")
+            if file.exists():
+                columns, rows = cache.observed(file, self.tool, kept)
+                values = np.where(rows[:, columns.index("event")] == LOST, np.inf, rows[:, columns.index(column)])
+                scores.append(cache.held(rows[:, 0].astype(int), values, truth["steps"]))
                 judged.append(q)
         return judged, scores
 
@@ -217,17 +220,29 @@ def variant_table(test, limits):
     return "\n".join(lines)
 
 
+def bare_table(test, limits):
+    lines = [HEAD.format("pushed without tensors")]
+    for name, kept in BARE.items():
+        for variant, every in (("k1-exact-state", "every step"), ("k5-exact-state", "every fifth")):
+            judged, scores = test.points(variant, kept=kept)
+            records = judge(judged, scores, just_below(limits["default"]))
+            lines.append(row("%s, %s" % (name, every), protocol.summary(part(records, "both"))))
+    return "\n".join(lines)
+
+
 def left_out_table(folder):
-    """Each family judged by a score that was fitted without it: DIR/lofo.json, {family: records of Judged.judge}."""
-    by = json.loads(Path(folder, "lofo.json").read_text())
-    lines = ["| left out | events | recall | early | median lead |", "|---|---|---|---|---|"]
-    every = [q for records in by.values() for q in records]
-    groups = [(f, by[f], 0) for f in by if any(q["events"] for q in by[f])] + [("all", every, protocol.RESAMPLES)]
-    for name, records, resamples in groups:
-        s = protocol.summary(records, resamples)
-        lines.append("| %s | %d | %s | %s | %s |" % (
-            name, s["counts"]["events"], number(s["recall"]), number(s["early"]), number(s["lead"], 1)
-        ))
+    """Each family judged by a score that was fitted without it: DIR/lofo.json, {budget: {family: records of Judged.judge}}."""
+    found = json.loads(Path(folder, "lofo.json").read_text())
+    lines = [HEAD.format("left out"), *(
+        row(title, protocol.summary([q for records in found[key].values() for q in records]))
+        for key, title in (("early", "all, early"), ("one", "all, at one false alarm in 10 000 steps"), ("default", "all, default"))
+    )]
+    lines += ["", "| left out (default) | events | recall | early | median lead |", "|---|---|---|---|---|"]
+    for name, records in found["default"].items():
+        s = protocol.summary(records, 0)
+        if s["counts"]["events"]:
+            lines.append("| %s | %d | %s | %s | %s |" % (
+                name, s["counts"]["events"], number(s["recall"]), number(s["early"]), number(s["lead"], 1)))
     return "\n".join(lines)
 
 
@@ -236,6 +251,7 @@ TABLES = {
     "score": lambda a: score_table(a.test, a.limits),
     "families": lambda a: family_table(a.test, a.limits),
     "variants": lambda a: variant_table(a.test, a.limits),
+    "bare": lambda a: bare_table(a.test, a.limits),
     "leave-one-out": lambda a: left_out_table(a.folder),
     "baselines": lambda a: baseline_table(a.test, a.design),
 }
@@ -252,10 +268,10 @@ def replace(document, name, table):
 
 
 class Inputs:
-    def __init__(self, folder, first):
+    def __init__(self, folder, first, tool):
         self.folder = folder
-        self.test = Set(folder, range(first, SEEDS_MAX))
-        self.design = Set(folder, range(TEST_SEED))
+        self.test = Set(folder, FAMILIES, range(first, SEEDS_MAX), tool)
+        self.design = Set(folder, [f for f in FAMILIES if group_of(f) != "unseen"], range(TEST_SEED), tool)
 
     @functools.cached_property
     def limits(self):
@@ -268,8 +284,9 @@ def main(arguments):
     p.add_argument("--document", type=Path)
     p.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="TABLE")
     p.add_argument("--first", type=int, default=TEST_SEED, help="first seed of the test runs (default %(default)s)")
+    p.add_argument("--observe", metavar="TOOL", default=str(cache.ROOT / "build/bin/bench_observe"))
     a = p.parse_args(arguments)
-    inputs = Inputs(a.folder, a.first)
+    inputs = Inputs(a.folder, a.first, a.observe)
     if not inputs.test.judged:
         print("no runs from seed %d on in %s" % (a.first, a.folder), file=sys.stderr)
         return 1

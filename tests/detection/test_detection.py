@@ -7,6 +7,7 @@ import struct
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,11 +22,12 @@ except ImportError:
     sys.exit(77)
 import cache
 import corpus
+import fit
 import optim
 import protocol
 import report
 import spikes
-from families import FAMILIES, ORIGINAL, TEST_SEED, UNSEEN, group_of, plan
+from families import FAMILIES, FORMER_TESTS, ORIGINAL, TEST_SEED, UNSEEN, group_of, plan, test_runs
 from signals import COLUMNS, Signals
 from training import Run
 from truth import label
@@ -111,13 +113,32 @@ class Trainings(unittest.TestCase):
         self.assertTrue(all(seed >= TEST_SEED for _, seed in test))
         self.assertEqual({f for f, _ in test}, set(FAMILIES))
         self.assertTrue(UNSEEN)
+        self.assertLess(set(plan("probes")), set(design))
+        self.assertEqual(min(s for _, s in test), TEST_SEED)
+        self.assertLess(FORMER_TESTS + max(test_runs(f) for f in FAMILIES) - 1, TEST_SEED)
+
+    def test_unseen_kinds_take_no_part_in_fits(self):
+        """Runs of theirs below TEST_SEED may lie in the folder: a look at one is made with any seed."""
+        unseen = UNSEEN[0]
+        with tempfile.TemporaryDirectory() as folder:
+            for family in (unseen, "s01_gd"):
+                for seed in (0, TEST_SEED):
+                    path = Path(folder) / family / str(seed)
+                    path.mkdir(parents=True)
+                    truth = dict(label="stable", events=[], inject=-1, steps=1, stakes=1.0)
+                    (path / "truth.json").write_text(json.dumps(truth))
+                    np.savez(path / (fit.MAIN + ".npz"), columns=np.array(["step"]), rows=np.zeros((1, 1)))
+            columns = ["step", "event"] + ["seen " + n for n in fit.NAMES]
+            with unittest.mock.patch.object(cache, "observed", lambda *_: (columns, np.zeros((1, len(columns))))):
+                found = {(r.family, r.seed) for r in fit.load(folder, [fit.MAIN], "")}
+            self.assertEqual(found, {("s01_gd", 0)})
+            inputs = report.Inputs(folder, TEST_SEED, "")
+            self.assertEqual({q[:2] for q in inputs.design.runs}, {("s01_gd", 0)})
+            self.assertEqual({q[:2] for q in inputs.test.runs}, {("s01_gd", TEST_SEED), (unseen, TEST_SEED)})
 
     def test_points_are_held_until_the_next_push(self):
-        with tempfile.TemporaryDirectory() as folder:
-            rows = np.array([[2, 5.0], [7, np.nan], [8, 1.0]])
-            np.savez(Path(folder) / "v.npz", columns=np.array(["step", "x"]), rows=rows)
-            got = cache.held(Path(folder), "v", ["x"], 10)["x"]
-            np.testing.assert_array_equal(got, [np.nan, np.nan, 5, 5, 5, 5, 5, np.nan, 1, 1])
+        got = cache.held(np.array([2, 7, 8]), np.array([5.0, np.nan, 1.0]), 10)
+        np.testing.assert_array_equal(got, [np.nan, np.nan, 5, 5, 5, 5, 5, np.nan, 1, 1])
 
     def test_replay_of_the_optimised_build(self):
         """Columns and one row a push, every fifth update, where bench_replay is there."""

@@ -46,9 +46,8 @@ class Parts(DaemonCase):
                 self.assertEqual(odds, sorted(odds, reverse=True))
                 self.assertTrue(all(o > 0 for o in odds))
                 for part in metric["parts"]:
-                    self.assertIn(len(part["observables"]), (1, 2))
-                    for observable in part["observables"]:
-                        self.assertEqual("per" in observable, len(part["observables"]) == 2)
+                    self.assertEqual(len(part["observables"]), 1)
+                    self.assertNotIn("per", part["observables"][0])
                 seen += len(odds)
         self.assertGreater(seen, 10)
 

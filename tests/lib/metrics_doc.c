@@ -38,7 +38,9 @@ static const char score_head[] =
     "largest parts. "
     "A part has the trust of the metrics it is of, and no error of its own: that of the score is "
     "its "
-    "calibration. A part whose metric is absent adds nothing.\n\n| part | trust | formula "
+    "calibration. Where its metric is absent, the trees have a way of their own for that: this "
+    "changes "
+    "the score, too, but is not named.\n\n| part | trust | formula "
     "|\n|---|---|---|\n";
 
 /* As code: < and _ are not markup there; a bar still ends the cell unless escaped. */

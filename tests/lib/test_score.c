@@ -10,6 +10,10 @@
 #include "profile_trainer.h"
 #include "support.h"
 
+static const double ROUNDING = 1e-6; /* of shares in the table, added up */
+
+static double shares[LYAP_OBSERVABLE_COUNT];
+
 enum { GOLDEN_COUNT = sizeof golden_scores / sizeof *golden_scores };
 
 START_TEST(test_golden)
@@ -17,7 +21,7 @@ START_TEST(test_golden)
     for (int i = 0; i < GOLDEN_COUNT; i++)
         for (int kind = 0; kind < 2; kind++) {
             const double expected = golden_scores[i][LYAP_OBSERVABLE_COUNT + kind];
-            const double score = lyap_score((enum lyap_score_kind)kind, golden_scores[i]);
+            const double score = lyap_score((enum lyap_score_kind)kind, golden_scores[i], shares);
             if (isnan(expected))
                 ck_assert(isnan(score));
             else
@@ -32,12 +36,51 @@ START_TEST(test_nothing_seen)
     struct lyap_score_part parts[LYAP_SCORE_PARTS_MAX];
     for (unsigned i = 0; i < LYAP_OBSERVABLE_COUNT; i++)
         seen[i] = NAN;
-    ck_assert(isnan(lyap_score(LYAP_SCORE_NOW, seen)) && isnan(lyap_score(LYAP_SCORE_NEXT, seen)));
-    ck_assert_uint_eq(lyap_score_parts(LYAP_SCORE_NOW, seen, parts), 0);
+    ck_assert(isnan(lyap_score(LYAP_SCORE_NOW, seen, shares)) &&
+              isnan(lyap_score(LYAP_SCORE_NEXT, seen, shares)));
+    ck_assert_uint_eq(lyap_score_parts(shares, seen, parts), 0);
     seen[LYAP_OBSERVABLE_EXCESS] = seen[LYAP_OBSERVABLE_RELAPSE] = 0;
-    const double score = lyap_score(LYAP_SCORE_NOW, seen);
+    const double score = lyap_score(LYAP_SCORE_NOW, seen, shares);
     ck_assert_msg(score < LYAP_SCORE_EARLY, "a loss at its least alone: %g", score);
-    ck_assert(isnan(lyap_score(LYAP_SCORE_NEXT, seen)));
+    ck_assert(isnan(lyap_score(LYAP_SCORE_NEXT, seen, shares)));
+}
+END_TEST
+
+static void clear(struct lyap_point *p)
+{
+    lyap_point_init(p);
+    for (unsigned m = 0; m < LYAP_METRIC_COUNT; m++)
+        p->metrics[m].reason = LYAP_REASON_NO_LOSS;
+}
+
+static void give(struct lyap_point *p, enum lyap_metric metric, double value)
+{
+    p->metrics[metric] = (struct lyap_value){ .value = value };
+}
+
+/* Points that bring nothing give no score, however many come, after gaps as well; the first loss
+ * gives one. */
+START_TEST(test_points_of_nothing)
+{
+    struct lyap_observer o;
+    struct lyap_point p;
+    lyap_observer_init(&o);
+    clear(&p);
+    for (int i = 0; i < 70; i++) {
+        p.is_gap = i % 10 == 9;
+        lyap_observer_step(&o, &p);
+        for (int kind = 0; kind < LYAP_SCORE_KIND_COUNT; kind++)
+            ck_assert_msg(isnan(lyap_score((enum lyap_score_kind)kind, o.seen, shares)),
+                          "point %d, kind %d", i, kind);
+    }
+    lyap_observer_init(&o);
+    clear(&p);
+    give(&p, LYAP_METRIC_LOSS, 2);
+    lyap_observer_step(&o, &p);
+    const double first = lyap_score(LYAP_SCORE_NOW, o.seen, shares);
+    ck_assert_msg(isnan(first) || (first >= 0 && first < LYAP_SCORE_EARLY), "%g", first);
+    ck_assert(isnan(lyap_score(LYAP_SCORE_NEXT, o.seen, shares)));
+    lyap_point_release(&p);
 }
 END_TEST
 
@@ -59,33 +102,49 @@ START_TEST(test_a_loss_alone)
         seen[LYAP_OBSERVABLE_GAP] = gap;
         for (unsigned i = 0; i < sizeof of_losses / sizeof *of_losses; i++)
             seen[of_losses[i]] = 0;
-        ck_assert(lyap_score(LYAP_SCORE_NOW, seen) < LYAP_SCORE_EARLY);
+        ck_assert(lyap_score(LYAP_SCORE_NOW, seen, shares) < LYAP_SCORE_EARLY);
         for (unsigned i = 0; i < sizeof of_losses / sizeof *of_losses; i++)
             seen[of_losses[i]] = 100;
-        ck_assert(lyap_score(LYAP_SCORE_NOW, seen) > LYAP_SCORE_DEFAULT);
+        ck_assert(lyap_score(LYAP_SCORE_NOW, seen, shares) > LYAP_SCORE_DEFAULT);
     }
 }
 END_TEST
 
-/* More of any observable never lowers a score: an instability is not argued away. */
+/* What physics says of one observable alone: more of it never lowers a score (RISING of
+ * bench/detection/fit.py). */
+static const enum lyap_observable rising[] = {
+    LYAP_OBSERVABLE_EXCESS,        LYAP_OBSERVABLE_RECORD,        LYAP_OBSERVABLE_TWICE,
+    LYAP_OBSERVABLE_DRIFT,         LYAP_OBSERVABLE_SLOW_DRIFT,    LYAP_OBSERVABLE_LEVEL,
+    LYAP_OBSERVABLE_RELAPSE,       LYAP_OBSERVABLE_RELAPSE_TWICE, LYAP_OBSERVABLE_RELAPSE_MID,
+    LYAP_OBSERVABLE_RELAPSE_MEAN,  LYAP_OBSERVABLE_EXCESS_3,      LYAP_OBSERVABLE_EXCESS_5,
+    LYAP_OBSERVABLE_OVERSHOOT,     LYAP_OBSERVABLE_OVERSHOOT_3,   LYAP_OBSERVABLE_OVERSHOOT_PEAK,
+    LYAP_OBSERVABLE_OVERSHOOT_NEW, LYAP_OBSERVABLE_MOMENT,        LYAP_OBSERVABLE_PROBE_RELAPSE,
+    LYAP_OBSERVABLE_PROBE_TWICE,
+};
+
 START_TEST(test_monotone)
 {
-    const enum lyap_observable changed = (enum lyap_observable)_i;
-    if (changed == LYAP_OBSERVABLE_GAP)
-        return; /* a kind of point, not a quantity */
+    const enum lyap_observable changed = rising[_i / LYAP_SCORE_KIND_COUNT];
+    const enum lyap_score_kind kind = (enum lyap_score_kind)(_i % LYAP_SCORE_KIND_COUNT);
+    int compared = 0;
     for (int i = 0; i < GOLDEN_COUNT; i++) {
         double seen[LYAP_OBSERVABLE_COUNT];
         memcpy(seen, golden_scores[i], sizeof seen);
         double before = 0, x = -20;
+        seen[changed] = x;
+        if (isnan(lyap_score(kind, seen, shares)))
+            continue; /* too little is known, whatever this one says */
+        compared++;
         while (x < 2000) {
             seen[changed] = x;
-            const double score = lyap_score(LYAP_SCORE_NOW, seen);
-            ck_assert_msg(score >= before, "%s = %g: %g after %g", lyap_observable_name(changed), x,
-                          score, before);
+            const double score = lyap_score(kind, seen, shares);
+            ck_assert_msg(score >= before - ROUNDING, "%s = %g: %g after %g",
+                          lyap_observable_name(changed), x, score, before);
             before = score;
             x += 0.05 + fabs(x) / 50;
         }
     }
+    ck_assert_int_gt(compared, 10);
 }
 END_TEST
 
@@ -95,17 +154,37 @@ START_TEST(test_parts)
     struct lyap_score_part parts[LYAP_SCORE_PARTS_MAX];
     uint32_t most = 0;
     for (int i = 0; i < GOLDEN_COUNT; i++) {
-        const uint32_t count = lyap_score_parts(LYAP_SCORE_NOW, golden_scores[i], parts);
+        (void)lyap_score(LYAP_SCORE_NOW, golden_scores[i], shares);
+        const uint32_t count = lyap_score_parts(shares, golden_scores[i], parts);
         most = count > most ? count : most;
         for (uint32_t k = 0; k < count; k++) {
             ck_assert(parts[k].log_odds > 0);
             ck_assert(k == 0 || parts[k].log_odds <= parts[k - 1].log_odds);
             ck_assert(parts[k].value_a == golden_scores[i][parts[k].a]);
-            if (parts[k].b != LYAP_OBSERVABLE_COUNT)
-                ck_assert(parts[k].value_b == golden_scores[i][parts[k].b]);
+            ck_assert_uint_eq(parts[k].b, LYAP_OBSERVABLE_COUNT);
         }
     }
     ck_assert_uint_eq(most, LYAP_SCORE_PARTS_MAX);
+}
+END_TEST
+
+/* The shares are all that tells two scores of one model apart. */
+START_TEST(test_shares_add_up)
+{
+    double base = NAN;
+    int compared = 0;
+    for (int i = 0; i < GOLDEN_COUNT; i++) {
+        const double score = lyap_score(LYAP_SCORE_NEXT, golden_scores[i], shares);
+        if (isnan(score))
+            continue;
+        double rest = log(score / (1 - score));
+        for (unsigned k = 0; k < LYAP_OBSERVABLE_COUNT; k++)
+            rest -= shares[k];
+        if (compared++ == 0)
+            base = rest;
+        test_close(rest, base, 1e-5);
+    }
+    ck_assert_int_gt(compared, 10);
 }
 END_TEST
 
@@ -122,8 +201,8 @@ START_TEST(test_no_allocation)
         point.metrics[LYAP_METRIC_LOSS] = (struct lyap_value){ .value = 1.0 / (i + 1) };
         point.metrics[LYAP_METRIC_PROGRESS_SCALE] = (struct lyap_value){ .value = .1 };
         lyap_observer_step(&observer, &point);
-        (void)lyap_score(LYAP_SCORE_NOW, observer.seen);
-        (void)lyap_score_parts(LYAP_SCORE_NOW, observer.seen, parts);
+        (void)lyap_score(LYAP_SCORE_NOW, observer.seen, shares);
+        (void)lyap_score_parts(shares, observer.seen, parts);
     }
     ck_assert_uint_eq(test_alloc_count(), before);
 }
@@ -156,11 +235,6 @@ START_TEST(test_jump_by_hand)
     ck_assert(isnan(o.seen[LYAP_OBSERVABLE_UPDATE_Z]));
 }
 END_TEST
-
-static void give(struct lyap_point *p, enum lyap_metric metric, double value)
-{
-    p->metrics[metric] = (struct lyap_value){ .value = value };
-}
 
 /* Thirty calm points, then one of four times the least loss at twice the rate: by hand. */
 START_TEST(test_records_by_hand)
@@ -209,6 +283,110 @@ START_TEST(test_records_by_hand)
 }
 END_TEST
 
+/* A rate that doubles at point 90, losses that rise by a tenth from there on: by hand. */
+START_TEST(test_trends_by_hand)
+{
+    struct lyap_observer o;
+    struct lyap_point p;
+    lyap_observer_init(&o);
+    for (int i = 0; i < 100; i++) {
+        clear(&p);
+        give(&p, LYAP_METRIC_LR, i < 90 ? .1 : .2);
+        give(&p, LYAP_METRIC_LOSS, i < 90 ? 1 : pow(1.1, i - 89));
+        give(&p, LYAP_METRIC_PROGRESS_SCALE, .5);
+        give(&p, LYAP_METRIC_OVERSHOOT_WORK, .01);
+        give(&p, LYAP_METRIC_GRAD_NORM, exp(.01 * i));
+        give(&p, LYAP_METRIC_UPDATE_NORM, i % 2 ? 2 : 1);
+        give(&p, LYAP_METRIC_SECANT_CURVATURE, 5);
+        lyap_observer_step(&o, &p);
+        if (i == 19)
+            ck_assert(isnan(o.seen[LYAP_OBSERVABLE_OVERSHOOT_20]) &&
+                      isnan(o.seen[LYAP_OBSERVABLE_RATE_20]));
+    }
+    test_close(o.seen[LYAP_OBSERVABLE_RATE_1], 0, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_RATE_20], log(2), 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_RATE_ABOVE], log(2), 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_LOSS_RUN_5], log(1.1), 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_LOSS_RUN_5_2], 2 * log(1.1), 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_GRAD_6], .06, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_GRAD_SHIFT_60], .6, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_RUN_5], -log(2), 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_OVERSHOOT_20], .2, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_OVERSHOOT_50], .5, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_RATE_5], 0, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_RATE_50], log(2), 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_3], log(2), 1e-12); /* 2 after 1 */
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_6], 0, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_20], 0, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_50], 0, 1e-12);
+    /* median of 20 ones and 1.1^1 ... 1.1^10, against 30 ones */
+    test_close(o.seen[LYAP_OBSERVABLE_LOSS_SHIFT_30], 0, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_LOSS_SHIFT_60], 0, 1e-12);
+    test_close(o.seen[LYAP_OBSERVABLE_GRAD_SHIFT_20], .2, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_GRAD_SHIFT_30], .3, 1e-9);
+    /* median of 1.1^1 ... 1.1^10, against 1 */
+    const double rise = (pow(1.1, 5) + pow(1.1, 6)) / 2 - 1;
+    test_close(o.seen[LYAP_OBSERVABLE_UNEXPLAINED_20], rise / .5 - .2, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_PATH], 0, 1e-12);
+    ck_assert(isnan(o.seen[LYAP_OBSERVABLE_PARAM_50]) && isnan(o.seen[LYAP_OBSERVABLE_EXCESS_3]));
+    lyap_point_release(&p);
+}
+END_TEST
+
+/* Norms that grow, a loss that doubles each point from 40 on, a negative curvature: by hand. */
+START_TEST(test_more_trends_by_hand)
+{
+    struct lyap_observer o;
+    struct lyap_point p;
+    lyap_observer_init(&o);
+    for (int i = 0; i < 80; i++) {
+        const double loss = i < 40 ? 1 : ldexp(1, i - 39);
+        clear(&p);
+        give(&p, LYAP_METRIC_LR, .1);
+        give(&p, LYAP_METRIC_LOSS, loss);
+        give(&p, LYAP_METRIC_PROGRESS_SCALE, .5);
+        give(&p, LYAP_METRIC_LOSS_EXCESS, (loss - 1) / .5);
+        give(&p, LYAP_METRIC_PARAM_NORM, exp(.02 * i));
+        give(&p, LYAP_METRIC_UPDATE_NORM, exp(.03 * i));
+        give(&p, LYAP_METRIC_PREDICTED_DECREASE, exp(.05 * i));
+        give(&p, LYAP_METRIC_NET_WORK, i % 4 == 1 ? -.25 : .5);
+        give(&p, LYAP_METRIC_SECANT_CURVATURE, -3);
+        lyap_observer_step(&o, &p);
+        if (i == 1)
+            ck_assert(isnan(o.seen[LYAP_OBSERVABLE_RELAPSE_MEAN]) &&
+                      isnan(o.seen[LYAP_OBSERVABLE_EXCESS_3]) &&
+                      isnan(o.seen[LYAP_OBSERVABLE_NET_3]));
+        if (i == 40) { /* losses 1 1 2: their mean is 4/3, x = 2/3 */
+            test_close(o.seen[LYAP_OBSERVABLE_RELAPSE_MEAN], 2.0 / 3, 1e-12);
+            test_close(o.seen[LYAP_OBSERVABLE_EXCESS_3], 0, 1e-15);
+        }
+        if (i == 43) { /* 4 8 16: x of the least, and of the five */
+            test_close(o.seen[LYAP_OBSERVABLE_EXCESS_3], 6, 1e-12);
+            test_close(o.seen[LYAP_OBSERVABLE_EXCESS_5], 0, 1e-15);
+            test_close(o.seen[LYAP_OBSERVABLE_NET_3], -.25, 1e-15); /* points 41 42 43 */
+        }
+        if (i == 44) {
+            test_close(o.seen[LYAP_OBSERVABLE_EXCESS_5], 2, 1e-12);
+            test_close(o.seen[LYAP_OBSERVABLE_NET_3], .5, 1e-15);
+        }
+    }
+    test_close(o.seen[LYAP_OBSERVABLE_PARAM_5], .1, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_PARAM_20], .4, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_PARAM_50], 1, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_3], .09, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_6], .18, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_20], .6, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_50], 1.5, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_MOVED_SHIFT_30], .9, 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_DECREASE_6], .3, 1e-9);
+    /* medians of 2^11 ... 2^40, and of 20 ones and 2^1 ... 2^10 */
+    test_close(o.seen[LYAP_OBSERVABLE_LOSS_SHIFT_30], 25.5 * log(2), 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_LOSS_SHIFT_60], 25.5 * log(2), 1e-9);
+    test_close(o.seen[LYAP_OBSERVABLE_PATH], log(1e-12), 1e-12);
+    lyap_point_release(&p);
+}
+END_TEST
+
 /* Probes every fifth point and on the next: 2 at first, then 1, at last 1.3, E = (2 - 1)/2: by
  * hand. */
 START_TEST(test_probe_by_hand)
@@ -216,10 +394,8 @@ START_TEST(test_probe_by_hand)
     struct lyap_observer o;
     struct lyap_point p;
     lyap_observer_init(&o);
-    for (int i = 0; i < 102; i++) {
-        lyap_point_init(&p);
-        for (unsigned m = 0; m < LYAP_METRIC_COUNT; m++)
-            p.metrics[m].reason = LYAP_REASON_NO_LOSS;
+    for (int i = 0; i < 72; i++) {
+        clear(&p);
         if (i % 5 < 2 && i <= 51)
             give(&p, LYAP_METRIC_PROBE_LOSS, i < 20 ? 2 : i < 50 ? 1 : i == 50 ? 1.2 : 1.3);
         lyap_observer_step(&o, &p);
@@ -229,7 +405,7 @@ START_TEST(test_probe_by_hand)
             test_close(o.seen[LYAP_OBSERVABLE_PROBE_RELAPSE], 0, 1e-15);
         if (i == 10)
             ck_assert(isnan(o.seen[LYAP_OBSERVABLE_PROBE_REBOUND]));
-        if (i >= 51 && i < 101) { /* it is news for fifty points */
+        if (i >= 51 && i < 71) { /* it is news for twenty points */
             test_close(o.seen[LYAP_OBSERVABLE_PROBE_RELAPSE], .6, 1e-12);
             test_close(o.seen[LYAP_OBSERVABLE_PROBE_TWICE], .4, 1e-12);
             test_close(o.seen[LYAP_OBSERVABLE_PROBE_RISE], .6, 1e-12); /* since point 46 */
@@ -263,19 +439,32 @@ START_TEST(test_replay)
     const struct lyap_optimizer_params params = { .lr = .1 };
     struct trainer t;
     struct lyap_history replayed;
+    int gaps = 0, events = 0, probed = 0;
     trainer_init(&t, LYAP_OPTIMIZER_SGD, &params);
     ck_assert_int_eq(lyap_history_init(&replayed, NAN, 64, &t.fixture.declaration), LYAP_OK);
     for (; t.step < 130; trainer_update(&t)) {
         if (t.step > 100)
             t.lr = 2.5;
+        if (t.step == 61)
+            trainer_update(&t); /* not pushed */
+        t.has_probe_loss = t.step % 5 == 0;
+        t.loss_factor = t.step == 70 ? NAN : 1;
         const struct lyap_point p = trainer_push(&t);
         ck_assert_int_eq(lyap_history_reserve(&replayed), LYAP_OK);
         lyap_history_replay(&replayed, &p);
         same_bits(t.profile->history.observer.seen, replayed.observer.seen, "replay", (int)t.step);
         const struct lyap_value *score = &p.metrics[LYAP_METRIC_INSTABILITY_SCORE];
         if (!p.is_event_only)
-            ck_assert(score->value == lyap_score(LYAP_SCORE_NOW, replayed.observer.seen));
+            ck_assert(score->value == lyap_score(LYAP_SCORE_NOW, replayed.observer.seen, shares));
+        gaps += p.is_gap;
+        probed += !isnan(replayed.observer.seen[LYAP_OBSERVABLE_PROBE_RISE]);
+        events += p.is_event_only;
+        if (p.is_event_only) /* the job leaves this update out */
+            memset(t.grad, 0, sizeof t.grad);
     }
+    ck_assert_int_eq(gaps, 1); /* the push that was lost is none */
+    ck_assert_int_eq(events, 1);
+    ck_assert_int_gt(probed, 100);
     lyap_history_release(&replayed);
     trainer_free(&t);
 }
@@ -287,12 +476,17 @@ int main(void)
     TCase *tests = tcase_create("score");
     tcase_add_test(tests, test_golden);
     tcase_add_test(tests, test_nothing_seen);
+    tcase_add_test(tests, test_points_of_nothing);
     tcase_add_test(tests, test_a_loss_alone);
-    tcase_add_loop_test(tests, test_monotone, 0, LYAP_OBSERVABLE_COUNT);
+    tcase_add_loop_test(tests, test_monotone, 0,
+                        LYAP_SCORE_KIND_COUNT * (sizeof rising / sizeof *rising));
     tcase_add_test(tests, test_parts);
+    tcase_add_test(tests, test_shares_add_up);
     tcase_add_test(tests, test_no_allocation);
     tcase_add_test(tests, test_jump_by_hand);
     tcase_add_test(tests, test_records_by_hand);
+    tcase_add_test(tests, test_trends_by_hand);
+    tcase_add_test(tests, test_more_trends_by_hand);
     tcase_add_test(tests, test_probe_by_hand);
     tcase_add_test(tests, test_replay);
     suite_add_tcase(suite, tests);

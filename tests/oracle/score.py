@@ -53,6 +53,8 @@ class Observer:
         p = {k: v for k, v in point.items() if isinstance(v, float)}
         get = lambda name: p.get(name, math.nan)  # noqa: E731
         out = {name: get(name) for name in self.COLUMNS}
+        for name, metric in (("curvature_along_step",) * 2, ("grad_cosine",) * 2, ("update_slope", "update_growth")):
+            out[name] = get(metric)
         out["oscillation"] = -get("update_cosine")
         out["level"] = get("loss_level_evidence")
         out["gap"] = float(is_gap)
@@ -62,6 +64,7 @@ class Observer:
         self._relapse(out, get)
         self._records(out, get)
         self._growth(out, get)
+        self._trends(out, get)
         self._probe(out, get("probe_loss"), get("progress_scale"))
         self.points.append(dict(p, **self.kept))
         return out
@@ -102,6 +105,8 @@ class Observer:
 
     def _relapse(self, out, get):
         loss, x, scale, work = get("loss"), get("loss_excess"), get("progress_scale"), get("overshoot_work")
+        mean = sum([*self.back("loss", 2), loss]) / 3
+        out["relapse_mean"] = self.relapse(mean, loss - x * scale, x + (mean - loss) / scale)
         scaled = loss / scale if scale == scale else math.nan
         change = (loss - self.back("loss", 1)[0]) / scale
         out["relapse"] = self.relapse(loss, loss - x * scale, x)
@@ -128,7 +133,7 @@ class Observer:
         return out
 
     def _probe(self, out, loss, progress):
-        """Of the newest probe against those before it, for fifty points."""
+        """Of the newest probe against those before it, for twenty points."""
         at, losses = len(self.points), [v for _, v in self.probes]
         if math.isfinite(loss) and losses:
             least = min(float(np.median(losses[max(0, i - 2) : i + 1])) for i in range(len(losses)))
@@ -145,7 +150,7 @@ class Observer:
             }
         if math.isfinite(loss):
             self.probes.append((at, loss))
-        if self.probes and at - self.probes[-1][0] < 50:
+        if self.probes and at - self.probes[-1][0] < 20:
             out.update(self.told)
 
     @staticmethod
@@ -204,9 +209,44 @@ class Observer:
         norms, rates = self.back("update_norm", 5) + [get("update_norm")], self.back("lr", 6)
         moves = [log(n / r) if r > 0 else math.nan for n, r in zip(norms, rates)]
         out["update_growth"] = moves[-1] - moves[0]
-        omegas = [v for v in [q.get("update_identity", math.nan) for q in self.points] + [get("update_identity")] if v == v]
-        recent = finite(self.back("update_identity", 100)) + [get("update_identity")]
-        out["mismatch"] = max(finite(recent) + omegas[-1:], default=math.nan)
+
+    LOGS = {"rate": "lr", "grad": "grad_norm", "param": "param_norm", "update": "update_norm", "loss": "loss",
+            "decrease": "predicted_decrease"}
+    RISES = {"rate": (1, 5, 20, 50), "update": (3, 6, 20, 50), "param": (5, 20, 50), "grad": (6,), "decrease": (6,)}
+    RUNS = {"loss": ((5, 1), (5, 2)), "grad": ((3, 1), (5, 1), (5, 2)), "update": ((5, 1),)}
+    SHIFTS = {"loss": ((30, 30), (30, 60)), "grad": ((10, 20), (30, 30), (30, 60)), "update": ((30, 30), (30, 60))}
+
+    def _trends(self, out, get):
+        past = lambda column, n: np.array([*self.back(column, n), get(column)])  # noqa: E731
+        logs = {k: np.array([log(v) for v in past(c, 99)]) for k, c in self.LOGS.items()}
+        for k, lags in self.RISES.items():
+            for n in lags:
+                out["%s_rise_%d" % (k, n)] = logs[k][-1] - logs[k][-1 - n]
+        for k, shapes in self.RUNS.items():
+            for n, lag in shapes:
+                name = "%s_run_%d" % (k, n) + ("_%d" % lag if lag > 1 else "")
+                out[name] = float((logs[k][-n:] - logs[k][-n - lag : -lag]).min())
+        for k, shapes in self.SHIFTS.items():
+            for n, lag in shapes:
+                name = "%s_shift_%d" % (k, lag)
+                out[name] = self.middle(logs[k][-n:]) - self.middle(logs[k][-n - lag : -lag])
+        out["rate_above"] = logs["rate"][-1] - self.middle(logs["rate"][-50:])
+        losses, scale = past("loss", 99), get("progress_scale")
+        for n in (20, 50):
+            works = past("overshoot_work", n - 1)
+            out["overshoot_sum_%d" % n] = sum(finite(works)) if len(self.points) >= n else math.nan
+            rise = self.middle(losses[-10:]) - self.middle(losses[-10 - n : -n])
+            out["unexplained_%d" % n] = rise / scale - out["overshoot_sum_%d" % n]
+        out["excess_least_3"] = float(past("loss_excess", 2).min())
+        out["excess_least_5"] = float(past("loss_excess", 4).min())
+        out["net_least_3"] = float(past("net_work", 2).min())
+        curvature = get("secant_curvature") * get("lr")
+        out["path_curvature"] = math.log(max(curvature, 1e-12)) if curvature == curvature else math.nan
+
+    @staticmethod
+    def middle(values):
+        known = finite(values)
+        return float(np.median(known)) if len(known) >= max(3, len(values) // 3) else math.nan
 
     def close(self):
         """After push: the median that later points drift from."""
@@ -219,45 +259,40 @@ class Table:
     def __init__(self):
         names, text = observables(), (LIB / "score_table.h").read_text()
         block = lambda name: re.search(name + r"\[\] = \{(.*?)\n\};", text, re.S).group(1)  # noqa: E731
-        number = r"([-+0-9.einf]+)"
-        self.pairs = [
-            (names[a], names[b], float(x), float(y))
-            for a, b, x, y in re.findall(r"\{ LYAP_OBSERVABLE_(\w+), LYAP_OBSERVABLE_(\w+), %s, %s \}" % (number, number), block("pairs"))
+        number = r"([-+0-9.eINFTY]+)"
+        self.names, self.models, self.asked = list(names.values()), {}, {}
+        self.nodes = [
+            (int(o), int(absent), int(skip), float(np.float32(edge.replace("INFINITY", "inf"))), float(np.float32(share)))
+            for o, absent, skip, edge, share in re.findall(r"\{ (\d+), (\d+), (\d+), %sf?, %sf? \}" % (number, number), block("nodes"))
         ]
-        self.bins = [(float(x), float(y)) for x, y in re.findall(r"\{ %s, %s \}" % (number, number), block("bins"))]
-        self.models = {}
         for kind in ("now", "gap", "blind", "next", "loss", "norms", "probe", "probe_loss"):
-            base = float(re.search(r"\{ %s, %s_terms" % (number, kind), text).group(1))
-            terms = re.findall(r"\{ LYAP_OBSERVABLE_(\w+)( \+ \d+)?, %s, (\d+), (\d+) \}" % number, block(kind + "_terms"))
-            self.models[kind] = (base, [self._term(names, *t) for t in terms])
+            base = float(re.search(r"= \{ %s, %s_roots" % (number, kind), text).group(1))
+            self.models[kind] = (base, [int(r) for r in re.findall(r"\d+", block(kind + "_roots"))])
 
-    def _term(self, names, name, place, absent, first, count):
-        key = names[name] if name != "COUNT" else self.pairs[int(place[3:] or 0)]
-        return key, float(absent), self.bins[int(first) : int(first) + int(count)]
-
-    @staticmethod
-    def value(key, seen):
-        if isinstance(key, str):
-            return seen.get(key, math.nan)
-        a, b, x, y = key
-        u, v = seen.get(a, math.nan) / x, seen.get(b, math.nan) / y
-        return math.nan if math.isnan(u) or math.isnan(v) else min(u, v)
+    def tree(self, at, seen):
+        """Changes of the log odds on the way down, without the root's."""
+        observable, absent, skip, edge, _ = self.nodes[at]
+        if not skip:
+            return 0.0
+        value = seen.get(self.names[observable], math.nan)
+        at += skip if (absent if math.isnan(value) else value > edge) else 1
+        return self.nodes[at][4] + self.tree(at, seen)
 
     def score(self, kind, seen):
         known = lambda names: any(not math.isnan(seen.get(n, math.nan)) for n in names.split())  # noqa: E731
-        tensors = known("predicted_decrease overshoot_work grad_z")
-        if kind == "now" and known("probe_relapse"):
+        tensors, norms = known("predicted_decrease overshoot_work grad_z"), known("grad_growth grad_rise param_step")
+        if kind == "next":
+            kind = kind if known("predicted_decrease update_z second_moment_ratio") else None
+        elif known("probe_relapse"):
             kind = "probe" if tensors else "probe_loss"
-        elif kind == "now" and not tensors:
-            kind = "norms" if known("grad_growth grad_rise param_step") else "loss"
-        elif kind == "now" and seen.get("gap", 0) > 0:
+        elif not tensors:
+            kind = "norms" if norms else "loss" if known("loss_excess loss_ratio level") else None
+        elif seen.get("gap", 0) > 0:
             kind = "gap"
-        elif kind == "now" and math.isnan(seen.get("predicted_decrease", math.nan)):
+        elif math.isnan(seen.get("predicted_decrease", math.nan)):
             kind = "blind"
-        total, terms = self.models[kind]
-        known = False
-        for key, absent, bins in terms:
-            v = self.value(key, seen)
-            known = known or not math.isnan(v)
-            total += absent if math.isnan(v) else next((s for edge, s in reversed(bins) if v > edge), 0.0)
-        return 1 / (1 + math.exp(-total)) if known else math.nan
+        if kind is None:
+            return math.nan
+        self.asked[kind] = self.asked.get(kind, 0) + 1
+        base, roots = self.models[kind]
+        return 1 / (1 + math.exp(-base - sum(self.tree(r, seen) for r in roots)))

@@ -25,3 +25,4 @@ for i in range(40):
     row = list(values) + [table.score("now", seen), table.score("next", seen)]
     print("    { " + ", ".join(number(v) for v in row) + " },")
 print("};\n\n#endif")
+assert set(table.asked) == set(table.models) and min(table.asked.values()) >= 2, table.asked

@@ -9,10 +9,11 @@
 #include "lyap/point.h"
 #include "lyap/status.h"
 
-/* X(enum, name, formula). Names of metrics mean the metric itself. L loss, E progress_scale,
- * m least median of L, l probe_loss, A overshoot_work, W net_work, P predicted_decrease, q
- * predicted_change; windows end before the point, "the last n x" of sums, peaks, runs and rises
- * count it. */
+/* X(enum, name, formula). Names of metrics but update_growth mean the metric itself. L loss, E
+ * progress_scale, m least median of L, l probe_loss, A overshoot_work, W net_work, P
+ * predicted_decrease, q predicted_change. Windows end before the point; "the last n" count it, and
+ * so do medians of which a rise is taken. Points are stored with these numbers: new rows come last,
+ * none goes. */
 #define LYAP_OBSERVABLE_TABLE(X)                                                                   \
     X(EXCESS, "loss_excess", "x = (L - m) / E")                                                    \
     X(RATIO, "loss_ratio", "L / median_20(L)")                                                     \
@@ -44,9 +45,7 @@
     X(MOMENT, "second_moment_ratio", "largest sqrt(mean(g^2 / vhat)) of a tensor")                 \
     X(UPDATE_RATIO, "update_ratio", "|D| / |theta|")                                               \
     X(PARAM_UP, "param_growth", "log |theta_t| - log |theta| ten points before")                   \
-    X(MISMATCH, "mismatch",                                                                        \
-      "largest update_identity of the last 100 points; the newest, however old, when none is "     \
-      "known")                                                                                     \
+    X(MISMATCH, "mismatch", "of points stored before version 3 of the score alone")                \
     X(DRIFT, "drift", "(median_5(L) - least median_20(L) before) / E")                             \
     X(SLOW_DRIFT, "slow_drift", "(median_20(L) - least median_20(L) before) / E")                  \
     X(LEVEL, "level", "loss_level_evidence")                                                       \
@@ -75,20 +74,61 @@
     X(GRAD_RISE, "grad_rise", "log |g| - median of the last 100")                                  \
     X(GRAD_RUN, "grad_run", "least of the last two rises of log |g| over two points")              \
     X(PARAM_STEP, "param_step", "log |theta_t| - log |theta_{t-1}|")                               \
+    X(GAP, "gap", "1 after steps that were not pushed, else 0")                                    \
     X(PROBE_RELAPSE, "probe_relapse", "relapse of the newest l, E that of L or l, the larger")     \
     X(PROBE_TWICE, "probe_relapse_twice", "the least of the last 2 probe_relapse")                 \
     X(PROBE_RISE, "probe_rise", "(l - l of the probe two or more points before) / E")              \
     X(PROBE_RECORD, "probe_record", "(l - max of the last 10 l) / E")                              \
     X(PROBE_FORECAST, "probe_forecast", "probe_relapse if l rises once more by probe_rise")        \
     X(PROBE_REBOUND, "probe_rebound", "log l - least log l of the last 20")                        \
-    X(GAP, "gap", "1 after steps that were not pushed, else 0")
+    X(RELAPSE_MEAN, "relapse_mean", "relapse of the mean of the last 3 losses")                    \
+    X(RATE_1, "rate_rise_1", "log lr - the same one point before")                                 \
+    X(RATE_5, "rate_rise_5", "the same five points before")                                        \
+    X(RATE_20, "rate_rise_20", "the same 20 points before")                                        \
+    X(RATE_50, "rate_rise_50", "the same 50 points before")                                        \
+    X(RATE_ABOVE, "rate_above", "log lr - median of the last 50, this one too")                    \
+    X(MOVED_3, "update_rise_3", "log |D| - the same three points before")                          \
+    X(MOVED_6, "update_rise_6", "the same six points before")                                      \
+    X(MOVED_20, "update_rise_20", "the same 20 points before")                                     \
+    X(MOVED_50, "update_rise_50", "the same 50 points before")                                     \
+    X(PARAM_5, "param_rise_5", "log |theta_t| - the same five points before")                      \
+    X(PARAM_20, "param_rise_20", "the same 20 points before")                                      \
+    X(PARAM_50, "param_rise_50", "the same 50 points before")                                      \
+    X(GRAD_6, "grad_rise_6", "log |g_t| - the same six points before")                             \
+    X(DECREASE_6, "decrease_rise_6", "log P - the same six points before")                         \
+    X(LOSS_RUN_5, "loss_run_5", "least of the last 5 rises of log L over one point")               \
+    X(LOSS_RUN_5_2, "loss_run_5_2", "least of the last 5 rises of log L over two points")          \
+    X(GRAD_RUN_3, "grad_run_3", "least of the last 3 rises of log |g| over one point")             \
+    X(GRAD_RUN_5, "grad_run_5", "least of the last 5 rises of log |g| over one point")             \
+    X(GRAD_RUN_5_2, "grad_run_5_2", "least of the last 5 rises of log |g| over two points")        \
+    X(MOVED_RUN_5, "update_run_5", "least of the last 5 rises of log |D| over one point")          \
+    X(LOSS_SHIFT_30, "loss_shift_30", "median_30(log L) - the same 30 points before")              \
+    X(LOSS_SHIFT_60, "loss_shift_60", "median_30(log L) - the same 60 points before")              \
+    X(GRAD_SHIFT_20, "grad_shift_20", "median_10(log |g|) - the same 20 points before")            \
+    X(GRAD_SHIFT_30, "grad_shift_30", "median_30(log |g|) - the same 30 points before")            \
+    X(GRAD_SHIFT_60, "grad_shift_60", "median_30(log |g|) - the same 60 points before")            \
+    X(MOVED_SHIFT_30, "update_shift_30", "median_30(log |D|) - the same 30 points before")         \
+    X(MOVED_SHIFT_60, "update_shift_60", "median_30(log |D|) - the same 60 points before")         \
+    X(OVERSHOOT_20, "overshoot_sum_20", "sum of the last 20 A")                                    \
+    X(OVERSHOOT_50, "overshoot_sum_50", "sum of the last 50 A")                                    \
+    X(UNEXPLAINED_20, "unexplained_20",                                                            \
+      "rise of median_10(L) over 20 points in units of E - overshoot_sum_20")                      \
+    X(UNEXPLAINED_50, "unexplained_50",                                                            \
+      "rise of median_10(L) over 50 points in units of E - overshoot_sum_50")                      \
+    X(EXCESS_3, "excess_least_3", "least of the last 3 x")                                         \
+    X(EXCESS_5, "excess_least_5", "least of the last 5 x")                                         \
+    X(NET_3, "net_least_3", "least of the last 3 W")                                               \
+    X(CURVATURE, "curvature_along_step", "<g_t - g_{t-1}, D> / |D|^2")                             \
+    X(PATH, "path_curvature", "log of lr <g_t - g_{t-1}, D> / <D, P D>, at least log 1e-12")       \
+    X(GRAD_COSINE, "grad_cosine", "cosine of g_t and g_{t-1}")                                     \
+    X(MOVED_SLOPE, "update_slope", "slope of log |D|/lr, the metric update_growth")
 
 enum lyap_observable {
 #define LYAP_OBSERVABLE_ENUM(name, wire, formula) LYAP_OBSERVABLE_##name,
     LYAP_OBSERVABLE_TABLE(LYAP_OBSERVABLE_ENUM)
 #undef LYAP_OBSERVABLE_ENUM
         LYAP_OBSERVABLE_COUNT,
-    LYAP_OBSERVABLE_PROBED = LYAP_OBSERVABLE_GAP - LYAP_OBSERVABLE_PROBE_RELAPSE
+    LYAP_OBSERVABLE_PROBED = LYAP_OBSERVABLE_PROBE_REBOUND - LYAP_OBSERVABLE_PROBE_RELAPSE + 1
 };
 
 enum { LYAP_TRAIL_MAX = 100 };
@@ -99,18 +139,44 @@ struct lyap_trail {
     uint32_t count;
 };
 
+/* Columns whose trends are observables, the point's own value last. */
+enum lyap_series {
+    LYAP_SERIES_RATE, /* log lr */
+    LYAP_SERIES_GRAD, /* log |g| */
+    LYAP_SERIES_PARAM,
+    LYAP_SERIES_UPDATE,
+    LYAP_SERIES_LOG_LOSS,
+    LYAP_SERIES_LOSS,
+    LYAP_SERIES_DECREASE, /* log P */
+    LYAP_SERIES_OVERSHOOT,
+    LYAP_SERIES_NET,
+    LYAP_SERIES_EXCESS,
+    LYAP_SERIES_COUNT
+};
+
+/* Medians of the newest values of a series, as they were at the newest points. */
+enum lyap_middle {
+    LYAP_MIDDLE_RATE_50,
+    LYAP_MIDDLE_GRAD_10,
+    LYAP_MIDDLE_GRAD_30,
+    LYAP_MIDDLE_UPDATE_30,
+    LYAP_MIDDLE_LOG_LOSS_30,
+    LYAP_MIDDLE_LOSS_10,
+    LYAP_MIDDLE_COUNT
+};
+
 struct lyap_observer {
     double seen[LYAP_OBSERVABLE_COUNT]; /* of the newest point; NaN: absent */
-    struct lyap_trail losses, log_losses, works, decreases, grads, moves, params, mismatches;
+    struct lyap_trail losses, log_losses, works, decreases, grads, moves, params;
     struct lyap_trail scaled, changes, unexplained, relapses, excesses; /* of the loss */
     struct lyap_trail nets, promises, reaches, edges, rates, ratios;
+    struct lyap_trail series[LYAP_SERIES_COUNT], middles[LYAP_MIDDLE_COUNT]; /* of trends */
     struct lyap_trail probes, probe_points; /* losses of the newest probes; points before each */
     double probe_first[3];                  /* losses of the first */
     double probe_least;                     /* least median of three of them; NaN: none yet */
     double told[LYAP_OBSERVABLE_PROBED];    /* by the newest probe: PROBE_RELAPSE and the next */
     uint64_t points;                        /* observed */
     double lr;                              /* of the point before; NaN */
-    double mismatch;                        /* newest update_identity; NaN: never known */
     double least_loss;                      /* least median of 20 losses; NaN before the first */
 };
 

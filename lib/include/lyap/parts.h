@@ -6,8 +6,6 @@
 
 #include "lyap/score.h"
 
-enum { LYAP_SCORE_KIND_COUNT = LYAP_SCORE_NEXT + 1 };
-
 /* What a tensor is named for. WORK: its share of the overshoot work |<g_t, D>|; others: the tensor
  * whose value the metric of the point is. */
 enum lyap_named_for {

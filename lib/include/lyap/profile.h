@@ -92,8 +92,9 @@ LYAP_API void lyap_profile_spectral_result(struct lyap_profile *profile,
 /* The vectors of an attempt that ended go on with the next one; bounds do not. */
 LYAP_API void lyap_profile_spectral_move(struct lyap_profile *from, struct lyap_profile *to);
 
-/* What a score of the newest point is made of, largest share first; returns how many. The
- * tensors behind it are the largest update_z, grad_z and shares of grad_delta. */
+/* What a score of the newest point is made of, largest share first; returns how many: 0 after a
+ * restart until the next push. The tensors behind it are the largest update_z, grad_z and shares of
+ * grad_delta. */
 LYAP_API uint32_t lyap_profile_instability(const struct lyap_profile *profile,
                                            enum lyap_score_kind kind,
                                            struct lyap_score_part ret_parts[LYAP_SCORE_PARTS_MAX]);

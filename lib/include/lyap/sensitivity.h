@@ -1,10 +1,10 @@
-/* Written by bench/detection/fit.py. Thresholds of instability_score at three sensitivities; their
- * operating points are in docs/detection.md. THREADS: constants. */
+/* Written by bench/detection/fit.py. Thresholds of instability_score at three
+ * sensitivities; their operating points are in docs/detection.md. THREADS: constants. */
 #ifndef LYAP_SENSITIVITY_H
 #define LYAP_SENSITIVITY_H
 
-#define LYAP_SCORE_EARLY   0.041
+#define LYAP_SCORE_EARLY   0.197
 #define LYAP_SCORE_DEFAULT 0.500
-#define LYAP_SCORE_PAGER   0.904
+#define LYAP_SCORE_PAGER   0.789
 
 #endif
