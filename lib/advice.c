@@ -73,8 +73,11 @@ void lyap_advice_absorb(struct lyap_advice *advice, const struct lyap_point *poi
         advice->calm_step = point->step;
     advice->quiet = is_quiet(point) ? advice->quiet + 1 : 0;
     absorb_rate(advice, point);
-    if (action->kind == LYAP_ACTION_REDUCE_LR || action->kind == LYAP_ACTION_ROLLBACK)
+    if (action->kind == LYAP_ACTION_REDUCE_LR || action->kind == LYAP_ACTION_ROLLBACK) {
         advice->is_lowered = true;
+        if (isnan(advice->healthy_lr) && column(point, LYAP_METRIC_LR) > 0)
+            advice->healthy_lr = column(point, LYAP_METRIC_LR);
+    }
     advice->lost = has_risen(point, LOST_SHARE) ? advice->lost + 1 : 0;
     if (action->kind == LYAP_ACTION_SKIP)
         advice->skips++;

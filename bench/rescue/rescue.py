@@ -112,7 +112,7 @@ def train(a):
     with Daemon() as daemon:
         jobs = [(daemon.url, *key) for key in plan if key not in done]
         with multiprocessing.get_context("fork").Pool(a.jobs) as pool:
-            for number, row in enumerate(pool.imap(measure, jobs)):
+            for number, row in enumerate(pool.imap_unordered(measure, jobs)):
                 done[row["family"], row["seed"]] = row
                 if a.save:
                     with a.save.open("a") as out:

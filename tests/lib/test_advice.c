@@ -210,12 +210,24 @@ START_TEST(a_fault_that_no_rate_mends_is_led_to_a_stop)
 }
 END_TEST
 
-/* A rate that was never healthy may be off by any factor; and still it ends. */
+/* With no healthy rate before the first advice, its own is the measure, also behind a rollback. */
 START_TEST(what_was_never_calm_is_led_to_a_stop_too)
 {
-    const struct follower job = followed(0, LYAP_ADVICE_CALM + 1);
-    ck_assert(job.is_over);
-    ck_assert_uint_le(job.cuts, 2 * LYAP_ADVICE_CUTS);
+    static const int rests[] = { 0, LYAP_ADVICE_CALM + 1 };
+    for (size_t i = 0; i < sizeof rests / sizeof *rests; i++) {
+        const struct follower job = followed(0, rests[i]);
+        ck_assert(job.is_over);
+        ck_assert_uint_le(job.cuts, LYAP_ADVICE_CUTS);
+        ck_assert_double_ge(job.lowest, 0.1 / LYAP_ADVICE_SHARE);
+    }
+    struct lyap_advice advice;
+    lyap_advice_init(&advice, NAN);
+    struct lyap_point point = point_at(0, 0, 0.1);
+    point.state = LYAP_STATE_WARMING_UP;
+    lyap_advice_absorb(&advice, &point);
+    point = point_at(1, 3, 0.1);
+    ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_ROLLBACK, 3).kind, LYAP_ACTION_ROLLBACK);
+    test_close(advice.healthy_lr, 0.1, 0);
 }
 END_TEST
 

@@ -36,8 +36,8 @@ struct lyap_advice {
     bool is_back_due;  /* a rollback was advised, and no calm has come since: what opens an attempt
                           now follows it, also when the answer came late */
     double lr;         /* that was advised last; NaN: none since the last calm */
-    double healthy_lr; /* at which training last was calm by itself; NaN: not known. An attempt that
-                          follows a rollback inherits it */
+    double healthy_lr; /* at which training last was calm by itself, else that of the first advice;
+                          NaN: not known. An attempt that follows a rollback inherits it */
 };
 
 /* What is asked at a point, after the alerts were evaluated. */
