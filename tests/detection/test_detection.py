@@ -48,13 +48,13 @@ def parsed(data):
     rates = 1 + len(header["opt"]["groups"])
     while at < len(data):
         t, flags, updates, _ = struct.unpack_from("<IIII", data, at)
-        values = struct.unpack_from("<%dd" % (1 + rates), data, at + 16)
-        at += 16 + 8 * (1 + rates)
+        values = struct.unpack_from("<%dd" % (2 + rates), data, at + 16)
+        at += 16 + 8 * (2 + rates)
         arrays = {}
         for role in header["roles"]:
             arrays[role] = [np.frombuffer(data, "<f4", n, at + 4 * sum(counts[:i])) for i, n in enumerate(counts)]
             at += 4 * sum(counts)
-        steps.append((t, flags, updates, values[0], values[1:], arrays))
+        steps.append((t, flags, updates, values[0], values[2:], arrays))
     return header, steps
 
 
