@@ -17,8 +17,23 @@ from torch import nn
 from fake import Daemon, free_port
 import lyapd
 from lyapd import guard as guard_module
+from lyapd.ceiling import Ceiling
 
 logging.disable(logging.WARNING)
+
+
+class Seldom:
+    """A schedule that sets its own rates, every so many steps."""
+
+    def __init__(self, optimizer, every):
+        self.optimizer, self.every, self.steps = optimizer, every, 0
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+
+    def step(self):
+        self.steps += 1
+        if self.steps % self.every == 0:
+            for group, rate in zip(self.optimizer.param_groups, self.rates):
+                group["lr"] = rate
 
 
 class Loop(unittest.TestCase):
@@ -556,6 +571,26 @@ class Surroundings(Loop):
                 self.assertLessEqual(max(rates[10:14]), 0.02 + 1e-12)
                 self.assertEqual(guard.lr_max, math.inf)
                 self.assert_all_close(rates[30:], [0.1 * 0.97 ** t for t in range(30, 40)])
+
+    def test_a_rate_comes_back_step_by_step_below_a_schedule_that_sets_it_seldom(self):
+        """Once an epoch, say: what is doubled in between is the rate, not the ceiling alone."""
+        cut = {1: {"kind": "reduce_lr", "lr": 0.0125}}
+        guard, rates = self.rates_with(cut, 40, lambda o: Seldom(o, 5), restore=8)
+        self.assert_all_close(rates, 2 * [0.1] + 8 * [0.00625] + 8 * [0.0125] + 8 * [0.025]
+                              + 8 * [0.05] + 6 * [0.1])
+        self.assertEqual(guard.lr_max, math.inf)
+
+    def test_a_rate_that_is_a_tensor_comes_back(self):
+        """Its rounding to single precision is nobody's setting it anew."""
+        for part in (0.3, 0.35, 0.4, 0.45, 0.55):
+            groups = mock.Mock(param_groups=[{"lr": torch.tensor(0.1)}])
+            ceiling = Ceiling(groups, lambda: float(groups.param_groups[0]["lr"]))
+            ceiling.lr_max = 0.1 * part
+            for _ in range(4):
+                ceiling.hold()
+            while ceiling.double():
+                ceiling.hold()
+            self.assertAlmostEqual(float(groups.param_groups[0]["lr"]), 0.1, msg=str(part))
 
     def test_a_rate_comes_back_behind_a_rollback_too(self):
         """To what the schedule would give: the checkpoint's own rates were lowered once already."""

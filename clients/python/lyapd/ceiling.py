@@ -5,7 +5,8 @@ from typing import Any, Callable, Tuple
 
 import torch
 
-SAME = 1 - 1e-9
+SAME = 1 - 1e-6     # a rate may be a tensor of single precision
+ROUNDED = 1 + 1e-6  # above a ceiling by no more: nobody set it anew
 
 
 class Ceiling:
@@ -16,28 +17,32 @@ class Ceiling:
         self.lr_max = math.inf
         self._held = math.inf       # the ceiling when rates were last held
         self._taken = 1.0           # the rates are this part of what the schedule alone would give
+        self._left = math.nan       # the rate as it was left: another one was set since
         self._is_rewritten = False  # by a schedule that does not start from what it finds
 
     def hold(self) -> None:
         rate = self._rate()
+        self._is_rewritten |= rate > self._held * ROUNDED
+        if self._is_rewritten and rate != self._left:
+            self._taken = 1.0
         if rate > self.lr_max:
             factor = self.lr_max / rate
-            self._is_rewritten = rate > self._held
-            self._taken = factor if self._is_rewritten else self._taken * factor
+            self._taken *= factor
             self._multiply(factor)
-        self._held = self.lr_max
+        self._held, self._left = self.lr_max, self._rate()
 
     def double(self) -> bool:
         """One step back to where it was; False when it is there."""
         if math.isinf(self.lr_max):
             return False
-        if self._is_rewritten:
+        if self._is_rewritten and self._rate() != self._left:
             is_back = self._rate() < self.lr_max
         else:
             factor = min(2.0, 1.0 / self._taken)
             self._multiply(factor)
             self._taken *= factor
             is_back = self._taken >= SAME
+            self._left = self._rate()
         self.lr_max = math.inf if is_back else 2 * self.lr_max
         self._held = self.lr_max
         return True
@@ -49,7 +54,7 @@ class Ceiling:
     def restored(self, state: Tuple[float, bool]) -> None:
         """The rates are those of the checkpoint again."""
         self._taken, self._is_rewritten = state
-        self._held = math.inf
+        self._held, self._left = math.inf, self._rate()
 
     def _multiply(self, factor: float) -> None:
         for group in self._groups.param_groups:
