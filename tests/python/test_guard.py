@@ -630,6 +630,25 @@ class Surroundings(Loop):
             guard._kept.newest(None)
         self.assertIs(load.call_args.kwargs["weights_only"], False)  # the default of PyTorch 2.6
 
+    def test_a_checkpoint_that_cannot_be_read_is_none(self):
+        """The other ranks hear so: they wait for this one's word in the middle of a rollback."""
+        self.actions[7] = [{"kind": "rollback", "step": 7, "lr": 0.05}]
+        guard = self.guard(every=5, folder=self.folder())
+        with mock.patch("torch.load", side_effect=OSError("gone")), \
+                mock.patch.object(guard._ranks, "have_same", return_value=True) as have_same:
+            self.run_steps(guard, 9)
+        have_same.assert_called_once_with(None)
+        self.assertEqual([event["kind"] for event in guard.events], ["no-checkpoint"])
+        self.assertEqual(guard.lr_max, 0.05)
+
+    def test_a_checkpoint_that_cannot_be_kept_shifts_no_later_one(self):
+        """Ranks go back only to steps that all of them have kept."""
+        guard = self.guard(every=4, folder=self.folder())
+        with mock.patch("torch.save", side_effect=OSError("full")):
+            self.run_steps(guard, 6)
+        self.run_steps(guard, 6)
+        self.assertEqual([kept.step for kept in guard._kept._list], [8])
+
     def test_a_rate_that_is_a_tensor_stays_that_tensor(self):
         rate = torch.tensor(0.1)
         self.optimizer.param_groups[0]["lr"] = rate

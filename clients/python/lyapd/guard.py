@@ -164,7 +164,7 @@ class Guard:
 
     def _roll_back(self, action, at, is_timely):
         target = action.get("step")
-        found = self._kept.newest(at if target is None else int(target))
+        found = self._read(at if target is None else int(target))
         if not self._ranks.have_same(found[0] if found else None) or found is None:
             self._do_without(action, at)
             return True
@@ -180,6 +180,14 @@ class Guard:
         self.went_back += at - step
         self._tell(at, action, to=step, went_back=at - step, lr_max=self.lr_max)
         return False
+
+    def _read(self, step):
+        """One that cannot be read is none: the other ranks wait for what this one says."""
+        try:
+            return self._kept.newest(step)
+        except Exception as error:
+            self._monitor.note("guard: %r" % error)
+            return None
 
     def _do_without(self, action, at):
         """No checkpoint is that old: the rate that was advised with it, once in a row."""
@@ -238,12 +246,12 @@ class Guard:
         at = heard.at
         is_due = self._checked is None or not self._checked <= at < self._checked + self._every
         if is_due and heard.is_calm:
+            self._checked = at  # also where it fails: ranks keep those of the same steps
             self._kept.forget_after(at - 1)  # of a loop that started again
             self._kept.put(at, _copied({
                 "model": self._model.state_dict(), "optimizer": self._optimizer.state_dict(),
                 "extra": self._extra[0]() if self._extra else None,
                 "rates": self._ceiling.state()}))
-            self._checked = at
 
     def _restore(self, checkpoint):
         self._model.load_state_dict(checkpoint["model"])
