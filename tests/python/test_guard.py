@@ -671,6 +671,21 @@ class Surroundings(Loop):
         self.run_steps(again, 2)
         self.assertAlmostEqual(max(self.rates()), 0.04)
         self.assertEqual((again.cuts, again.skipped), (1, 1))
+        for optimizer in (self.optimizer.state_dict(), None):  # that has the lowered rate, or not
+            self.actions = {}
+            self.job()
+            if optimizer:
+                self.optimizer.load_state_dict(optimizer)
+            restored = self.guard(restore=3)
+            restored.load_state_dict(kept)
+            self.run_steps(restored, 3)
+            self.assertAlmostEqual(max(self.rates()), 0.04)
+            self.run_steps(restored, 7)
+            self.assertAlmostEqual(max(self.rates()), 0.1)
+        ceiling, groups = restored._ceiling, self.optimizer.param_groups
+        groups[0]["lr"] = groups[1]["lr"] = 0.09  # a schedule has just set it: that is the whole
+        ceiling.lr_max, ceiling._held, ceiling._taken = 0.04, 0.04, 0.4
+        self.assertAlmostEqual(ceiling.whole, 0.09)
         guard.is_over = True
         again.load_state_dict(guard.state_dict())
         self.assertFalse(again.is_over)  # whoever starts a stopped job again wants it to train

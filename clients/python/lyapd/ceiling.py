@@ -22,9 +22,8 @@ class Ceiling:
 
     def hold(self) -> None:
         rate = self._rate()
-        self._is_rewritten |= rate > self._held * ROUNDED
-        if self._is_rewritten and rate != self._left:
-            self._taken = 1.0
+        if self._is_set(rate):
+            self._is_rewritten, self._taken = True, 1.0
         if rate > self.lr_max:
             factor = self.lr_max / rate
             self._taken *= factor
@@ -35,7 +34,7 @@ class Ceiling:
         """One step back to where it was; False when it is there."""
         if math.isinf(self.lr_max):
             return False
-        if self._is_rewritten and self._rate() != self._left:
+        if self._is_set(self._rate()):
             is_back = self._rate() < self.lr_max
         else:
             factor = min(2.0, 1.0 / self._taken)
@@ -51,10 +50,25 @@ class Ceiling:
         """Of the rates, for a checkpoint; the ceiling itself does not go back."""
         return self._taken, self._is_rewritten
 
+    @property
+    def whole(self) -> float:
+        """The rate of the schedule alone."""
+        rate = self._rate()
+        return rate if self._is_set(rate) else rate / self._taken
+
+    @whole.setter
+    def whole(self, rate: float) -> None:
+        """Of a job that starts again: its optimizer has the lowered rate, or a new one."""
+        self._taken = min(1.0, self._rate() / rate) if rate > 0 else 1.0
+
     def restored(self, state: Tuple[float, bool]) -> None:
         """The rates are those of the checkpoint again."""
         self._taken, self._is_rewritten = state
         self._held, self._left = math.inf, self._rate()
+
+    def _is_set(self, rate: float) -> bool:
+        """By a schedule, since the rate was left."""
+        return rate > self._held * ROUNDED or (self._is_rewritten and rate != self._left)
 
     def _multiply(self, factor: float) -> None:
         for group in self._groups.param_groups:

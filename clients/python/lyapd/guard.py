@@ -92,11 +92,13 @@ class Guard:
 
     def state_dict(self) -> Dict[str, Any]:
         """For the job's own checkpoints: a job that starts again keeps its ceiling."""
-        return {name: getattr(self, name) for name in _BOOKS}
+        return dict({name: getattr(self, name) for name in _BOOKS}, lr=self._ceiling.whole)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Behind that of the optimizer, where that has one."""
         for name in _BOOKS:
             setattr(self, name, state[name])
+        self._ceiling.whole = state.get("lr", self._monitor.lr)
 
     # ---- what is advised ----
 
