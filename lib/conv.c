@@ -127,6 +127,7 @@ static double coverage(const struct lyap_conv *conv, int axis)
 {
     const uint32_t stride = conv->stride[axis];
     const uint32_t period = stride / gcd(stride, conv->dilation[axis]);
+    assert(period > 0); /* lyap_conv_check wants strides above 0 */
     const uint32_t taps = (conv->size[axis] + period - 1) / period;
     return taps;
 }
