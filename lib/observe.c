@@ -11,12 +11,12 @@
 
 /* Lengths of windows, in points: docs/detection.md. */
 enum {
-    LOSSES = 52,     /* kept; the newest 50 for quantiles, 3 to 52 before for records */
-    RECENT = 2,      /* left out of a record: a spike of three points is still one */
-    TAIL_LEAST = 6,  /* losses before a quantile means something */
-    Z_VALUES = 50,   /* of robust z-scores */
-    Z_LEAST = 10,    /* values before one is given */
-    OVERSHOOTS = 20, /* record of A */
+    TAIL_LOSSES = 50, /* of a quantile and of a record */
+    RECENT = 2,       /* left out of a record: a spike of three points is still one */
+    TAIL_LEAST = 6,   /* losses before a quantile means something */
+    Z_VALUES = 50,    /* of robust z-scores */
+    Z_LEAST = 10,     /* values before one is given */
+    OVERSHOOTS = 20,  /* record of A */
     OVERSHOOT_LEAST = 5,
     GROWTH = 10,      /* points over which gradients and parameters grow */
     MOVED_GROWTH = 5, /* likewise updates, whose noise is smaller */
@@ -36,9 +36,8 @@ enum {
     UNEXPLAINED = 20,
     RATES = 20,
     RATES_LEAST = 3,
-    RELAPSES = 2, /* with the present one a median */
     REBOUND = 20,
-    PROBES = 20, /* kept */
+    PROBES = 20,
     PROBE_RECORD = 10,
     PROBE_RECORD_LEAST = 4,
     PROBE_APART = 2, /* points between the probes of a rise: a pair of probes shows too little */
@@ -83,12 +82,6 @@ const char *lyap_observable_formula(enum lyap_observable observable)
 
 /* ---- families of observables ---- */
 
-static double column(const struct lyap_point *point, enum lyap_metric metric)
-{
-    const struct lyap_value *v = &point->metrics[metric];
-    return v->reason == LYAP_REASON_NONE ? v->value : (double)NAN;
-}
-
 /* Metrics that are observables as they are. */
 static void see_columns(struct lyap_observer *o, const struct lyap_point *point)
 {
@@ -118,39 +111,39 @@ static void see_columns(struct lyap_observer *o, const struct lyap_point *point)
         { LYAP_OBSERVABLE_LEVEL, LYAP_METRIC_LOSS_LEVEL_EVIDENCE },
     };
     for (unsigned i = 0; i < sizeof columns / sizeof *columns; i++)
-        o->seen[columns[i].observable] = column(point, columns[i].metric);
+        o->seen[columns[i].observable] = lyap_column(point, columns[i].metric);
     o->seen[LYAP_OBSERVABLE_GAP] = point->is_gap;
-    o->seen[LYAP_OBSERVABLE_OSCILLATION] = -column(point, LYAP_METRIC_UPDATE_COSINE);
-    o->seen[LYAP_OBSERVABLE_SIGMAS] =
-        column(point, LYAP_METRIC_LOSS_EXCESS) - 4 * column(point, LYAP_METRIC_LOSS_SPREAD);
+    o->seen[LYAP_OBSERVABLE_OSCILLATION] = -lyap_column(point, LYAP_METRIC_UPDATE_COSINE);
+    o->seen[LYAP_OBSERVABLE_SIGMAS] = lyap_column(point, LYAP_METRIC_LOSS_EXCESS) -
+                                      4 * lyap_column(point, LYAP_METRIC_LOSS_SPREAD);
 }
 
 /* How far the loss lies outside of what it was, on scales that heavy tails stretch. */
 static void see_loss(struct lyap_observer *o, const struct lyap_point *point)
 {
-    const double loss = column(point, LYAP_METRIC_LOSS);
-    const double scale = column(point, LYAP_METRIC_PROGRESS_SCALE);
+    const double loss = lyap_column(point, LYAP_METRIC_LOSS);
+    const double scale = lyap_column(point, LYAP_METRIC_PROGRESS_SCALE);
     double work[LYAP_TRAIL_MAX];
-    const uint32_t count = lyap_trail_finite(&o->losses, LOSSES - RECENT, work);
+    const uint32_t count = lyap_trail_finite(o, LYAP_SERIES_LOSS, TAIL_LOSSES, work);
     if (count >= TAIL_LEAST) {
         const double high = lyap_stats_quantile(work, count, TAIL_QUANTILE);
         const double spread = high - lyap_stats_median(work, count);
         o->seen[LYAP_OBSERVABLE_TAIL] = (loss - high) / fmax(spread, TAIL_FLOOR * scale);
     }
-    struct lyap_trail old = o->losses;
-    old.count = old.count > RECENT ? old.count - RECENT : 0;
-    const double record = lyap_trail_max(&old, LOSSES - RECENT, TAIL_LEAST);
+    const double record =
+        lyap_trail_max_before(o, LYAP_SERIES_LOSS, RECENT, TAIL_LOSSES, TAIL_LEAST);
     o->seen[LYAP_OBSERVABLE_RECORD] = (loss - record) / scale;
-    const double before = lyap_trail_back(&o->losses, 0);
+    const double before = lyap_trail_back(o, LYAP_SERIES_LOSS, 0);
     o->seen[LYAP_OBSERVABLE_TWICE] = ((loss < before ? loss : before) - record) / scale;
-    o->seen[LYAP_OBSERVABLE_LOSS_Z] = lyap_trail_z(&o->log_losses, lyap_log_or_nan(loss), true);
+    o->seen[LYAP_OBSERVABLE_LOSS_Z] =
+        lyap_trail_z(o, LYAP_SERIES_LOG_LOSS, lyap_log_or_nan(loss), true);
 }
 
 /* Median of the newest `length` losses with the present one; NaN below DRIFT_SHORT of them. */
 static double recent_median(const struct lyap_observer *o, double loss, uint32_t length)
 {
     double work[LYAP_TRAIL_MAX];
-    uint32_t count = lyap_trail_finite(&o->losses, length - 1, work);
+    uint32_t count = lyap_trail_finite(o, LYAP_SERIES_LOSS, length - 1, work);
     if (isfinite(loss))
         work[count++] = loss;
     return count < DRIFT_SHORT ? (double)NAN : lyap_stats_median(work, count);
@@ -159,9 +152,9 @@ static double recent_median(const struct lyap_observer *o, double loss, uint32_t
 /* Slow loss of what was reached, which no single step shows. */
 static void see_drift(struct lyap_observer *o, const struct lyap_point *point)
 {
-    const double loss = column(point, LYAP_METRIC_LOSS);
-    const double scale = column(point, LYAP_METRIC_PROGRESS_SCALE);
-    const bool is_full = o->losses.count >= DRIFT_LONG - 1;
+    const double loss = lyap_column(point, LYAP_METRIC_LOSS);
+    const double scale = lyap_column(point, LYAP_METRIC_PROGRESS_SCALE);
+    const bool is_full = o->counts[LYAP_SERIES_LOSS] >= DRIFT_LONG - 1;
     const double slow = is_full ? recent_median(o, loss, DRIFT_LONG) : (double)NAN;
     o->seen[LYAP_OBSERVABLE_DRIFT] = (recent_median(o, loss, DRIFT_SHORT) - o->least_loss) / scale;
     o->seen[LYAP_OBSERVABLE_SLOW_DRIFT] = (slow - o->least_loss) / scale;
@@ -184,7 +177,7 @@ static double relapse_of(double loss, double excess, double scale)
 static double rise_t(const struct lyap_observer *o, double scaled, uint32_t length)
 {
     double work[LYAP_TRAIL_MAX];
-    uint32_t count = lyap_trail_finite(&o->scaled, length - 1, work);
+    uint32_t count = lyap_trail_finite(o, LYAP_SERIES_SCALED, length - 1, work);
     if (isfinite(scaled))
         work[count++] = scaled;
     return 4 * count < 3 * length ? (double)NAN : lyap_stats_line(work, count).t;
@@ -193,16 +186,16 @@ static double rise_t(const struct lyap_observer *o, double scaled, uint32_t leng
 /* Losses that last, against noise and against what the work explains. */
 static void see_relapse(struct lyap_observer *o, const struct lyap_point *point)
 {
-    const double loss = column(point, LYAP_METRIC_LOSS);
-    const double excess = column(point, LYAP_METRIC_LOSS_EXCESS);
-    const double scale = column(point, LYAP_METRIC_PROGRESS_SCALE);
+    const double loss = lyap_column(point, LYAP_METRIC_LOSS);
+    const double excess = lyap_column(point, LYAP_METRIC_LOSS_EXCESS);
+    const double scale = lyap_column(point, LYAP_METRIC_PROGRESS_SCALE);
     const double scaled = loss / scale;
     const double relapse = relapse_of(loss, excess, scale);
-    const double last = lyap_trail_back(&o->relapses, 0);
-    double three[] = { relapse, last, lyap_trail_back(&o->relapses, 1) };
-    double excesses[] = { excess, lyap_trail_back(&o->excesses, 0),
-                          lyap_trail_back(&o->excesses, 1) };
-    const double noise = lyap_trail_median(&o->changes, CHANGES, CHANGES_LEAST);
+    const double last = lyap_trail_back(o, LYAP_SERIES_RELAPSE, 0);
+    double three[] = { relapse, last, lyap_trail_back(o, LYAP_SERIES_RELAPSE, 1) };
+    double excesses[] = { excess, lyap_trail_back(o, LYAP_SERIES_EXCESS, 0),
+                          lyap_trail_back(o, LYAP_SERIES_EXCESS, 1) };
+    const double noise = lyap_trail_median(o, LYAP_SERIES_CHANGE, CHANGES, CHANGES_LEAST);
     o->seen[LYAP_OBSERVABLE_RELAPSE] = relapse;
     o->seen[LYAP_OBSERVABLE_RELAPSE_TWICE] =
         isnan(relapse) || isnan(last) ? (double)NAN : fmin(relapse, last);
@@ -212,55 +205,57 @@ static void see_relapse(struct lyap_observer *o, const struct lyap_point *point)
         o->seen[LYAP_OBSERVABLE_EXCESS_NOISE] =
             lyap_stats_median(excesses, 3) / (CHANGE_FLOOR + noise);
     const double mean =
-        (loss + lyap_trail_back(&o->losses, 0) + lyap_trail_back(&o->losses, 1)) / 3;
+        (loss + lyap_trail_back(o, LYAP_SERIES_LOSS, 0) + lyap_trail_back(o, LYAP_SERIES_LOSS, 1)) /
+        3;
     o->seen[LYAP_OBSERVABLE_RELAPSE_MEAN] = relapse_of(mean, excess + (mean - loss) / scale, scale);
     o->seen[LYAP_OBSERVABLE_RISE_20] = rise_t(o, scaled, RISE_SHORT);
     o->seen[LYAP_OBSERVABLE_RISE_40] = rise_t(o, scaled, RISE_LONG);
     double logs[LYAP_TRAIL_MAX], least = INFINITY;
-    const uint32_t count = lyap_trail_finite(&o->log_losses, REBOUND, logs);
+    const uint32_t count = lyap_trail_finite(o, LYAP_SERIES_LOG_LOSS, REBOUND, logs);
     for (uint32_t i = 0; i < count; i++)
         least = fmin(least, logs[i]);
     o->seen[LYAP_OBSERVABLE_REBOUND] =
         count < RECORD_LEAST ? (double)NAN : lyap_log_or_nan(loss) - least;
-    const double change = (loss - lyap_trail_back(&o->losses, 0)) / scale;
+    const double change = (loss - lyap_trail_back(o, LYAP_SERIES_LOSS, 0)) / scale;
     double sum = 0, work[LYAP_TRAIL_MAX];
-    const double unexplained = change - column(point, LYAP_METRIC_OVERSHOOT_WORK);
-    const uint32_t terms = lyap_trail_finite(&o->unexplained, UNEXPLAINED - 1, work);
+    const double unexplained = change - lyap_column(point, LYAP_METRIC_OVERSHOOT_WORK);
+    const uint32_t terms = lyap_trail_finite(o, LYAP_SERIES_UNEXPLAINED, UNEXPLAINED - 1, work);
     for (uint32_t i = 0; i < terms; i++)
         sum += work[i];
     o->seen[LYAP_OBSERVABLE_UNEXPLAINED] = sum + (isfinite(unexplained) ? unexplained : 0);
-    lyap_trail_push(&o->scaled, RISE_LONG, scaled);
-    lyap_trail_push(&o->changes, CHANGES, fabs(change));
-    lyap_trail_push(&o->unexplained, UNEXPLAINED, unexplained);
-    lyap_trail_push(&o->relapses, RELAPSES, relapse);
-    lyap_trail_push(&o->excesses, RELAPSES, excess);
+    lyap_trail_push(o, LYAP_SERIES_SCALED, scaled);
+    lyap_trail_push(o, LYAP_SERIES_CHANGE, fabs(change));
+    lyap_trail_push(o, LYAP_SERIES_UNEXPLAINED, unexplained);
+    lyap_trail_push(o, LYAP_SERIES_RELAPSE, relapse);
 }
 
 /* Works against the largest of their past and against the noise of the losses. */
 static void see_records(struct lyap_observer *o, const struct lyap_point *point)
 {
-    const double work = column(point, LYAP_METRIC_OVERSHOOT_WORK);
-    const double decrease = column(point, LYAP_METRIC_PREDICTED_DECREASE);
-    const double change = column(point, LYAP_METRIC_PREDICTED_CHANGE);
-    const double net = column(point, LYAP_METRIC_NET_WORK);
-    const double edge = column(point, LYAP_METRIC_EDGE_RATIO);
-    const double sigma = column(point, LYAP_METRIC_LOSS_SPREAD);
+    const double work = lyap_column(point, LYAP_METRIC_OVERSHOOT_WORK);
+    const double decrease = lyap_column(point, LYAP_METRIC_PREDICTED_DECREASE);
+    const double change = lyap_column(point, LYAP_METRIC_PREDICTED_CHANGE);
+    const double net = lyap_column(point, LYAP_METRIC_NET_WORK);
+    const double edge = lyap_column(point, LYAP_METRIC_EDGE_RATIO);
+    const double sigma = lyap_column(point, LYAP_METRIC_LOSS_SPREAD);
     const double reach = o->seen[LYAP_OBSERVABLE_REACH];
-    const double promised = lyap_trail_max(&o->promises, RECORDS, RECORD_LEAST);
+    const double promised = lyap_trail_max(o, LYAP_SERIES_PROMISE, RECORDS, RECORD_LEAST);
     double past[LYAP_TRAIL_MAX];
-    const uint32_t count = lyap_trail_finite(&o->works, Z_VALUES, past);
+    const uint32_t count = lyap_trail_finite(o, LYAP_SERIES_OVERSHOOT, Z_VALUES, past);
     if (count >= Z_LEAST) {
         const double middle = lyap_stats_median(past, count);
         const double mad = LYAP_STATS_MAD_SCALE * lyap_stats_deviation(past, count, middle);
         o->seen[LYAP_OBSERVABLE_OVERSHOOT_MADS] = (work - middle) / fmax(mad, WORK_FLOOR);
     }
-    const double loss = column(point, LYAP_METRIC_LOSS);
+    const double loss = lyap_column(point, LYAP_METRIC_LOSS);
     if (loss > 0)
         o->seen[LYAP_OBSERVABLE_OVERSHOOT_REACH] =
-            work * column(point, LYAP_METRIC_PROGRESS_SCALE) / loss;
-    o->seen[LYAP_OBSERVABLE_OVERSHOOT_PEAK] = lyap_trail_peak(&o->works, PEAK_SHORT, work);
-    o->seen[LYAP_OBSERVABLE_NET_PEAK] = lyap_trail_peak(&o->nets, PEAK_LONG, net);
-    o->seen[LYAP_OBSERVABLE_DECREASE_PEAK] = lyap_trail_peak(&o->promises, PEAK_LONG, decrease);
+            work * lyap_column(point, LYAP_METRIC_PROGRESS_SCALE) / loss;
+    o->seen[LYAP_OBSERVABLE_OVERSHOOT_PEAK] =
+        lyap_trail_peak(o, LYAP_SERIES_OVERSHOOT, PEAK_SHORT, work);
+    o->seen[LYAP_OBSERVABLE_NET_PEAK] = lyap_trail_peak(o, LYAP_SERIES_NET, PEAK_LONG, net);
+    o->seen[LYAP_OBSERVABLE_DECREASE_PEAK] =
+        lyap_trail_peak(o, LYAP_SERIES_PROMISE, PEAK_LONG, decrease);
     o->seen[LYAP_OBSERVABLE_DECREASE_NEW] = decrease - promised;
     if (!isnan(decrease) && !isnan(promised))
         o->seen[LYAP_OBSERVABLE_DECREASE_UP] =
@@ -269,20 +264,19 @@ static void see_records(struct lyap_observer *o, const struct lyap_point *point)
     o->seen[LYAP_OBSERVABLE_CHANGE_SIGMAS] = change / (SIGMA_FLOOR + sigma);
     if (!isnan(decrease))
         o->seen[LYAP_OBSERVABLE_CHANGE_SHARE] = change / fmax(decrease, SHARE_FLOOR);
-    o->seen[LYAP_OBSERVABLE_REACH_NEW] = reach - lyap_trail_max(&o->reaches, RECORDS, REACH_LEAST);
-    o->seen[LYAP_OBSERVABLE_EDGE_NEW] = edge - lyap_trail_max(&o->edges, RECORDS, RECORD_LEAST);
-    lyap_trail_push(&o->nets, PEAK_LONG, net);
-    lyap_trail_push(&o->promises, RECORDS, decrease);
-    lyap_trail_push(&o->reaches, RECORDS, reach);
-    lyap_trail_push(&o->edges, RECORDS, edge);
+    o->seen[LYAP_OBSERVABLE_REACH_NEW] =
+        reach - lyap_trail_max(o, LYAP_SERIES_REACH, RECORDS, REACH_LEAST);
+    o->seen[LYAP_OBSERVABLE_EDGE_NEW] =
+        edge - lyap_trail_max(o, LYAP_SERIES_EDGE, RECORDS, RECORD_LEAST);
+    lyap_trail_push(o, LYAP_SERIES_REACH, reach);
 }
 
 /* The loss of `PROBE_APART` points before the present one or more; NaN: none was probed. */
 static double probe_before(const struct lyap_observer *o)
 {
-    for (uint32_t i = 0; i < o->probes.count; i++)
-        if ((double)o->points - lyap_trail_back(&o->probe_points, i) >= PROBE_APART)
-            return lyap_trail_back(&o->probes, i);
+    for (uint32_t i = 0; i < o->counts[LYAP_SERIES_PROBE]; i++)
+        if ((double)o->points - lyap_trail_back(o, LYAP_SERIES_PROBE_POINT, i) >= PROBE_APART)
+            return lyap_trail_back(o, LYAP_SERIES_PROBE, i);
     return NAN;
 }
 
@@ -292,17 +286,18 @@ static void tell_probe(struct lyap_observer *o, double loss, double progress)
 {
     double first[3], logs[LYAP_TRAIL_MAX], lowest = INFINITY;
     memcpy(first, o->probe_first, sizeof first);
-    const double reference = lyap_stats_median(first, o->probes.count < 3 ? o->probes.count : 3);
+    const uint32_t probes = o->counts[LYAP_SERIES_PROBE];
+    const double reference = lyap_stats_median(first, probes < 3 ? probes : 3);
     const double own =
         fmax(PROGRESS_SHARE * (reference - o->probe_least), REFERENCE_SHARE * fabs(reference));
     const double scale = fmax(fmax(own, SCALE_LEAST), progress); /* fmax prefers the number */
     const double relapse = relapse_of(loss, (loss - o->probe_least) / scale, scale);
     const double rise = loss - probe_before(o), next = loss + rise;
     const double last = o->told[0];
-    const uint32_t count = lyap_trail_finite(&o->probes, PROBES, logs);
+    const uint32_t count = lyap_trail_finite(o, LYAP_SERIES_PROBE, PROBES, logs);
     for (uint32_t i = 0; i < count; i++)
         lowest = fmin(lowest, logs[i]);
-    const double record = lyap_trail_max(&o->probes, PROBE_RECORD, PROBE_RECORD_LEAST);
+    const double record = lyap_trail_max(o, LYAP_SERIES_PROBE, PROBE_RECORD, PROBE_RECORD_LEAST);
     const double told[LYAP_OBSERVABLE_PROBED] = {
         relapse,
         isnan(last) ? (double)NAN : fmin(relapse, last),
@@ -317,76 +312,88 @@ static void tell_probe(struct lyap_observer *o, double loss, double progress)
 static void remember_probe(struct lyap_observer *o, double loss)
 {
     double newest[LYAP_TRAIL_MAX];
-    if (o->probes.count < 3)
-        o->probe_first[o->probes.count] = loss;
-    lyap_trail_push(&o->probes, PROBES, loss);
-    lyap_trail_push(&o->probe_points, PROBES, (double)o->points);
-    const uint32_t count = lyap_trail_finite(&o->probes, 3, newest);
+    if (o->counts[LYAP_SERIES_PROBE] < 3)
+        o->probe_first[o->counts[LYAP_SERIES_PROBE]] = loss;
+    lyap_trail_push(o, LYAP_SERIES_PROBE, loss);
+    lyap_trail_push(o, LYAP_SERIES_PROBE_POINT, (double)o->points);
+    const uint32_t count = lyap_trail_finite(o, LYAP_SERIES_PROBE, 3, newest);
     o->probe_least = fmin(o->probe_least, lyap_stats_median(newest, count));
 }
 
 /* What the newest probe told, for as long as it is news. */
 static void see_probe(struct lyap_observer *o, const struct lyap_point *point)
 {
-    const double loss = column(point, LYAP_METRIC_PROBE_LOSS);
+    const double loss = lyap_column(point, LYAP_METRIC_PROBE_LOSS);
     if (isfinite(loss)) {
-        if (o->probes.count > 0)
-            tell_probe(o, loss, column(point, LYAP_METRIC_PROGRESS_SCALE));
+        if (o->counts[LYAP_SERIES_PROBE] > 0)
+            tell_probe(o, loss, lyap_column(point, LYAP_METRIC_PROGRESS_SCALE));
         remember_probe(o, loss);
     }
-    if ((double)o->points - lyap_trail_back(&o->probe_points, 0) < PROBE_HOLD)
+    if ((double)o->points - lyap_trail_back(o, LYAP_SERIES_PROBE_POINT, 0) < PROBE_HOLD)
         memcpy(&o->seen[LYAP_OBSERVABLE_PROBE_RELAPSE], o->told, sizeof o->told);
     o->points++;
 }
 
+/* log P, that of nothing as well. */
+static double log_decrease(const struct lyap_point *point)
+{
+    const double decrease = lyap_column(point, LYAP_METRIC_PREDICTED_DECREASE);
+    return isnan(decrease) ? decrease : log(fmax(decrease, DECREASE_FLOOR));
+}
+
 static void see_work(struct lyap_observer *o, const struct lyap_point *point)
 {
-    const double work = column(point, LYAP_METRIC_OVERSHOOT_WORK);
-    const double decrease = column(point, LYAP_METRIC_PREDICTED_DECREASE);
-    const double before[3] = { lyap_trail_back(&o->works, 0), lyap_trail_back(&o->works, 1),
-                               lyap_trail_back(&o->works, 2) };
+    const double work = lyap_column(point, LYAP_METRIC_OVERSHOOT_WORK);
+    const double decrease = lyap_column(point, LYAP_METRIC_PREDICTED_DECREASE);
+    const double before[3] = { lyap_trail_back(o, LYAP_SERIES_OVERSHOOT, 0),
+                               lyap_trail_back(o, LYAP_SERIES_OVERSHOOT, 1),
+                               lyap_trail_back(o, LYAP_SERIES_OVERSHOOT, 2) };
     double sum = work;
     for (unsigned i = 0; i < 2; i++)
         sum += isnan(before[i]) ? 0 : before[i];
     o->seen[LYAP_OBSERVABLE_OVERSHOOT_3] = sum;
     o->seen[LYAP_OBSERVABLE_OVERSHOOT_NEW] =
-        work - lyap_trail_max(&o->works, OVERSHOOTS, OVERSHOOT_LEAST);
+        work - lyap_trail_max(o, LYAP_SERIES_OVERSHOOT, OVERSHOOTS, OVERSHOOT_LEAST);
     const double base = fmax(before[1], before[2]); /* fmax prefers the number */
     const double growth = work / fmax(base, OVERSHOOT_FLOOR);
     o->seen[LYAP_OBSERVABLE_OVERSHOOT_UP] =
         isnan(base) ? base : work * fmin(fmax(growth, 1), GROWTH_MAX);
-    const double log_decrease = isnan(decrease) ? decrease : log(fmax(decrease, DECREASE_FLOOR));
-    o->seen[LYAP_OBSERVABLE_DECREASE_Z] = lyap_trail_z(&o->decreases, log_decrease, false);
-    const double loss = column(point, LYAP_METRIC_LOSS);
+    o->seen[LYAP_OBSERVABLE_DECREASE_Z] =
+        lyap_trail_z(o, LYAP_SERIES_DECREASE_FLOORED, log_decrease(point), false);
+    const double loss = lyap_column(point, LYAP_METRIC_LOSS);
     if (loss > 0)
         o->seen[LYAP_OBSERVABLE_REACH] =
-            decrease * column(point, LYAP_METRIC_PROGRESS_SCALE) / loss;
+            decrease * lyap_column(point, LYAP_METRIC_PROGRESS_SCALE) / loss;
 }
 
 /* log |D| over the rate that made it. */
 static double log_move(const struct lyap_observer *o, const struct lyap_point *point)
 {
-    return lyap_log_or_nan(column(point, LYAP_METRIC_UPDATE_NORM) / o->lr);
+    return lyap_log_or_nan(lyap_column(point, LYAP_METRIC_UPDATE_NORM) / o->lr);
 }
 
 static void see_growth(struct lyap_observer *o, const struct lyap_point *point)
 {
-    const double grad = lyap_log_or_nan(column(point, LYAP_METRIC_GRAD_NORM));
-    const double param = lyap_log_or_nan(column(point, LYAP_METRIC_PARAM_NORM));
-    o->seen[LYAP_OBSERVABLE_GRAD_UP] = grad - lyap_trail_back(&o->grads, GROWTH - 1);
-    o->seen[LYAP_OBSERVABLE_PARAM_UP] = param - lyap_trail_back(&o->params, GROWTH - 1);
+    const double grad = lyap_log_or_nan(lyap_column(point, LYAP_METRIC_GRAD_NORM));
+    const double param = lyap_log_or_nan(lyap_column(point, LYAP_METRIC_PARAM_NORM));
+    o->seen[LYAP_OBSERVABLE_GRAD_UP] = grad - lyap_trail_back(o, LYAP_SERIES_GRAD, GROWTH - 1);
+    o->seen[LYAP_OBSERVABLE_PARAM_UP] = param - lyap_trail_back(o, LYAP_SERIES_PARAM, GROWTH - 1);
     o->seen[LYAP_OBSERVABLE_MOVED_UP] =
-        log_move(o, point) - lyap_trail_back(&o->moves, MOVED_GROWTH - 1);
-    const double ratio = lyap_log_or_nan(column(point, LYAP_METRIC_UPDATE_RATIO));
-    const double rate = lyap_log_or_nan(column(point, LYAP_METRIC_LR));
-    const double rise = grad - lyap_trail_back(&o->grads, 1);
-    const double before = lyap_trail_back(&o->grads, 0) - lyap_trail_back(&o->grads, 2);
+        log_move(o, point) - lyap_trail_back(o, LYAP_SERIES_MOVE, MOVED_GROWTH - 1);
+    const double ratio = lyap_log_or_nan(lyap_column(point, LYAP_METRIC_UPDATE_RATIO));
+    const double rate = lyap_log_or_nan(lyap_column(point, LYAP_METRIC_LR));
+    const double rise = grad - lyap_trail_back(o, LYAP_SERIES_GRAD, 1);
+    const double before =
+        lyap_trail_back(o, LYAP_SERIES_GRAD, 0) - lyap_trail_back(o, LYAP_SERIES_GRAD, 2);
     o->seen[LYAP_OBSERVABLE_GRAD_RUN] =
         isnan(rise) || isnan(before) ? (double)NAN : fmin(rise, before);
-    o->seen[LYAP_OBSERVABLE_GRAD_RISE] = grad - lyap_trail_median(&o->grads, LONG, LONG_LEAST);
-    o->seen[LYAP_OBSERVABLE_RATIO_UP] = ratio - lyap_trail_median(&o->ratios, LONG, LONG_LEAST);
-    o->seen[LYAP_OBSERVABLE_RATE_UP] = rate - lyap_trail_median(&o->rates, RATES, RATES_LEAST);
-    o->seen[LYAP_OBSERVABLE_PARAM_STEP] = param - lyap_trail_back(&o->params, 0);
+    o->seen[LYAP_OBSERVABLE_GRAD_RISE] =
+        grad - lyap_trail_median(o, LYAP_SERIES_GRAD, LONG, LONG_LEAST);
+    o->seen[LYAP_OBSERVABLE_RATIO_UP] =
+        ratio - lyap_trail_median(o, LYAP_SERIES_RATIO, LONG, LONG_LEAST);
+    o->seen[LYAP_OBSERVABLE_RATE_UP] =
+        rate - lyap_trail_median(o, LYAP_SERIES_RATE, RATES, RATES_LEAST);
+    o->seen[LYAP_OBSERVABLE_PARAM_STEP] = param - lyap_trail_back(o, LYAP_SERIES_PARAM, 0);
 }
 
 void lyap_observer_init(struct lyap_observer *observer)
@@ -398,21 +405,35 @@ void lyap_observer_init(struct lyap_observer *observer)
         observer->told[i] = NAN;
 }
 
+/* What observables of a point look at after it, and trends already with it. */
 static void remember(struct lyap_observer *o, const struct lyap_point *point)
 {
-    const double loss = column(point, LYAP_METRIC_LOSS);
-    const double decrease = column(point, LYAP_METRIC_PREDICTED_DECREASE);
-    lyap_trail_push(&o->moves, MOVED_GROWTH, log_move(o, point));
-    lyap_trail_push(&o->losses, LOSSES, loss);
-    lyap_trail_push(&o->log_losses, Z_VALUES, lyap_log_or_nan(loss));
-    lyap_trail_push(&o->works, Z_VALUES, column(point, LYAP_METRIC_OVERSHOOT_WORK));
-    lyap_trail_push(&o->decreases, Z_VALUES,
-                    isnan(decrease) ? decrease : log(fmax(decrease, DECREASE_FLOOR)));
-    lyap_trail_push(&o->grads, LONG, lyap_log_or_nan(column(point, LYAP_METRIC_GRAD_NORM)));
-    lyap_trail_push(&o->ratios, LONG, lyap_log_or_nan(column(point, LYAP_METRIC_UPDATE_RATIO)));
-    lyap_trail_push(&o->rates, RATES, lyap_log_or_nan(column(point, LYAP_METRIC_LR)));
-    lyap_trail_push(&o->params, GROWTH, lyap_log_or_nan(column(point, LYAP_METRIC_PARAM_NORM)));
-    o->lr = column(point, LYAP_METRIC_LR);
+    static const struct {
+        enum lyap_series series;
+        enum lyap_metric metric;
+        bool is_log;
+    } columns[] = {
+        { LYAP_SERIES_LOSS, LYAP_METRIC_LOSS, false },
+        { LYAP_SERIES_LOG_LOSS, LYAP_METRIC_LOSS, true },
+        { LYAP_SERIES_RATE, LYAP_METRIC_LR, true },
+        { LYAP_SERIES_GRAD, LYAP_METRIC_GRAD_NORM, true },
+        { LYAP_SERIES_PARAM, LYAP_METRIC_PARAM_NORM, true },
+        { LYAP_SERIES_UPDATE, LYAP_METRIC_UPDATE_NORM, true },
+        { LYAP_SERIES_RATIO, LYAP_METRIC_UPDATE_RATIO, true },
+        { LYAP_SERIES_OVERSHOOT, LYAP_METRIC_OVERSHOOT_WORK, false },
+        { LYAP_SERIES_NET, LYAP_METRIC_NET_WORK, false },
+        { LYAP_SERIES_EXCESS, LYAP_METRIC_LOSS_EXCESS, false },
+        { LYAP_SERIES_PROMISE, LYAP_METRIC_PREDICTED_DECREASE, false },
+        { LYAP_SERIES_DECREASE, LYAP_METRIC_PREDICTED_DECREASE, true },
+        { LYAP_SERIES_EDGE, LYAP_METRIC_EDGE_RATIO, false },
+    };
+    for (unsigned i = 0; i < sizeof columns / sizeof *columns; i++) {
+        const double value = lyap_column(point, columns[i].metric);
+        lyap_trail_push(o, columns[i].series, columns[i].is_log ? lyap_log_or_nan(value) : value);
+    }
+    lyap_trail_push(o, LYAP_SERIES_DECREASE_FLOORED, log_decrease(point));
+    lyap_trail_push(o, LYAP_SERIES_MOVE, log_move(o, point));
+    o->lr = lyap_column(point, LYAP_METRIC_LR);
 }
 
 void lyap_observer_step(struct lyap_observer *observer, const struct lyap_point *point)
@@ -426,7 +447,7 @@ void lyap_observer_step(struct lyap_observer *observer, const struct lyap_point 
     see_work(observer, point);
     see_records(observer, point);
     see_growth(observer, point);
+    remember(observer, point);
     lyap_observe_trends(observer, point);
     see_probe(observer, point);
-    remember(observer, point);
 }

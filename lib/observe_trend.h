@@ -4,7 +4,7 @@
 
 #include "lyap/observe.h"
 
-/* Pushes the columns of `point` to the observer's series and sees how they moved. */
-void lyap_observe_trends(struct lyap_observer *observer, const struct lyap_point *point);
+/* How the columns of `point`, which the observer already remembers, moved. */
+void lyap_observe_trends(struct lyap_observer *o, const struct lyap_point *point);
 
 #endif

@@ -95,7 +95,7 @@ class Memory(DaemonCase):
             self.ok(self.daemon.push_json("run-%d" % i, Quadratic().snapshot()))
         each_kib = (memory_mib(self.daemon) - before) * 1024 / connection_count
         if not os.environ.get("LYAP_SANITIZE"):
-            self.assertLess(each_kib, 288)
+            self.assertLess(each_kib, 256)
 
 
 class Idle(DaemonCase):

@@ -133,51 +133,59 @@ enum lyap_observable {
 
 enum { LYAP_TRAIL_MAX = 100 };
 
-/* The newest values of one column, oldest first. */
-struct lyap_trail {
-    double values[LYAP_TRAIL_MAX];
-    uint32_t count;
-};
+/* X(enum, values kept): what is remembered of the points, before the present one for most
+ * observables, with it for trends. */
+#define LYAP_SERIES_TABLE(X)                                                                       \
+    X(LOSS, 52)                                                                                    \
+    X(LOG_LOSS, 50)                                                                                \
+    X(RATE, 51)   /* log lr */                                                                     \
+    X(GRAD, 100)  /* log |g| */                                                                    \
+    X(PARAM, 51)  /* log |theta| */                                                                \
+    X(UPDATE, 51) /* log |D| */                                                                    \
+    X(MOVE, 5)    /* log |D|/lr */                                                                 \
+    X(RATIO, 100) /* log update_ratio */                                                           \
+    X(OVERSHOOT, 51)                                                                               \
+    X(NET, 19)                                                                                     \
+    X(EXCESS, 5)                                                                                   \
+    X(RELAPSE, 2)                                                                                  \
+    X(SCALED, 39) /* L / E */                                                                      \
+    X(CHANGE, 30) /* |change of L| / E */                                                          \
+    X(UNEXPLAINED, 19)                                                                             \
+    X(PROMISE, 50)          /* P */                                                                \
+    X(DECREASE, 7)          /* log P */                                                            \
+    X(DECREASE_FLOORED, 50) /* log P, that of nothing as well */                                   \
+    X(REACH, 50)                                                                                   \
+    X(EDGE, 50)                                                                                    \
+    X(PROBE, 20)       /* losses of the newest probes */                                           \
+    X(PROBE_POINT, 20) /* points before each */                                                    \
+    /* medians of the newest values of a series, as they were at the newest points */              \
+    X(MIDDLE_RATE_50, 1)                                                                           \
+    X(MIDDLE_GRAD_10, 21)                                                                          \
+    X(MIDDLE_GRAD_30, 61)                                                                          \
+    X(MIDDLE_UPDATE_30, 61)                                                                        \
+    X(MIDDLE_LOG_LOSS_30, 61)                                                                      \
+    X(MIDDLE_LOSS_10, 51)
 
-/* Columns whose trends are observables, the point's own value last. */
 enum lyap_series {
-    LYAP_SERIES_RATE, /* log lr */
-    LYAP_SERIES_GRAD, /* log |g| */
-    LYAP_SERIES_PARAM,
-    LYAP_SERIES_UPDATE,
-    LYAP_SERIES_LOG_LOSS,
-    LYAP_SERIES_LOSS,
-    LYAP_SERIES_DECREASE, /* log P */
-    LYAP_SERIES_OVERSHOOT,
-    LYAP_SERIES_NET,
-    LYAP_SERIES_EXCESS,
-    LYAP_SERIES_COUNT
-};
-
-/* Medians of the newest values of a series, as they were at the newest points. */
-enum lyap_middle {
-    LYAP_MIDDLE_RATE_50,
-    LYAP_MIDDLE_GRAD_10,
-    LYAP_MIDDLE_GRAD_30,
-    LYAP_MIDDLE_UPDATE_30,
-    LYAP_MIDDLE_LOG_LOSS_30,
-    LYAP_MIDDLE_LOSS_10,
-    LYAP_MIDDLE_COUNT
+#define LYAP_SERIES_ENUM(name, length) LYAP_SERIES_##name,
+    LYAP_SERIES_TABLE(LYAP_SERIES_ENUM)
+#undef LYAP_SERIES_ENUM
+        LYAP_SERIES_COUNT,
+#define LYAP_SERIES_SUM(name, length) +(length)
+    LYAP_SERIES_VALUES = 0 LYAP_SERIES_TABLE(LYAP_SERIES_SUM)
+#undef LYAP_SERIES_SUM
 };
 
 struct lyap_observer {
-    double seen[LYAP_OBSERVABLE_COUNT]; /* of the newest point; NaN: absent */
-    struct lyap_trail losses, log_losses, works, decreases, grads, moves, params;
-    struct lyap_trail scaled, changes, unexplained, relapses, excesses; /* of the loss */
-    struct lyap_trail nets, promises, reaches, edges, rates, ratios;
-    struct lyap_trail series[LYAP_SERIES_COUNT], middles[LYAP_MIDDLE_COUNT]; /* of trends */
-    struct lyap_trail probes, probe_points; /* losses of the newest probes; points before each */
-    double probe_first[3];                  /* losses of the first */
-    double probe_least;                     /* least median of three of them; NaN: none yet */
-    double told[LYAP_OBSERVABLE_PROBED];    /* by the newest probe: PROBE_RELAPSE and the next */
-    uint64_t points;                        /* observed */
-    double lr;                              /* of the point before; NaN */
-    double least_loss;                      /* least median of 20 losses; NaN before the first */
+    double seen[LYAP_OBSERVABLE_COUNT];  /* of the newest point; NaN: absent */
+    double values[LYAP_SERIES_VALUES];   /* of one series after the other, oldest first */
+    uint32_t counts[LYAP_SERIES_COUNT];  /* values that are there */
+    double probe_first[3];               /* losses of the first probes */
+    double probe_least;                  /* least median of three of them; NaN: none yet */
+    double told[LYAP_OBSERVABLE_PROBED]; /* by the newest probe: PROBE_RELAPSE and the next */
+    uint64_t points;                     /* observed */
+    double lr;                           /* of the point before; NaN */
+    double least_loss;                   /* least median of 20 losses; NaN before the first */
 };
 
 LYAP_API void lyap_observer_init(struct lyap_observer *observer);
