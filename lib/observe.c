@@ -113,6 +113,9 @@ static void see_columns(struct lyap_observer *o, const struct lyap_point *point)
     for (unsigned i = 0; i < sizeof columns / sizeof *columns; i++)
         o->seen[columns[i].observable] = lyap_column(point, columns[i].metric);
     o->seen[LYAP_OBSERVABLE_GAP] = point->is_gap;
+    if (!isnan(lyap_column(point, LYAP_METRIC_NONFINITE_PARAM)) ||
+        !isnan(lyap_column(point, LYAP_METRIC_NONFINITE_GRAD)))
+        o->seen[LYAP_OBSERVABLE_TENSORS] = 1;
     o->seen[LYAP_OBSERVABLE_OSCILLATION] = -lyap_column(point, LYAP_METRIC_UPDATE_COSINE);
     o->seen[LYAP_OBSERVABLE_SIGMAS] = lyap_column(point, LYAP_METRIC_LOSS_EXCESS) -
                                       4 * lyap_column(point, LYAP_METRIC_LOSS_SPREAD);

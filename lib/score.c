@@ -50,8 +50,8 @@ static void walk(const struct score_node *node, const double seen[LYAP_OBSERVABL
     }
 }
 
-/* Observables that tell what was pushed. */
-static bool has_tensors(const double seen[LYAP_OBSERVABLE_COUNT])
+/* Observables that tell what is known. */
+static bool has_work(const double seen[LYAP_OBSERVABLE_COUNT])
 {
     return !isnan(seen[LYAP_OBSERVABLE_DECREASE]) || !isnan(seen[LYAP_OBSERVABLE_OVERSHOOT]) ||
            !isnan(seen[LYAP_OBSERVABLE_GRAD_Z]);
@@ -82,12 +82,13 @@ static const struct score_model *model_of(enum lyap_score_kind kind,
     if (kind == LYAP_SCORE_NEXT)
         return has_update(seen) ? &models[SCORE_NEXT] : NULL;
     const bool has_probe = !isnan(seen[LYAP_OBSERVABLE_PROBE_RELAPSE]);
+    const bool has_tensors = !isnan(seen[LYAP_OBSERVABLE_TENSORS]);
     if (has_probe)
-        return &models[has_tensors(seen) ? SCORE_PROBE : SCORE_PROBE_LOSS];
-    if (!has_tensors(seen) && has_norms(seen))
-        return &models[SCORE_NORMS];
-    if (!has_tensors(seen))
-        return has_loss(seen) ? &models[SCORE_LOSS] : NULL;
+        return &models[has_tensors ? SCORE_PROBE : SCORE_PROBE_LOSS];
+    if (!has_loss(seen) && !has_norms(seen) && !has_work(seen))
+        return NULL;
+    if (!has_tensors)
+        return &models[has_norms(seen) ? SCORE_NORMS : SCORE_LOSS];
     if (seen[LYAP_OBSERVABLE_GAP] > 0)
         return &models[SCORE_GAP];
     return &models[isnan(seen[LYAP_OBSERVABLE_DECREASE]) ? SCORE_BLIND : SCORE_NOW];

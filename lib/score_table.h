@@ -3,7 +3,7 @@
 #ifndef LYAP_SCORE_TABLE_H
 #define LYAP_SCORE_TABLE_H
 
-enum { SCORE_VERSION = 3, SCORE_OBSERVABLES = 105 };
+enum { SCORE_VERSION = 3, SCORE_OBSERVABLES = 106 };
 
 /* clang-format off */
 static const struct score_node nodes[] = {

@@ -79,7 +79,7 @@ NAMES = [name for _, name in observables()]
 DECREASE, GAP = NAMES.index("predicted_decrease"), NAMES.index("gap")
 TOLD = [n for n in NAMES if n.startswith("probe_")]
 RETIRED = ["mismatch"]
-SEEN = [n for n in NAMES if n not in TOLD + RETIRED + ["gap"]]
+SEEN = [n for n in NAMES if n not in TOLD + RETIRED + ["gap", "tensors"]]
 
 
 class Kind:

@@ -76,6 +76,36 @@ class Parts(DaemonCase):
         minimal = self.daemon.push_json("s", {"step": 41, "loss": 9}, Prefer="return=minimal")
         self.assertNotIn("parts", minimal.body.decode())
 
+    def test_every_form_of_a_push_tells_whether_it_had_tensors(self):
+        """The counts of non-finite elements, from which the observable `tensors` is made."""
+        whole = Quadratic().snapshot()
+        scalars = {key: value for key, value in whole.items() if key != "tensors"}
+        of = lambda *roles: dict(scalars, tensors={  # noqa: E731
+            name: value for name, value in whole["tensors"].items() if name.split("/")[0] in roles or name in roles})
+        rows = {"reduce/%s_%s" % (role, field): {"shape": [2], "data": [4, 2]} for role in ("param", "grad")
+                for field in ("count", "sq", "abs", "zeros", "max", "block_sq")}
+        rows.update({"reduce/%s_nonfinite" % role: {"shape": [2], "data": [0, 0]} for role in ("param", "grad")})
+        rows.update({"sketch/" + role: {"shape": [4096], "data": 4096 * [0]} for role in ("param", "grad")})
+        sketch = {"retention": "sketch"}
+        tensors = {"tensors": [{"name": "first", "shape": [2, 2]}, {"name": "second", "shape": [2]}]}
+        forms = (  # name, declaration, push, whether parameters and gradients are told
+            ("whole", {}, whole, True, True),
+            ("params", {}, of("param"), True, False),
+            ("frozen", {}, of("param", "grad/first"), True, True),
+            ("sketched", sketch, whole, True, True),
+            ("sketched-params", sketch, of("param"), True, False),
+            ("partial", tensors, dict(scalars, tensors=rows), True, True),
+            ("loss", {}, scalars, False, False),
+            ("norms", {}, dict(scalars, grad_norm=1, param_norm=2, update_norm=0.1), False, False),
+            ("declared", tensors, dict(scalars, grad_norm=1), False, False),
+        )
+        for name, declaration, push, *told in forms:
+            self.ok(self.daemon.put("/v1/runs/" + name, declaration), 201)
+            for step in range(2):
+                metrics = self.ok(self.daemon.push_json(name, dict(push, step=step)))["metrics"]
+                got = [metrics["nonfinite_" + role]["value"] for role in ("param", "grad")]
+                self.assertEqual(got, [0 if known else None for known in told], name)
+
     def test_points_that_have_no_score(self):
         answer = self.ok(self.daemon.push_json("n", {"step": 3, "loss": "NaN"}))
         self.assertNotIn("parts", answer["metrics"]["instability_score"])

@@ -433,6 +433,36 @@ static void same_bits(const double *a, const double *b, const char *what, int st
                       lyap_observable_name((enum lyap_observable)i));
 }
 
+/* The score of a job's first push, of Adam whose state is unknown; its tensors come or not. */
+static struct lyap_value first_score(bool has_tensors)
+{
+    const struct lyap_optimizer_params params = { .lr = .1, .beta1 = .9, .beta2 = .99 };
+    struct trainer t;
+    trainer_init(&t, LYAP_OPTIMIZER_ADAM, &params);
+    t.is_late = true;
+    struct lyap_point p = trainer_push(&t);
+    if (!has_tensors) {
+        lyap_profile_free(t.profile);
+        ck_assert_int_eq(lyap_profile_new(&t.fixture.declaration, NAN, &t.profile), LYAP_OK);
+        ck_assert_int_eq(
+            lyap_profile_step(t.profile, &t.fixture.snapshot, NULL, LYAP_REASON_NONE, &p, NULL),
+            LYAP_OK);
+    }
+    ck_assert_int_ne(p.metrics[LYAP_METRIC_PREDICTED_DECREASE].reason, LYAP_REASON_NONE);
+    trainer_free(&t);
+    return p.metrics[LYAP_METRIC_INSTABILITY_SCORE];
+}
+
+/* Before any other observable could tell, a push of tensors has a table of pushes of tensors. */
+START_TEST(test_first_push)
+{
+    const struct lyap_value whole = first_score(true), bare = first_score(false);
+    ck_assert_int_eq(whole.reason, LYAP_REASON_NONE);
+    ck_assert_int_eq(bare.reason, LYAP_REASON_NONE);
+    ck_assert_msg(whole.value != bare.value, "%g of tensors and of the loss alone", bare.value);
+}
+END_TEST
+
 /* What was seen, and so the score, is a function of the stored points. */
 START_TEST(test_replay)
 {
@@ -478,6 +508,7 @@ int main(void)
     tcase_add_test(tests, test_nothing_seen);
     tcase_add_test(tests, test_points_of_nothing);
     tcase_add_test(tests, test_a_loss_alone);
+    tcase_add_test(tests, test_first_push);
     tcase_add_loop_test(tests, test_monotone, 0,
                         LYAP_SCORE_KIND_COUNT * (sizeof rising / sizeof *rising));
     tcase_add_test(tests, test_parts);

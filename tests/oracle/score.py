@@ -58,6 +58,7 @@ class Observer:
         out["oscillation"] = -get("update_cosine")
         out["level"] = get("loss_level_evidence")
         out["gap"] = float(is_gap)
+        out["tensors"] = 1.0 if not all(math.isnan(get("nonfinite_" + role)) for role in ("param", "grad")) else math.nan
         out["loss_sigmas"] = get("loss_excess") - 4 * get("loss_spread")
         self._loss(out, get("loss"), get("progress_scale"))
         self._work(out, get)
@@ -280,13 +281,15 @@ class Table:
 
     def score(self, kind, seen):
         known = lambda names: any(not math.isnan(seen.get(n, math.nan)) for n in names.split())  # noqa: E731
-        tensors, norms = known("predicted_decrease overshoot_work grad_z"), known("grad_growth grad_rise param_step")
+        tensors, norms = known("tensors"), known("grad_growth grad_rise param_step")
         if kind == "next":
             kind = kind if known("predicted_decrease update_z second_moment_ratio") else None
         elif known("probe_relapse"):
             kind = "probe" if tensors else "probe_loss"
+        elif not norms and not known("loss_excess loss_ratio level predicted_decrease overshoot_work grad_z"):
+            kind = None
         elif not tensors:
-            kind = "norms" if norms else "loss" if known("loss_excess loss_ratio level") else None
+            kind = "norms" if norms else "loss"
         elif seen.get("gap", 0) > 0:
             kind = "gap"
         elif math.isnan(seen.get("predicted_decrease", math.nan)):

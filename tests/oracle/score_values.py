@@ -7,9 +7,9 @@ import numpy as np
 
 from score import Table, observables
 
-# What tells the tables of pushes without tensors, or of jobs with a probe, from the others.
-TENSORS, NORMS = ["predicted_decrease", "overshoot_work", "grad_z"], ["grad_growth", "grad_rise", "param_step"]
-PROBE = ["probe_relapse"]
+# What tells the tables of pushes without tensors, of those without an update, or of jobs with a probe, from the others.
+TENSORS, NORMS = ["tensors"], ["grad_growth", "grad_rise", "param_step"]
+UPDATE, PROBE = ["predicted_decrease"], ["probe_relapse"]
 names, table, r = list(observables().values()), Table(), np.random.RandomState(5)
 number = lambda v: "NAN" if math.isnan(v) else repr(float(v))  # noqa: E731
 print("/* score_values.h - scores of random observables; made by tests/oracle/score_values.py. */")
@@ -19,7 +19,9 @@ print("static const double golden_scores[40][%d] = {" % (len(names) + 2))
 for i in range(40):
     values = np.sinh(r.randn(len(names)) * 1.5)
     values[r.rand(len(names)) < (0.1 if i % 4 else 0.6)] = math.nan
-    for name in (TENSORS if i % 4 == 1 else TENSORS + NORMS if i % 4 == 3 else []) + (PROBE if i % 8 < 4 else []):
+    values[names.index("tensors")] = 1.0
+    absent = (UPDATE if i % 8 == 2 else [], TENSORS if i % 2 else [], NORMS if i % 4 == 3 else [], PROBE if i % 8 < 4 else [])
+    for name in sum(absent, []):
         values[names.index(name)] = math.nan
     seen = dict(zip(names, values))
     row = list(values) + [table.score("now", seen), table.score("next", seen)]

@@ -121,7 +121,8 @@
     X(CURVATURE, "curvature_along_step", "<g_t - g_{t-1}, D> / |D|^2")                             \
     X(PATH, "path_curvature", "log of lr <g_t - g_{t-1}, D> / <D, P D>, at least log 1e-12")       \
     X(GRAD_COSINE, "grad_cosine", "cosine of g_t and g_{t-1}")                                     \
-    X(MOVED_SLOPE, "update_slope", "slope of log |D|/lr, the metric update_growth")
+    X(MOVED_SLOPE, "update_slope", "slope of log |D|/lr, the metric update_growth")                \
+    X(TENSORS, "tensors", "1 where parameters or gradients were pushed")
 
 enum lyap_observable {
 #define LYAP_OBSERVABLE_ENUM(name, wire, formula) LYAP_OBSERVABLE_##name,
