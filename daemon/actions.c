@@ -62,7 +62,8 @@ static bool is_standing(const struct lyap_run *run, const struct lyap_rules *rul
 {
     const struct lyap_point *point = question->point;
     return question->wanted == LYAP_ACTION_REDUCE_LR && run->has_last &&
-           !isnan(run->last.action.lr) && run->last.action.kind != LYAP_ACTION_ROLLBACK &&
+           (!isnan(run->last.action.lr) || run->last.action.kind == LYAP_ACTION_REDUCE_LR) &&
+           run->last.action.kind != LYAP_ACTION_ROLLBACK &&
            !lyap_advice_is_lost(&run->advice, point) &&
            !lyap_alerts_advice_is_due(run->alert_state, rules, run->last.step, point->step);
 }
@@ -76,6 +77,7 @@ void lyap_action_decide(struct lyap_run *run, const struct lyap_rules *rules,
         .optimizer =
             run->profile_declaration ? &run->profile_declaration->declaration.optimizer : NULL,
         .point = point,
+        .rollbacks_used = used,
         .rollbacks_left = used < rollbacks_max ? rollbacks_max - used : 0,
     };
     point->state = state_of(run, point->state);

@@ -10,6 +10,7 @@
 #ifndef LYAP_ALERTS_H
 #define LYAP_ALERTS_H
 
+#include "lyap/advice.h"
 #include "lyap/declaration.h"
 #include "lyap/partial.h"
 #include "lyap/profile.h"
@@ -134,9 +135,6 @@ enum lyap_action_kind lyap_alerts_action(const struct lyap_alerts *alerts,
                                          const struct lyap_rules *rules);
 /* Whether an alert that advises a lower learning rate fired at `step`, or has gone on unabated past
  * another LYAP_ADVICE_PATIENCE steps since the point at `step_before`. */
-enum {
-    LYAP_ADVICE_PATIENCE = 10
-}; /* steps for a lower rate to show; half a memory of beta .9 more */
 bool lyap_alerts_advice_is_due(const struct lyap_alerts *alerts, const struct lyap_rules *rules,
                                int64_t step_before, int64_t step);
 

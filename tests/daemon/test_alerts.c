@@ -265,6 +265,26 @@ START_TEST(advice_stands_and_is_not_compounded)
 }
 END_TEST
 
+/* Where the job does not say its rate, a lower one gets the same time to show before more is asked.
+ */
+START_TEST(advice_without_a_number_stands_too)
+{
+    struct bench bench;
+    const struct lyap_rule rule = rule_of(1, 5, false);
+    bench_init(&bench, &rule);
+    struct lyap_run run = { 0 };
+    lyap_advice_init(&run.advice, NAN);
+    ck_assert_int_eq(decide(&bench, &run, 1, NAN).kind, LYAP_ACTION_CONTINUE);
+    for (int i = 0; i < LYAP_ADVICE_CUTS * LYAP_ADVICE_PATIENCE; i++) {
+        const struct lyap_action action = decide(&bench, &run, 11, NAN);
+        ck_assert_int_eq(action.kind, LYAP_ACTION_REDUCE_LR);
+        ck_assert(isnan(action.lr));
+    }
+    ck_assert_int_ne(decide(&bench, &run, 11, NAN).kind, LYAP_ACTION_REDUCE_LR);
+    bench_release(&bench);
+}
+END_TEST
+
 START_TEST(class_c_is_at_most_a_warning)
 {
     struct bench bench;
@@ -543,6 +563,7 @@ int main(void)
     tcase_add_test(tests, steps_values_and_evidence_are_kept);
     tcase_add_test(tests, a_bad_update_at_the_lower_rate_is_left_out);
     tcase_add_test(tests, advice_stands_and_is_not_compounded);
+    tcase_add_test(tests, advice_without_a_number_stands_too);
     tcase_add_test(tests, class_c_is_at_most_a_warning);
     tcase_add_loop_test(tests, rules_apply_where_they_are_due, 0, sizeof dues / sizeof *dues);
     tcase_add_test(tests, tensor_rules_open_one_alert_a_tensor);

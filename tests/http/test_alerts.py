@@ -1,4 +1,5 @@
 """Rules as data, alerts and the advice, over HTTP."""
+import math
 import unittest
 
 from blackbox import DaemonCase, Quadratic
@@ -169,6 +170,26 @@ class Alerts(DaemonCase):
                     break
         self.assertEqual(kinds, 3 * ["reduce_lr"] + 3 * ["rollback"] + ["stop"])
         self.assertAlmostEqual(min(rates), 0.1 / 64)
+
+    def test_what_the_jobs_own_schedule_lowered_is_no_advice_that_did_not_help(self):
+        """A cosine that ends below 1/64 of its peak, a cut early in it and the next late, the daemon killed in between."""
+        rule = {"metric": "loss", "threshold": 1.05, "run": "tail", "action": "reduce_lr", "severity": "info"}
+        self.ok(self.daemon.put("/v1/rules/high", rule), 201)
+        steps, part, cuts = 400, 1.0, []
+        for step in range(steps - 20):
+            if step in (200, 370):
+                self.daemon.kill()
+                self.daemon.start()
+            lr = part * 0.05 * (1 + math.cos(math.pi * step / steps))
+            loss = 1.08 if step in (40, steps - 25) else 1
+            action = self.ok(self.daemon.push_json("tail", {"step": step, "loss": loss, "lr": lr}))["action"]
+            self.assertIn(action["kind"], ("continue", "reduce_lr"), (step, action))
+            if action["kind"] == "reduce_lr":
+                self.assertAlmostEqual(action["lr"] / lr, 0.5)
+                cuts.append(step)
+                part *= 0.25
+        self.assertEqual(cuts, [40, steps - 25])
+        self.assertLess(lr, part * 0.1 / 64)
 
     def test_a_diverging_run_is_recognised_before_it_is_lost(self):
         """Gradient descent past its limit: instability fires, the state and the advice follow."""

@@ -24,16 +24,22 @@ static struct lyap_point point_at(int64_t step, double excess, double lr)
     return point;
 }
 
-static struct lyap_action ask(struct lyap_advice *advice, struct lyap_point *point,
-                              enum lyap_action_kind wanted, uint32_t rollbacks_left)
+static struct lyap_action ask_of(struct lyap_advice *advice, struct lyap_point *point,
+                                 enum lyap_action_kind wanted, uint32_t used, uint32_t left)
 {
-    const struct lyap_advice_question question = { .wanted = wanted,
-                                                   .point = point,
-                                                   .rollbacks_left = rollbacks_left };
+    const struct lyap_advice_question question = {
+        .wanted = wanted, .point = point, .rollbacks_used = used, .rollbacks_left = left
+    };
     point->state = wanted == LYAP_ACTION_CONTINUE ? LYAP_STATE_HEALTHY : LYAP_STATE_UNSTABLE;
     lyap_advice_give(advice, &question, &point->action);
     lyap_advice_absorb(advice, point);
     return point->action;
+}
+
+static struct lyap_action ask(struct lyap_advice *advice, struct lyap_point *point,
+                              enum lyap_action_kind wanted, uint32_t rollbacks_left)
+{
+    return ask_of(advice, point, wanted, 0, rollbacks_left);
 }
 
 static void quiet(struct lyap_advice *advice, int64_t *step, int count)
@@ -72,9 +78,41 @@ START_TEST(the_ladder_is_climbed)
         }
     }
     struct lyap_point point = point_at(step, 0.5, lr);
-    const struct lyap_action action = ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 0);
+    const struct lyap_action action = ask_of(&advice, &point, LYAP_ACTION_REDUCE_LR, 1, 0);
     ck_assert_int_eq(action.kind, LYAP_ACTION_STOP);
     ck_assert_ptr_nonnull(strstr(action.reason, "spent"));
+}
+END_TEST
+
+/* A stop says what was tried, and nothing that was not. */
+START_TEST(a_stop_says_what_was_tried)
+{
+    static const struct {
+        enum lyap_action_kind wanted;
+        uint32_t used;
+        bool has_lowered, has_gone_back;
+    } cases[] = { { LYAP_ACTION_REDUCE_LR, 0, true, false },
+                  { LYAP_ACTION_REDUCE_LR, 2, true, true },
+                  { LYAP_ACTION_ROLLBACK, 0, false, false },
+                  { LYAP_ACTION_ROLLBACK, 2, false, true } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lyap_advice advice;
+        struct lyap_action action;
+        int64_t step = 0;
+        double lr = 1;
+        lyap_advice_init(&advice, NAN);
+        quiet(&advice, &step, 20);
+        for (int n = 0; n <= LYAP_ADVICE_CUTS; n++) {
+            struct lyap_point point = point_at(step++, 0.5, lr);
+            action = ask_of(&advice, &point, cases[i].wanted, cases[i].used, 0);
+            lr = action.kind == LYAP_ACTION_REDUCE_LR ? action.lr : lr;
+        }
+        ck_assert_int_eq(action.kind, LYAP_ACTION_STOP);
+        ck_assert_int_eq(strstr(action.reason, "lower rate") != NULL, cases[i].has_lowered);
+        ck_assert_int_eq(strstr(action.reason, "(2)") != NULL, cases[i].has_gone_back);
+        ck_assert_int_eq(strstr(action.reason, "spent") != NULL, cases[i].has_gone_back);
+        ck_assert_int_eq(strstr(action.reason, "rollbacks_max") != NULL, !cases[i].has_gone_back);
+    }
 }
 END_TEST
 
@@ -265,6 +303,133 @@ START_TEST(the_rate_at_which_training_last_was_healthy)
 }
 END_TEST
 
+/* A job that follows, under a schedule of its own: `share` of what that gives is left. */
+static double cut_once(struct lyap_advice *advice, int64_t *step, double scheduled, double share)
+{
+    struct lyap_point point = point_at((*step)++, 0.5, share * scheduled);
+    const struct lyap_action action = ask(advice, &point, LYAP_ACTION_REDUCE_LR, 3);
+    return action.kind == LYAP_ACTION_REDUCE_LR ? 0.5 * action.lr / scheduled : NAN;
+}
+
+static double cosine(int64_t step, int64_t steps)
+{
+    return 0.5 * (1 + cos(acos(-1) * (double)step / (double)steps));
+}
+
+/* What the schedule lowers is no advice that did not help: late in it a lower rate is advised as it
+ * would be without the one that came early. */
+START_TEST(a_schedule_does_not_use_up_the_rates)
+{
+    const int64_t steps = LYAP_ADVICE_REFILL - 50;
+    for (int has_ceiling = 0; has_ceiling < 2; has_ceiling++) {
+        struct lyap_advice advice;
+        int64_t step = 0;
+        double share = 1, ceiling = INFINITY;
+        lyap_advice_init(&advice, NAN);
+        while (step < 20)
+            (void)healthy_after(&advice, &step, 1, cosine(step, steps));
+        share = cut_once(&advice, &step, cosine(step, steps), 1);
+        test_close(share, 0.25, 1e-12);
+        if (has_ceiling)
+            ceiling = share * cosine(step - 1, steps);
+        while (step < steps - 20)
+            (void)healthy_after(&advice, &step, 1,
+                                has_ceiling ? fmin(ceiling, cosine(step, steps))
+                                            : share * cosine(step, steps));
+        ck_assert_double_lt(cosine(step, steps), 1.0 / LYAP_ADVICE_SHARE);
+        const double again = cut_once(&advice, &step, cosine(step, steps), has_ceiling ? 1 : share);
+        test_close(again, has_ceiling ? 0.25 : 0.25 * share, 1e-12);
+    }
+}
+END_TEST
+
+/* Nor does one that falls and rises give anything back: what advice took stays counted. */
+START_TEST(a_schedule_that_swings_does_not_lift_the_bound)
+{
+    static const double swing[] = { 1, 0.5, 0.01, 0.2 };
+    struct lyap_advice advice;
+    int64_t step = 0;
+    double share = 1, least = 1;
+    lyap_advice_init(&advice, NAN);
+    (void)healthy_after(&advice, &step, 20, 1);
+    share = cut_once(&advice, &step, 1, 1);
+    for (int round = 0; round < 40 && !isnan(share); round++) {
+        for (int i = 0; i < LYAP_ADVICE_CALM + 10; i++)
+            (void)healthy_after(&advice, &step, 1, share * swing[step % 4]);
+        least = share;
+        share = cut_once(&advice, &step, swing[step % 4], share);
+    }
+    ck_assert_double_nan(share);
+    test_close(least, 1.0 / LYAP_ADVICE_SHARE, 1e-9);
+}
+END_TEST
+
+/* However it goes down: part of the way, in small steps, or late. */
+START_TEST(a_job_that_follows_in_its_own_way_is_bounded_too)
+{
+    for (int way = 0; way < 3; way++) {
+        struct lyap_advice advice;
+        int64_t step = 0;
+        double share = 1, least = 1;
+        lyap_advice_init(&advice, NAN);
+        (void)healthy_after(&advice, &step, 20, 1);
+        for (int round = 0; round < 40 && !isnan(share); round++) {
+            const double aim = cut_once(&advice, &step, 1, share);
+            const double to = way == 0 ? 0.75 * share : aim;
+            (void)healthy_after(&advice, &step, way == 2 ? 30 : 1, share);
+            for (int i = 1; i <= 20 && way == 1; i++)
+                (void)healthy_after(&advice, &step, 1, share * pow(to / share, i / 20.0));
+            least = isnan(aim) ? share : to;
+            share = isnan(aim) ? NAN : to;
+            (void)healthy_after(&advice, &step, LYAP_ADVICE_CALM, least);
+        }
+        ck_assert_double_nan(share);
+        ck_assert_double_ge(least, 0.5 / LYAP_ADVICE_SHARE);
+    }
+}
+END_TEST
+
+/* Of a job that does not follow, falling rates are no cuts. */
+START_TEST(a_schedule_does_not_climb_the_ladder)
+{
+    struct lyap_advice advice;
+    int64_t step = 0;
+    lyap_advice_init(&advice, NAN);
+    (void)healthy_after(&advice, &step, 20, 1);
+    for (double lr = 1; lr > 0.6; lr *= 0.99) {
+        struct lyap_point point = point_at(step++, 0.5, lr);
+        ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind,
+                         LYAP_ACTION_REDUCE_LR);
+    }
+    ck_assert_uint_eq(advice.cuts, 1);
+}
+END_TEST
+
+/* Without a rate nobody knows whether it was lowered: it gets time to show all the same. */
+START_TEST(a_rate_that_is_not_known_is_lowered_as_patiently)
+{
+    struct lyap_advice advice;
+    int64_t step = 0;
+    lyap_advice_init(&advice, NAN);
+    (void)healthy_after(&advice, &step, 20, NAN);
+    for (int i = 0; i < LYAP_ADVICE_PATIENCE; i++) {
+        struct lyap_point point = point_at(step++, 0.5, NAN);
+        ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind,
+                         LYAP_ACTION_REDUCE_LR);
+        ck_assert_uint_eq(advice.cuts, 1);
+    }
+    for (uint32_t cut = 2; cut <= LYAP_ADVICE_CUTS; cut++) {
+        struct lyap_point point = point_at(step, 0.5, NAN);
+        ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind,
+                         LYAP_ACTION_REDUCE_LR);
+        ck_assert_uint_eq(advice.cuts, cut);
+        step += LYAP_ADVICE_PATIENCE;
+    }
+    struct lyap_point point = point_at(step, 0.5, NAN);
+    ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind, LYAP_ACTION_ROLLBACK);
+}
+END_TEST
+
 /* Nor does a rollback that cannot be followed: there may be no checkpoint that old. */
 START_TEST(a_rollback_lowers_the_rate_no_further_either)
 {
@@ -390,6 +555,12 @@ int main(void)
     tcase_add_test(tests, a_fault_that_no_rate_mends_is_led_to_a_stop);
     tcase_add_test(tests, what_was_never_calm_is_led_to_a_stop_too);
     tcase_add_test(tests, the_rate_at_which_training_last_was_healthy);
+    tcase_add_test(tests, a_stop_says_what_was_tried);
+    tcase_add_test(tests, a_schedule_does_not_use_up_the_rates);
+    tcase_add_test(tests, a_schedule_that_swings_does_not_lift_the_bound);
+    tcase_add_test(tests, a_job_that_follows_in_its_own_way_is_bounded_too);
+    tcase_add_test(tests, a_schedule_does_not_climb_the_ladder);
+    tcase_add_test(tests, a_rate_that_is_not_known_is_lowered_as_patiently);
     tcase_add_test(tests, a_rollback_lowers_the_rate_no_further_either);
     tcase_add_test(tests, what_is_lost_is_gone_back_to);
     tcase_add_test(tests, a_rollback_is_due_until_calm);
