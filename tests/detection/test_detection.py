@@ -27,7 +27,9 @@ import optim
 import protocol
 import report
 import spikes
-from families import FAMILIES, FORMER_TESTS, ORIGINAL, TEST_SEED, UNSEEN, group_of, plan, test_runs
+from families import (
+    FAMILIES, FORMER, ORIGINAL, SECOND_TESTS, TEST_SEED, THIRD_TESTS, UNSEEN, group_of, plan, test_runs,
+)
 from signals import COLUMNS, Signals
 from training import Run
 from truth import label
@@ -115,7 +117,18 @@ class Trainings(unittest.TestCase):
         self.assertTrue(UNSEEN)
         self.assertLess(set(plan("probes")), set(design))
         self.assertEqual(min(s for _, s in test), TEST_SEED)
-        self.assertLess(FORMER_TESTS + max(test_runs(f) for f in FAMILIES) - 1, TEST_SEED)
+        most = max(test_runs(f) for f in FAMILIES)
+        self.assertLess(SECOND_TESTS + most - 1, THIRD_TESTS)
+        self.assertLess(THIRD_TESTS + most - 1, TEST_SEED)
+
+    def test_former_tests_are_design(self):
+        """What tested the third version, with the kinds that were unseen then; kinds known before came in earlier blocks, too."""
+        third = [(f, s) for f, s in plan("design") if s >= THIRD_TESTS]
+        self.assertEqual(len(third), 1892)
+        self.assertEqual({f for f, _ in third}, set(FAMILIES) - set(UNSEEN))
+        self.assertEqual({s for f, s in plan("design") if f in FORMER}, set(range(THIRD_TESTS, THIRD_TESTS + 30)))
+        self.assertEqual({group_of(f) for f in FORMER}, {"added"})
+        self.assertFalse({f for f, _ in plan("probes")} & set(FORMER))
 
     def test_unseen_kinds_take_no_part_in_fits(self):
         """Runs of theirs below TEST_SEED may lie in the folder: a look at one is made with any seed."""
