@@ -22,16 +22,24 @@ def put_rule(url, name, **fields):
     urllib.request.urlopen(request, timeout=10).close()
 
 
+def delete_rule(url, name):
+    request = urllib.request.Request(url + "/v1/rules/" + name, method="DELETE")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
 class Training:
     """A job of jobs.py under guard. `faults`: {step: what is done behind its update}, each done
     once, so that a rollback does not meet it again; `poison`: steps whose batch is NaN, once."""
 
     def __init__(self, url, run, network="mlp", optimizer="sgd", *, wait=True, lr=None,
-                 probe=False, seed=1, every=5, timeout=30.0, faults=None, poison=()):
+                 probe=False, seed=1, every=5, timeout=30.0, faults=None, poison=(), restore=None,
+                 schedule=None):
         self.job = Job(network, optimizer, seed=seed, lr=lr)
         self.monitor = lyapd.watch(self.job.model, self.job.optimizer, url=url, run=run, wait=wait,
                                    timeout=timeout, probe=self.job.probe if probe else None)
-        self.guard = lyapd.Guard(self.monitor, self.job.model, self.job.optimizer, every=every)
+        self.guard = lyapd.Guard(self.monitor, self.job.model, self.job.optimizer, every=every,
+                                 restore=restore)
+        self.schedule = schedule(self.job.optimizer) if schedule else None
         self.wait = wait
         self.faults, self.poison = dict(faults or {}), set(poison)
         self.losses, self.allowed = [], []
@@ -52,6 +60,8 @@ class Training:
             self.answers.setdefault(self.monitor.last_reply["step"], self.monitor.last_reply)
         if is_allowed:
             self.job.optimizer.step()
+        if self.schedule:
+            self.schedule.step()
         self.losses.append(float(loss.detach()))
         self.allowed.append(is_allowed)
         fault = self.faults.pop(at, None)
@@ -169,6 +179,57 @@ class Rate(Case):
                 self.assertAlmostEqual(training.monitor.lr, HALF * 0.5 * 0.4)
                 self.assertEqual(training.guard.skipped, 1 if wait else 0)
                 self.assertEqual(training.allowed.count(False), 1 if wait else 0)
+
+
+class Restore(Case):
+    """A rule alarms at a training that is well, until somebody takes it away."""
+
+    CALM, LENGTH = 20, 400
+    SCHEDULES = {"none": lambda step: 1.0, "falls": lambda step: 1.0 - step / Restore.LENGTH}
+
+    def trained(self, run, schedule, wait, restore):
+        training = self.training(
+            run, wait=wait, restore=restore,
+            schedule=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, schedule))
+        training.run(10)
+        put_rule(self.daemon.url, run, metric="loss", threshold=0.0, run=run, action="reduce_lr")
+        while not training.guard.cuts:
+            training.step()
+        delete_rule(self.daemon.url, run)
+        return training.run(150)
+
+    def test_the_rate_comes_back_to_what_the_schedule_gives(self):
+        for name, schedule in self.SCHEDULES.items():
+            for wait in (True, False):
+                with self.subTest(schedule=name, wait=wait):
+                    run = "restore-%s-%s" % (name, wait)
+                    training = self.trained(run, schedule, wait, self.CALM)
+                    self.check_rates(training, run, schedule)
+                    lower = self.trained(run + "-low", schedule, wait, None)
+                    self.assertEqual(lower.kinds(), ["reduce_lr"])
+                    self.assertLess(lower.guard.lr_max, math.inf)
+                    end, end_lower = (sorted(t.losses[-20:])[10] for t in (training, lower))
+                    print("%s: loss %.3g, %.3g where the rate stays low" % (run, end, end_lower),
+                          flush=True)
+                    self.assertLess(end, end_lower)
+
+    def check_rates(self, training, run, schedule):
+        """As they were pushed: the schedule's below a ceiling that is doubled after calm, no sooner, and then goes."""
+        events = list(training.guard.events)
+        self.assertEqual(training.kinds(), ["reduce_lr"] + (len(events) - 1) * ["restore"])
+        self.assertGreaterEqual(len(events), 2)
+        for before, after in zip(events, events[1:]):
+            self.assertGreaterEqual(after["step"] - before["step"], self.CALM)
+            self.assertIn(after["lr_max"] / before["lr_max"], (2.0, math.inf))
+        self.assertEqual(events[-1]["lr_max"], math.inf)
+        with lyapd.Run(self.daemon.url, run) as reader:
+            series = reader.profile("lr", points=1000)
+        self.assertEqual(len(series["step"]), len(training.losses))
+        for step, rate in zip(series["step"], series["series"]["lr"]):
+            ceilings = [event["lr_max"] for event in events  # what a cut was advised for was pushed
+                        if step > event["step"] or (step, event["kind"]) == (event["step"], "restore")]
+            whole = training.job.lr * schedule(step)
+            self.assertAlmostEqual(rate, min([whole] + ceilings[-1:]), msg=str(step))
 
 
 class Poison(Case):

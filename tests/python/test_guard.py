@@ -635,9 +635,9 @@ class Surroundings(Loop):
         self.actions[7] = [{"kind": "rollback", "step": 7, "lr": 0.05}]
         guard = self.guard(every=5, folder=self.folder())
         with mock.patch("torch.load", side_effect=OSError("gone")), \
-                mock.patch.object(guard._ranks, "have_same", return_value=True) as have_same:
+                mock.patch.object(guard._ranks, "of_all", wraps=guard._ranks.of_all) as of_all:
             self.run_steps(guard, 9)
-        have_same.assert_called_once_with(None)
+        of_all.assert_called_once_with(None)
         self.assertEqual([event["kind"] for event in guard.events], ["no-checkpoint"])
         self.assertEqual(guard.lr_max, 0.05)
 
@@ -648,6 +648,37 @@ class Surroundings(Loop):
             self.run_steps(guard, 6)
         self.run_steps(guard, 6)
         self.assertEqual([kept.step for kept in guard._kept._list], [8])
+
+    def test_a_checkpoint_that_cannot_be_restored_leaves_all_as_it_was(self):
+        """Not the half of it: and the next rollback takes the one before."""
+        advice = [{"kind": "rollback", "step": 12, "lr": 0.05}]
+        self.actions = {13: advice, 16: advice}
+        held = {"position": 0}
+
+        def put(state):
+            if state["position"] == 10:
+                raise RuntimeError("not mine")
+            held.update(state)
+        guard = self.guard(every=5, extra=(lambda: held, put))
+        began = {}
+        for at in range(13):
+            held["position"] = at
+            began[at] = self.one(guard)[1]
+        held["position"] = 13
+        is_allowed, before = self.one(guard)
+        self.assertTrue(is_allowed)
+        for group in self.optimizer.param_groups:  # the update was that of step 13's own state
+            for parameter in group["params"]:
+                update = group["lr"] * self.optimizer.state[parameter]["momentum_buffer"]
+                before_it = before[[p is parameter for p in self.model.parameters()].index(True)]
+                self.assertTrue(torch.allclose(parameter + update, before_it, atol=1e-6))
+        self.assertEqual((held["position"], guard.rollbacks, guard.cuts), (13, 0, 1))
+        self.assertIn("not mine", " ".join(self.monitor.errors))
+        self.assertEqual([event["kind"] for event in guard.events], ["no-checkpoint"])
+        self.run_steps(guard, 2)
+        self.assertFalse(self.one(guard)[0])
+        self.assert_same(began[5], self.parameters())
+        self.assertEqual((held["position"], guard.rollbacks), (5, 1))
 
     def test_a_rate_that_is_a_tensor_stays_that_tensor(self):
         rate = torch.tensor(0.1)
@@ -697,13 +728,16 @@ sys.path.insert(0, sys.argv[1])
 import torch
 from torch import nn
 import lyapd
-rank, url, store, folder = int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
+rank, url, store, folder, fails = int(sys.argv[2]), *sys.argv[3:7]
 torch.distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
 torch.manual_seed(0)
 model = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 monitor = lyapd.watch(model, optimizer, run="r", url=url, wait=True)
-guard = lyapd.Guard(monitor, model, optimizer, every=4, keep=2, folder=folder or None)
+def put(state):
+    if fails == "fails" and rank == 1:
+        raise RuntimeError("not here")
+guard = lyapd.Guard(monitor, model, optimizer, every=4, keep=2, folder=folder or None, extra=(int, put))
 torch.manual_seed(rank)
 found = []
 for _ in range(60):
@@ -719,7 +753,7 @@ for _ in range(60):
     found.append([at, is_allowed, monitor.next_step, guard.lr_max,
                   float(sum(p.detach().double().sum() for p in model.parameters()))])
 monitor.close()
-print(json.dumps([found, guard.state_dict(), monitor.errors]))
+print(json.dumps([found, guard.state_dict(), monitor.errors, list(guard.events)]))
 """
 
 
@@ -733,16 +767,20 @@ class Replicas(Loop):
                                  ["guard-%d%s.pt" % (step, rank) for step in (12, 8)
                                   for rank in ("-rank1", "")] if folder else [])
 
+    def trained(self, folder="", fails=""):
+        """What each rank found: its steps, its books, its errors, its events."""
+        client = os.path.dirname(os.path.dirname(lyapd.__file__))
+        store = os.path.join(self.folder(), "store")
+        jobs = [subprocess.Popen([sys.executable, "-c", REPLICA, client, str(rank), self.daemon.url,
+                                  store, folder, fails], stdout=subprocess.PIPE, text=True)
+                for rank in range(2)]
+        return [json.loads(job.communicate(timeout=240)[0].splitlines()[-1]) for job in jobs]
+
     def check(self, folder):
         self.actions = {3: [{"kind": "skip", "step": 3}], 5: [{"kind": "reduce_lr", "lr": 0.08}],
                         10: [{"kind": "rollback", "step": 9, "lr": 0.03}],
                         14: [{"kind": "continue"}, {"kind": "stop"}]}
-        client = os.path.dirname(os.path.dirname(lyapd.__file__))
-        store = os.path.join(self.folder(), "store")
-        jobs = [subprocess.Popen([sys.executable, "-c", REPLICA, client, str(rank), self.daemon.url,
-                                  store, folder], stdout=subprocess.PIPE, text=True) for rank in range(2)]
-        (first, books, errors), (second, other, others) = [
-            json.loads(job.communicate(timeout=240)[0].splitlines()[-1]) for job in jobs]
+        (first, books, errors, _), (second, other, others, _) = self.trained(folder)
         self.assertEqual((errors, others), ([], []))
         self.assertEqual(first, second)
         self.assertEqual(books, other)
@@ -751,6 +789,22 @@ class Replicas(Loop):
         self.assertEqual([at for at, *_ in first], list(range(11)) + list(range(8, 15)))
         self.assertEqual([at for at, is_allowed, *_ in first if not is_allowed], [3, 5, 10, 14])
         self.assertEqual(first[10][4], first[7][4])  # what step 8 began with
+
+    def test_where_one_rank_cannot_go_back_none_does(self):
+        self.actions = {10: [{"kind": "rollback", "step": 9, "lr": 0.03}], 14: [{"kind": "stop"}]}
+        for folder in ("", self.folder()):
+            with self.subTest(folder=folder):
+                self.daemon.attempts.clear()
+                (first, books, errors, events), (second, other, others, events_other) = self.trained(
+                    folder, "fails")
+                self.assertEqual(first, second)
+                self.assertEqual(books, other)
+                self.assertEqual((books["rollbacks"], books["cuts"]), (0, 1))
+                self.assertEqual(events, events_other)
+                self.assertEqual([event["kind"] for event in events], ["no-checkpoint", "stop"])
+                for told in (errors, others):
+                    self.assertRegex(" ".join(told), "rank 1.*not here")
+                self.assertEqual([at for at, *_ in first], list(range(15)))
 
 
 if __name__ == "__main__":

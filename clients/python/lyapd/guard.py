@@ -57,9 +57,12 @@ class Guard:
                 continue
             if not isinstance(value, int) or value < 1:
                 raise ValueError("%s must be a whole number, at least 1, not %r" % (name, value))
-        self._extra = _functions(extra) if extra is not None else None
+        self._parts = {"model": (model.state_dict, model.load_state_dict),
+                       "optimizer": (optimizer.state_dict, optimizer.load_state_dict)}
+        if extra is not None:
+            self._parts["extra"] = _functions(extra)
         self._ranks = _ranks(monitor)
-        self._monitor, self._model, self._optimizer = monitor, model, optimizer
+        self._monitor, self._model = monitor, model
         self._groups = declare.unwrap_optimizer(optimizer)
         self._every = every
         self._kept = (_Folder(folder, keep, self._ranks.suffix) if folder is not None
@@ -167,11 +170,16 @@ class Guard:
     def _roll_back(self, action, at, is_timely):
         target = action.get("step")
         found = self._read(at if target is None else int(target))
-        if not self._ranks.have_same(found[0] if found else None) or found is None:
+        steps = self._ranks.of_all(found[0] if found else None)
+        if found is None or len(set(steps)) > 1:  # one that some rank could not keep is none
             self._do_without(action, at)
             return True
         step, checkpoint = found
-        self._restore(checkpoint)
+        why_not = self._restore(step, checkpoint)
+        if why_not:
+            self._kept.forget_after(step - 1)  # the one before may be better
+            self._do_without(dict(action, reason=why_not), at)
+            return True
         self._clear_gradients()
         self._kept.forget_after(step)
         self._left_attempt, _ = self._obeyed
@@ -250,24 +258,46 @@ class Guard:
         if is_due and heard.is_calm:
             self._checked = at  # also where it fails: ranks keep those of the same steps
             self._kept.forget_after(at - 1)  # of a loop that started again
-            self._kept.put(at, _copied({
-                "model": self._model.state_dict(), "optimizer": self._optimizer.state_dict(),
-                "extra": self._extra[0]() if self._extra else None,
-                "rates": self._ceiling.state()}))
+            self._kept.put(at, dict(self._states(), rates=self._ceiling.state()))
 
-    def _restore(self, checkpoint):
-        self._model.load_state_dict(checkpoint["model"])
-        self._optimizer.load_state_dict(checkpoint["optimizer"])
-        self._ceiling.restored(checkpoint["rates"])
-        if self._extra:
-            self._extra[1](checkpoint["extra"])
+    def _restore(self, step, checkpoint):
+        """On all ranks or on none; why not, or None. What one rank could restore before another
+        failed is put back."""
+        before, error = {}, None
+        try:
+            before = self._states()
+            self._put(checkpoint)
+        except Exception as failure:
+            error = repr(failure)
+        errors = self._ranks.of_all(error)
+        failed = ["rank %d: %s" % (rank, text) if len(errors) > 1 else text
+                  for rank, text in enumerate(errors) if text]
+        if not failed:
+            self._ceiling.restored(checkpoint["rates"])
+            return None
+        for name, state in before.items():
+            try:
+                self._put({name: state})
+            except Exception as failure:
+                self._monitor.note("guard: %s was not put back: %r" % (name, failure))
+        why_not = "the checkpoint of step %d was not restored: %s" % (step, "; ".join(failed))
+        self._monitor.note("guard: " + why_not)
+        return why_not
+
+    def _states(self):
+        return {name: _copied(get()) for name, (get, _) in self._parts.items()}
+
+    def _put(self, states):
+        for name, (_, put) in self._parts.items():
+            if name in states:
+                put(states[name])
 
     def _clean_buffers(self):
         """A batch that is left out has gone through forward: running statistics that it made
         non-finite come from the newest checkpoint."""
         bad = [name for name, buffer in self._model.named_buffers()
                if buffer.is_floating_point() and not bool(torch.isfinite(buffer).all())]
-        found = self._kept.newest(None) if bad else None
+        found = self._read(None) if bad else None
         if found is None:
             return
         buffers = dict(self._model.named_buffers())
@@ -291,8 +321,8 @@ class _Alone:
     def agree(self, heard: _Heard) -> _Heard:
         return heard
 
-    def have_same(self, step: Optional[int]) -> bool:
-        return True
+    def of_all(self, value: Any) -> List[Any]:
+        return [value]
 
 
 class _Replicas:
@@ -307,11 +337,11 @@ class _Replicas:
         torch.distributed.broadcast_object_list(held, src=0)
         return held[0]
 
-    def have_same(self, step: Optional[int]) -> bool:
-        """A checkpoint that one rank could not keep is none."""
-        steps: List[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(steps, step)
-        return len(set(steps)) == 1
+    def of_all(self, value: Any) -> List[Any]:
+        """What each rank says, by rank. Every rank must ask."""
+        values: List[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(values, value)
+        return values
 
 
 def _ranks(monitor) -> Union[_Alone, _Replicas]:
@@ -432,4 +462,7 @@ class _Folder(_Memory):
         return torch.load(kept.content, map_location="cpu", weights_only=False)  # our own file
 
     def _drop(self, kept):
-        os.unlink(kept.content)
+        try:
+            os.unlink(kept.content)
+        except OSError:  # somebody cleared the folder: no reason to take another way than other ranks
+            pass

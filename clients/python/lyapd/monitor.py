@@ -21,7 +21,7 @@ from .capture import Capture
 from .partial import AUTO_BYTES, UNITS, Snapshot, offsets
 from .probe import Pair, Probe, input_sizes
 from .run import Reply, declaration
-from .sender import Item, Limits, Sender
+from .sender import ERRORS_KEPT, Item, Limits, Sender
 from .twin import Company, Twins
 
 log = logging.getLogger("lyapd")
@@ -107,6 +107,7 @@ class Monitor:
         optimizer_fields = self._groups.declaration()
         self._kind = optimizer_fields["type"]
         self._sender: Optional[Sender] = None
+        self._notes: Deque[str] = collections.deque(maxlen=ERRORS_KEPT)  # where another rank pushes
         if self._is_passive:
             return
         layers = self._layers(model, probe)
@@ -211,11 +212,15 @@ class Monitor:
         """Adds to `errors`; logged once."""
         if self._sender is not None:
             self._sender.note(text)
+            return
+        if text not in self._notes:
+            log.warning("lyapd: %s", text)
+        self._notes.append(text)
 
     @property
     def errors(self) -> List[str]:
         """The last things that went wrong, newest last. None of them reached the loop."""
-        return list(self._sender.errors) if self._sender else []
+        return list(self._sender.errors if self._sender else self._notes)
 
     # ---- the loop ----
 
