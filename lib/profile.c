@@ -118,19 +118,31 @@ struct lyap_transition lyap_profile_transition(const struct lyap_profile *profil
     return lyap_transition_strictest(&profile->declaration.optimizer, profile->used_groups, lr);
 }
 
+struct lyap_group_range lyap_profile_group_range(const struct lyap_profile *profile)
+{
+    const struct lyap_optimizer *optimizer = &profile->declaration.optimizer;
+    struct lyap_group_range range = { NAN, NAN, NAN, NAN };
+    for (uint32_t i = 0; i <= optimizer->group_count; i++) {
+        const struct lyap_optimizer_params *params = lyap_optimizer_group_params(optimizer, i);
+        if (!profile->used_groups[i])
+            continue;
+        range.lr_least = fmin(range.lr_least, params->lr); /* fmin, fmax prefer the number to NaN */
+        range.lr_most = fmax(range.lr_most, params->lr);
+        range.decay_least = fmin(range.decay_least, params->weight_decay);
+        range.decay_most = fmax(range.decay_most, params->weight_decay);
+    }
+    return range;
+}
+
 /* The largest rate of the coming update: pushed, else declared; NaN: neither. */
 static double rate_of(const struct lyap_profile *profile, const struct lyap_snapshot *snapshot)
 {
     double lr = NAN;
     for (uint32_t i = 0; i < snapshot->lr_count; i++)
-        lr = fmax(lr, snapshot->lr[i]); /* fmax prefers the number to NaN */
+        lr = fmax(lr, snapshot->lr[i]);
     if (snapshot->lr_count > 0 || !profile->declaration.has_optimizer)
         return lr;
-    const struct lyap_optimizer *optimizer = &profile->declaration.optimizer;
-    for (uint32_t i = 0; i <= optimizer->group_count; i++)
-        if (profile->used_groups[i])
-            lr = fmax(lr, lyap_optimizer_group_params(optimizer, i)->lr);
-    return lr;
+    return lyap_profile_group_range(profile).lr_most;
 }
 
 /* Non-finite elements of a role, 0 when it was not pushed. */

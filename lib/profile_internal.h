@@ -139,6 +139,11 @@ int64_t lyap_step_delta_from(const struct lyap_step *step);
 
 /* One rate for every group that owns tensors: nothing was folded into P (SPEC 0.1). */
 bool lyap_step_has_one_rate(const struct lyap_step *step);
+/* Least and largest declared numbers of the groups that have tensors; NaN: none has one. */
+struct lyap_group_range {
+    double lr_least, lr_most, decay_least, decay_most;
+};
+struct lyap_group_range lyap_profile_group_range(const struct lyap_profile *profile);
 /* True when this and the finite point before are of one function: by the probe (gradients and
  * losses on both sides), or by full-batch data or equal batch ids. */
 bool lyap_step_is_probe(const struct lyap_step *step);

@@ -16,14 +16,10 @@ enum { CROSSING_PROBES_LEAST = 3 };
 static bool is_decay_weighted(const struct lyap_step *step)
 {
     const struct lyap_profile *profile = step->profile;
-    const struct lyap_optimizer *optimizer = &profile->declaration.optimizer;
-    if (!profile->declaration.has_optimizer ||
-        (optimizer->type != LYAP_OPTIMIZER_ADAM && optimizer->type != LYAP_OPTIMIZER_RMSPROP))
-        return false;
-    for (uint32_t i = 0; i <= optimizer->group_count; i++)
-        if (profile->used_groups[i] && lyap_optimizer_group_params(optimizer, i)->weight_decay > 0)
-            return true;
-    return false;
+    const enum lyap_optimizer_type type = profile->declaration.optimizer.type;
+    return profile->declaration.has_optimizer &&
+           (type == LYAP_OPTIMIZER_ADAM || type == LYAP_OPTIMIZER_RMSPROP) &&
+           lyap_profile_group_range(profile).decay_most > 0;
 }
 
 /* sum wd_l <s_l,s_l> / <s,P s>: the Rayleigh quotient of wd P^-1 along the pushed displacement. */

@@ -23,20 +23,10 @@ static bool is_decay_coupled(const struct lyap_declaration *declaration)
 /* The one decay of all tensors, or NaN when groups differ. */
 static double uniform_decay(const struct lyap_step *step)
 {
-    const struct lyap_profile *profile = step->profile;
-    double decay = NAN;
-    if (!is_decay_coupled(&profile->declaration))
+    if (!is_decay_coupled(&step->profile->declaration))
         return 0;
-    for (uint32_t i = 0; i <= profile->declaration.optimizer.group_count; i++) {
-        const double wd =
-            lyap_optimizer_group_params(&profile->declaration.optimizer, i)->weight_decay;
-        if (!profile->used_groups[i])
-            continue;
-        if (!isnan(decay) && wd != decay)
-            return NAN;
-        decay = wd;
-    }
-    return decay;
+    const struct lyap_group_range range = lyap_profile_group_range(step->profile);
+    return range.decay_least < range.decay_most ? (double)NAN : range.decay_most;
 }
 
 /* sum over tensors of wd_l/2 times a row; NaN when the row is absent. */

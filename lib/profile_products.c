@@ -228,17 +228,8 @@ bool lyap_step_has_one_rate(const struct lyap_step *step)
             return false;
     if (s->lr_count > 0)
         return true;
-    const struct lyap_profile *profile = step->profile;
-    double lr = NAN;
-    for (uint32_t i = 0; i <= profile->declaration.optimizer.group_count; i++) {
-        const double rate = lyap_optimizer_group_params(&profile->declaration.optimizer, i)->lr;
-        if (!profile->used_groups[i] || isnan(rate))
-            continue;
-        if (!isnan(lr) && rate != lr)
-            return false;
-        lr = rate;
-    }
-    return true;
+    const struct lyap_group_range range = lyap_profile_group_range(step->profile);
+    return !(range.lr_least < range.lr_most);
 }
 
 /* <D,P D>: without preconditioner P is 1, unless the kernels folded unequal rates into it. */

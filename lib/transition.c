@@ -57,8 +57,7 @@ struct lyap_transition lyap_transition_strictest(const struct lyap_optimizer *op
     for (uint32_t i = 0; i <= optimizer->group_count; i++) {
         if (used && !used[i])
             continue;
-        const struct lyap_optimizer_params *params =
-            i == 0 ? &optimizer->base : &optimizer->groups[i - 1].params;
+        const struct lyap_optimizer_params *params = lyap_optimizer_group_params(optimizer, i);
         const struct lyap_transition t = lyap_transition_of(optimizer->type, params, lr);
         if (is_first || lyap_transition_limit(&t) < lyap_transition_limit(&found))
             found = t;
