@@ -364,11 +364,11 @@ static void absorb(struct lyap_spectral_tensor *tensor, const struct lyap_spectr
 }
 
 /* sigma_1 moved by no more than the weight since the visit before, of which the vectors knew it;
- * and it is no more than the upper bound. */
+ * and it is no more than the upper bound. NaN: neither is known. */
 static double error_of(const struct lyap_spectral_view *view, double moved)
 {
-    const double most = fmax(view->upper - view->lower, 0);
-    return fmin(view->residual + moved, most);
+    const double most = isnan(view->upper) ? (double)NAN : fmax(view->upper - view->lower, 0);
+    return fmin(view->residual + moved, most); /* fmin prefers the number */
 }
 
 /* A weight that grew or shrank by much is another one: its vectors start anew, where it is kept. */
