@@ -10,7 +10,7 @@ import optim
 from data import log_uniform, tensor, uniform
 from models import MLP, Transformer, parameter
 from optim import adamw, sgd
-from tasks import digits_net, growing, random_labels, stepped, train_before, warmed
+from tasks import digits_net, growing, random_labels, stepped, warmed
 
 FAMILIES = {}
 

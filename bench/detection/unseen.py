@@ -364,7 +364,7 @@ def u73_cold_attention(s, r, seed):
 def u74_widened(s, r, seed):
     """Hidden layers widened at one step, the function kept or not, at a rate that only the narrow net could bear."""
     s.batch, s.probe, s.held = D.mini_digits(r, 1200, int(r.choice([32, 64, 128])))
-    wide, ratio, at = 256, int(r.choice([4, 8, 16])), int(r.randint(100, 200))
+    wide, ratio, at = 128, int(r.choice([4, 8, 16])), int(r.randint(100, 200))
     s.model = Widened(r, wide, wide // ratio, "mse" if r.rand() < 0.6 else "ce")
     s.opt = [sgd(), sgd(0.9), adamw()][seed % 3]
     limit = (2 if s.model.net.loss == "mse" else 0.5) / sharpness(s.model, s.probe)
