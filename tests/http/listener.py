@@ -81,6 +81,10 @@ class Listener:
         with self.lock:
             return [json.loads(r.body) for r in self.requests]
 
+    def told(self):
+        """What was told, each thing once: after a kill, or an answer that came too late, it comes again with its key."""
+        return list({b["key"]: b["tells"] for b in self.bodies()}.values())
+
     def close(self):
         self.closing.set()
         self.server.shutdown()

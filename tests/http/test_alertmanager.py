@@ -94,7 +94,7 @@ class Alerts(DeliveryCase):
         self.eventually(lambda: self.manager.alerts() == [])
         told = self.eventually(lambda: [b for b in self.hook.bodies() if b["status"] == "resolved"])[0]
         self.assertEqual(told["alerts"][0]["labels"]["team"], "vision")
-        rows = self.deliveries(alert)
+        rows = self.settled(alert, 2)
         self.assertEqual([(r["tells"], r["state"], r["next"]) for r in rows],
                          [("firing", "delivered", None), ("resolved", "delivered", None)])
 

@@ -181,7 +181,7 @@ class Service(DaemonCase):
         start = time.monotonic()
         for _ in range(20):
             self.ok(self.daemon.push_json("fast", q.advance().snapshot()))
-        self.assertLess(time.monotonic() - start, 15)
+        self.assertLess(time.monotonic() - start, 60)  # when the first of the slow would be cut off
         for sock in slow:
             sock.sendall(body[20:])
         for sock in slow:
@@ -212,6 +212,7 @@ class Settings(unittest.TestCase):
             config.write("batch_ms = none\n")
             config.flush()
             daemon.process.send_signal(signal.SIGHUP)
+            end = time.monotonic() + 20
             while "reload-failed" not in daemon.log() and time.monotonic() < end:
                 time.sleep(0.05)
             self.assertIn("setting-needs-restart setting=queue_length", daemon.log())
@@ -263,13 +264,15 @@ class Settings(unittest.TestCase):
         snapshot = Quadratic().snapshot()
         for i in range(runs):
             self.assertEqual(daemon.push_json("r%d" % i, snapshot).status, 200)
-        saved, end = [0], time.monotonic() + 60
+        seen, end = [], time.monotonic() + 60
         with contextlib.closing(sqlite3.connect("file:%s?mode=ro" % daemon.db, uri=True)) as db:
-            while saved[-1] < runs and time.monotonic() < end:
-                saved.append(db.execute("select count(*) from profiles").fetchone()[0])
+            while not seen or (seen[-1][1] < runs and time.monotonic() < end):
+                saved = db.execute("select count(*) from profiles").fetchone()[0]
+                seen.append((time.monotonic(), saved))
                 time.sleep(0.02)
-        self.assertEqual(saved[-1], runs)  # nobody is forgotten
-        self.assertLess(max(b - a for a, b in zip(saved, saved[1:])), runs / 2)
+        self.assertEqual(seen[-1][1], runs)  # nobody is forgotten
+        for (before, few), (after, more) in zip(seen, seen[1:]):  # 120 of them make the 8 MB of a second
+            self.assertLess(more - few, runs / 2 + 150 * (after - before))
 
     def test_the_budget_of_exact_retention_is_kept(self):
         daemon = Daemon("--retention_memory=600")

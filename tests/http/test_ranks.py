@@ -31,12 +31,12 @@ DECLARED = {
 }
 
 
-class Ranks(DaemonCase):
-    flags = ("--rank_deadline_s=2",)
-
+class RanksCase(DaemonCase):
     def push(self, run, q, rank, world=2, **more):
         return self.daemon.push_tensors(run, *shard_of(q, rank, world, **more))
 
+
+class Ranks(RanksCase):
     def test_every_order_of_arrival_gives_the_point_of_one_rank(self):
         single = Quadratic()
         expected = []
@@ -98,25 +98,6 @@ class Ranks(DaemonCase):
         self.assertEqual(self.ok(self.push("r", q, 0))["status"], "duplicate")
         self.assertEqual(self.ok(self.push("r", q, 1))["status"], "duplicate")
 
-    def test_the_deadline_closes_the_step_with_its_scalars(self):
-        q = Quadratic()
-        self.daemon.put("/v1/runs/d", DECLARED)
-        self.ok(self.push("d", q, 1), 202)
-        latest = self.eventually(
-            lambda: (lambda r: r.status == 200 and r.json)(self.daemon.get("/v1/runs/d/profile/latest"))
-        )
-        self.assertEqual(latest["metrics"]["param_norm"]["reason"], "rank-missing")
-        self.assertEqual(latest["metrics"]["loss"]["value"], 77)
-        detail = self.refused(self.push("d", q, 0), 409, "step-closed")
-        self.assertIn("rank 0", detail)
-        self.assertEqual(self.ok(self.push("d", q, 1))["status"], "duplicate")
-        events = self.ok(self.daemon.get("/v1/runs/d/events"))["events"]
-        missing = [e for e in events if e["kind"] == "rank-missing"]
-        self.assertEqual(missing[0]["detail"], {"world": 2, "missing": [0]})
-        self.daemon.kill()
-        self.daemon.start()
-        self.refused(self.push("d", q, 0), 409, "step-closed")
-
     def test_a_later_step_that_is_complete_closes_the_earlier(self):
         q = Quadratic()
         self.daemon.put("/v1/runs/l", DECLARED)
@@ -156,6 +137,29 @@ class Ranks(DaemonCase):
         self.push("u", q, 1)
         detail = self.refused(self.push("u", q, 0), 409, "tensor-set-changed")
         self.assertIn("PUT", detail)
+
+
+class Deadline(RanksCase):
+    flags = ("--rank_deadline_s=1",)
+
+    def test_the_deadline_closes_the_step_with_its_scalars(self):
+        q = Quadratic()
+        self.daemon.put("/v1/runs/d", DECLARED)
+        self.ok(self.push("d", q, 1), 202)
+        latest = self.eventually(
+            lambda: (lambda r: r.status == 200 and r.json)(self.daemon.get("/v1/runs/d/profile/latest"))
+        )
+        self.assertEqual(latest["metrics"]["param_norm"]["reason"], "rank-missing")
+        self.assertEqual(latest["metrics"]["loss"]["value"], 77)
+        detail = self.refused(self.push("d", q, 0), 409, "step-closed")
+        self.assertIn("rank 0", detail)
+        self.assertEqual(self.ok(self.push("d", q, 1))["status"], "duplicate")
+        events = self.ok(self.daemon.get("/v1/runs/d/events"))["events"]
+        missing = [e for e in events if e["kind"] == "rank-missing"]
+        self.assertEqual(missing[0]["detail"], {"world": 2, "missing": [0]})
+        self.daemon.kill()
+        self.daemon.start()
+        self.refused(self.push("d", q, 0), 409, "step-closed")
 
 
 if __name__ == "__main__":

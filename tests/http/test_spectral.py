@@ -193,7 +193,7 @@ class Spectral(DaemonCase):
         for run in ("a", "b", "c"):
             self.push(run, w, 0, rows=1024, cols=1024)
         self.assertEqual(self.daemon.request("DELETE", "/v1/runs/a").status, 204)
-        self.assertEqual(self.daemon.stop(timeout=10), 0)
+        self.assertEqual(self.daemon.stop(timeout=30), 0)
 
 
 if __name__ == "__main__":
