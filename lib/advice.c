@@ -96,14 +96,19 @@ static void absorb_rate(struct lyap_advice *advice, const struct lyap_point *poi
         advice->healthy_lr_max = advice->healthy_lr;
 }
 
+/* The newest lower rate without a number has not had the time to show yet. */
+static bool is_showing(const struct lyap_advice *advice, int64_t step)
+{
+    return advice->cut_step >= 0 && step - advice->cut_step < LYAP_ADVICE_PATIENCE;
+}
+
 /* A lower rate counts when the one before was reached, or, where no rate is known, had time to
- * show.
- */
+ * show. */
 static void count_cut(struct lyap_advice *advice, const struct lyap_point *point)
 {
     const double lr = column(point, LYAP_METRIC_LR), advised = point->action.lr;
     if (isnan(advised)) {
-        if (advice->cut_step >= 0 && point->step - advice->cut_step < LYAP_ADVICE_PATIENCE)
+        if (is_showing(advice, point->step))
             return;
         advice->cut_step = point->step;
         advice->cuts++;
@@ -286,7 +291,8 @@ void lyap_advice_give(const struct lyap_advice *advice, const struct lyap_advice
         go_back(advice, question, ret_action);
         return;
     }
-    if (kind == LYAP_ACTION_REDUCE_LR && advice->cuts < LYAP_ADVICE_CUTS) {
+    if (kind == LYAP_ACTION_REDUCE_LR &&
+        (advice->cuts < LYAP_ADVICE_CUTS || is_showing(advice, question->point->step))) {
         struct lyap_action lower = *ret_action;
         reduce(question, &lower);
         if (!(lower.lr < least_rate(advice, question->point) * SAME_RATE)) {

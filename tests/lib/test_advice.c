@@ -418,12 +418,13 @@ START_TEST(a_rate_that_is_not_known_is_lowered_as_patiently)
                          LYAP_ACTION_REDUCE_LR);
         ck_assert_uint_eq(advice.cuts, 1);
     }
-    for (uint32_t cut = 2; cut <= LYAP_ADVICE_CUTS; cut++) {
-        struct lyap_point point = point_at(step, 0.5, NAN);
-        ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind,
-                         LYAP_ACTION_REDUCE_LR);
-        ck_assert_uint_eq(advice.cuts, cut);
-        step += LYAP_ADVICE_PATIENCE;
+    for (uint32_t cut = 2; cut <= LYAP_ADVICE_CUTS; cut++, step += LYAP_ADVICE_PATIENCE) {
+        for (int i = 0; i < LYAP_ADVICE_PATIENCE; i++) {
+            struct lyap_point point = point_at(step + i, 0.5, NAN);
+            ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind,
+                             LYAP_ACTION_REDUCE_LR);
+            ck_assert_uint_eq(advice.cuts, cut);
+        }
     }
     struct lyap_point point = point_at(step, 0.5, NAN);
     ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind, LYAP_ACTION_ROLLBACK);
