@@ -691,6 +691,30 @@ class Surroundings(Loop):
         self.assertIs(self.optimizer.param_groups[0]["lr"], rate)
         self.assertAlmostEqual(float(rate), 0.04)
 
+    def test_a_rate_that_is_a_tensor_stays_that_tensor_behind_a_rollback(self):
+        """Also one that fails. The job sets it by a name of its own."""
+        rate = torch.tensor(0.1)
+        self.optimizer.param_groups[0]["lr"] = rate
+        advice = {"kind": "rollback", "step": 6, "lr": 0.05}
+        self.actions = {7: [advice, advice]}
+        failures = [RuntimeError("not mine")]
+
+        def put(state):
+            if failures:
+                raise failures.pop()
+        guard = self.guard(every=3, extra=(dict, put))
+        self.run_steps(guard, 4)
+        rate.fill_(0.2)  # between the checkpoints of steps 3 and 6
+        self.run_steps(guard, 4)
+        self.assertEqual((guard.rollbacks, guard.cuts), (0, 1))
+        self.assertIs(self.optimizer.param_groups[0]["lr"], rate)
+        self.assertAlmostEqual(float(rate), 0.2)
+        self.actions = {8: advice}
+        self.run_steps(guard, 1)
+        self.assertEqual(guard.rollbacks, 1)
+        self.assertIs(self.optimizer.param_groups[0]["lr"], rate)
+        self.assertAlmostEqual(float(rate), 0.1)  # what step 3 began with
+
     def test_a_job_that_starts_again_keeps_its_ceiling(self):
         self.actions[1] = [{"kind": "reduce_lr", "lr": 0.08}]
         guard = self.guard()

@@ -58,11 +58,11 @@ class Guard:
             if not isinstance(value, int) or value < 1:
                 raise ValueError("%s must be a whole number, at least 1, not %r" % (name, value))
         self._parts = {"model": (model.state_dict, model.load_state_dict),
-                       "optimizer": (optimizer.state_dict, optimizer.load_state_dict)}
+                       "optimizer": (optimizer.state_dict, self._load_optimizer)}
         if extra is not None:
             self._parts["extra"] = _functions(extra)
         self._ranks = _ranks(monitor)
-        self._monitor, self._model = monitor, model
+        self._monitor, self._model, self._optimizer = monitor, model, optimizer
         self._groups = declare.unwrap_optimizer(optimizer)
         self._every = every
         self._kept = (_Folder(folder, keep, self._ranks.suffix) if folder is not None
@@ -291,6 +291,13 @@ class Guard:
         for name, (_, put) in self._parts.items():
             if name in states:
                 put(states[name])
+
+    def _load_optimizer(self, state):
+        rates = [group["lr"] for group in self._groups.param_groups]
+        self._optimizer.load_state_dict(state)
+        for group, rate in zip(self._groups.param_groups, rates):
+            if isinstance(rate, torch.Tensor):  # that graphs, or the job itself, hold on to
+                group["lr"] = rate.fill_(float(group["lr"]))
 
     def _clean_buffers(self):
         """A batch that is left out has gone through forward: running statistics that it made
