@@ -1,6 +1,7 @@
 /* Windows over the newest values of a column. */
 #include "trail.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -52,6 +53,7 @@ void lyap_trail_push(struct lyap_observer *o, enum lyap_series series, double va
 double lyap_trail_back(const struct lyap_observer *o, enum lyap_series series, uint32_t back)
 {
     const uint32_t count = o->counts[series];
+    assert(back < places[series].length); /* it would be absent for ever */
     return back < count ? o->values[places[series].first + count - 1 - back] : (double)NAN;
 }
 
@@ -61,6 +63,7 @@ static uint32_t finite_before(const struct lyap_observer *o, enum lyap_series se
     const double *values = &o->values[places[series].first];
     const uint32_t end = o->counts[series] > back ? o->counts[series] - back : 0;
     uint32_t count = 0;
+    assert(back + length <= places[series].length);
     for (uint32_t i = end > length ? end - length : 0; i < end; i++)
         if (isfinite(values[i]))
             ret[count++] = values[i];

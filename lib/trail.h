@@ -1,5 +1,6 @@
 /* trail.h - windows over the newest values of a series that an observer keeps. A value may be NaN:
- * absent. THREADS: pure functions but for push, which has the observer's owner. */
+ * absent. No window is longer than its series is kept.
+ * THREADS: pure functions but for push, which has the observer's owner. */
 #ifndef LYAP_TRAIL_H
 #define LYAP_TRAIL_H
 
