@@ -21,7 +21,7 @@ def family(function):
 
 
 class Equilibrium:
-    """z = tanh(z A + x U + b) iterated a fixed number of times: diverging sensitivity once |A| is large."""
+    """z = relu(z A + x U + b) iterated a fixed number of times: diverging sensitivity once |A| is large."""
 
     def __init__(self, r, d=24, rounds=20, scale=0.6):
         self.rounds = rounds
