@@ -159,22 +159,21 @@ class Job:
 
 
 def _work(folder, family, seed, replay, variants, oracle):
-    os.nice(10)
     job = Job(folder, family, seed, replay, variants, oracle)
     if not job.needed:
         return None
     return job.make()
 
 
-def fill(folder, runs, replay, variants, jobs, log=sys.stdout, oracle=False, others_every=1):
+def fill(folder, runs, replay, variants, jobs, log=sys.stdout, oracle=False, others=(1, 1)):
     """Makes what is missing of `runs` ((family, seed) ...), at most `jobs` at a time; number of failures.
 
-    Variants but the first are made of the seeds that `others_every` divides."""
+    Variants but the first are made of the seeds that leave less than a when divided by b, (a, b) = `others`."""
     failures, done = 0, 0
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=os.nice, initargs=(10,)) as pool:
         waiting = {}
         for f, s in runs:
-            wanted = variants if s % others_every == 0 else variants[:1]
+            wanted = variants if s % others[1] < others[0] else variants[:1]
             waiting[pool.submit(_work, folder, f, s, replay, wanted, oracle)] = f, s
         for future in as_completed(waiting):
             family, seed = waiting[future]
@@ -225,6 +224,14 @@ def seed_range(text):
     return sorted(out)
 
 
+def share(text):
+    """"1/3" as (1, 3)."""
+    a, b = map(int, text.split("/"))
+    if not 0 < a <= b:
+        raise ValueError(text)
+    return a, b
+
+
 def main(arguments):
     from families import FAMILIES, plan
 
@@ -235,8 +242,8 @@ def main(arguments):
     p.add_argument("--families", nargs="+", default=list(FAMILIES), metavar="NAME", choices=list(FAMILIES))
     p.add_argument("--variants", nargs="*", default=["k1-exact-state"], metavar="VARIANT",
                    choices=list(VARIANTS) + ["all"], help="none, all, or some of: " + " ".join(VARIANTS))
-    p.add_argument("--others-every", type=int, default=1, metavar="N",
-                   help="variants but the first: seeds divisible by N alone")
+    p.add_argument("--others", type=share, default=(1, 1), metavar="A/B",
+                   help="variants but the first: of a share of the runs, seeds that leave less than A when divided by B")
     p.add_argument("--oracle", action="store_true", help="exact sharpness, too (doubles the time of training)")
     p.add_argument("--replay", default=str(ROOT / "build/bin/bench_replay"))
     p.add_argument("-j", type=int, default=1, help="processes")
@@ -247,4 +254,4 @@ def main(arguments):
         (f, s) for f, s in plan(a.plan) if f in a.families
     ]
     variants = list(VARIANTS) if "all" in a.variants else a.variants
-    return 1 if fill(a.folder, runs, a.replay, variants, a.j, oracle=a.oracle, others_every=a.others_every) else 0
+    return 1 if fill(a.folder, runs, a.replay, variants, a.j, oracle=a.oracle, others=a.others) else 0

@@ -48,16 +48,16 @@ def test_runs(family):
 
 
 def plan(kind):
-    """[(family, seed)] of the runs of `design`, of `probes` (the first of them) or of `test`, all families of a seed together."""
+    """[(family, seed)] of the runs of `design`, of `probes` (some of them) or of `test`, all families of a seed together."""
     if kind == "test":
         return _block(FAMILIES, TEST_SEED, test_runs)
     known = [f for f in FAMILIES if f not in UNSEEN]
     early = [f for f in known if f not in FORMER]  # the kinds of the first two versions' design
-    first = _block(early, 0, lambda f: DESIGN_RUNS[f[0]])
+    first, third = _block(early, 0, lambda f: DESIGN_RUNS[f[0]]), _block(known, THIRD_TESTS, test_runs)
     if kind == "probes":
-        return first
+        return first + [(f, s) for f, s in third if s % 3 == 0]
     more = [(f, s) for s in MORE_SEEDS for f in early if f[0] == "u" or s % 4 != 3]
-    return first + more + _block(early, SECOND_TESTS, test_runs) + _block(known, THIRD_TESTS, test_runs)
+    return first + more + _block(early, SECOND_TESTS, test_runs) + third
 
 
 def _block(families, seed, count):

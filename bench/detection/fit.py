@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Fits the tables of the instability score on design runs and writes them as C.
 
-    fit.py DIR [--write] [--left-out] [--observe TOOL]
-        DIR: filled by corpus.py cache DIR --others-every 3 --plan design --variants ... (those of FIT below) and
+    fit.py DIR [--write] [--left-out] [-j N] [--observe TOOL]
+        DIR: filled by corpus.py cache DIR --plan design --others 2/3 --variants ... (those of FIT below) and
         corpus.py cache DIR --plan probes --variants ... (those of PROBES)
 
 What the score sees is computed anew from the points in DIR by bench_observe (TOOL): a new observable needs no training.
@@ -17,8 +17,11 @@ import argparse
 import copy
 import glob
 import json
+import multiprocessing
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,19 +34,21 @@ import protocol
 from families import TEST_SEED, group_of
 
 ROOT = Path(__file__).resolve().parents[2]
-VERSION = 3
+VERSION = 4
 LOST, SKIPPED = 1, 2  # column `event` of bench_replay
-MAIN, GAPS, SKETCH, BARE_STATE = FIT = ["k1-exact-state", "k5-exact-state", "k1-sketch-state", "k1-exact-none"]
-OTHERS_EVERY = 3  # all variants but the main one: every third seed
+MAIN, SKETCH, BARE_STATE, FIVE, PAIRS, TWENTY = FIT = [
+    "k1-exact-state", "k1-sketch-state", "k1-exact-none", "k5-exact-state", "k5-pairs-state", "k20-exact-state",
+]
+GAPS = [FIVE, PAIRS, TWENTY]
 PROBES = ["k1-exact-state-probe%d" % n for n in (10, 5, 1)] + ["k5-pairs-state-probe"]
 LEAD, EVENT_WEIGHT = 8, 60.0
 ROUNDS = [(120, 0.1), (120, 0.1), (150, 0.1)]  # trees and their rate; the last round is the table
-LEAVES, LEAF, RIDGE = 8, 20, 1.0
+LEAVES, LEAF, RIDGE = 16, 20, 1.0
 HARD, EASY_EVERY = 0.93, 25  # healthy steps above this quantile of a first fit are all used, of the others one in 25
-FOLDS, FAMILY_FOLDS = 3, 16
-BUDGETS = {"early": 3.0, "default": 0.75, "pager": 0.2}  # false alarms per 10 000 healthy steps, on unseen folds
-PROBE_BUDGET = 1.5
-LEFT_OUT_BUDGETS = {"early": BUDGETS["early"], "default": BUDGETS["default"], "one": 1.0}
+FOLDS, FAMILY_FOLDS = 3, 16  # by seed // 3: what a family does often turns on the seed modulo 2 or 3
+# False alarms per 10 000 healthy steps, and share of healthy runs alarmed, on unseen folds.
+BUDGETS = {"early": (3.0, 0.08), "default": (0.75, 0.015), "pager": (0.2, 0.004)}
+LEFT_OUT_BUDGETS = {"early": BUDGETS["early"], "default": BUDGETS["default"], "one": (1.0, 1.0)}
 
 # What a push without tensors can show: of its loss and rate, and of the norms that it may give.
 LOSS = (
@@ -86,10 +91,10 @@ class Kind:
     """A kind of push: the variants that show it, the observables its table may ask, and which rows of a variant are of it.
 
     `masked`: observables that the runs are stripped to, each choice a variant of its own; the default: none is taken away.
-    The threshold spends `budget` on the worst of the variants in `judged` (default: all)."""
+    The threshold spends the default budget on the worst of the groups of variants in `judged` (default: each variant by itself)."""
 
-    def __init__(self, name, variants, names, rows=None, masked=None, judged=None, budget=BUDGETS["default"]):
-        self.name, self.variants, self.rows, self.masked, self.budget = name, variants, rows, masked, budget
+    def __init__(self, name, variants, names, rows=None, masked=None, judged=None):
+        self.name, self.variants, self.rows, self.masked = name, variants, rows, masked
         self.columns = np.array([NAMES.index(n) for n in names])
         self.judged = judged
 
@@ -107,28 +112,29 @@ def is_whole(x):
 
 
 KINDS = [  # in the order of the enum in score.c
-    Kind("now", [MAIN, SKETCH], SEEN, is_whole, judged=[MAIN]),
-    Kind("gap", [GAPS], SEEN, is_gap),
+    Kind("now", [MAIN, SKETCH], SEEN, is_whole, judged=[(MAIN,)]),
+    Kind("gap", GAPS, SEEN, is_gap),
     Kind("blind", [MAIN, SKETCH, BARE_STATE], SEEN, is_blind),
     Kind("next", [MAIN], COMING),
-    Kind("loss", [MAIN, GAPS], LOSS, masked={"loss": LOSS}),
-    Kind("norms", [MAIN, GAPS], LOSS + NORMS, masked={"norms": LOSS + NORMS}),
-    # Runs without a probe take part: what the rest shows is the same, and there are six times as many of them. The runs with one
-    # are the first seeds, which hold more near misses: there the tables without a probe spend 1.5 false alarms, too.
-    Kind("probe", PROBES + FIT[:2], SEEN + TOLD + ["gap"], judged=PROBES, budget=PROBE_BUDGET),
-    Kind("probe_loss", PROBES + FIT[:2], LOSS + NORMS + TOLD, masked={"loss": LOSS + TOLD, "norms": LOSS + NORMS + TOLD},
-         judged=[v + " " + m for v in PROBES for m in ("loss", "norms")], budget=PROBE_BUDGET),
+    Kind("loss", [MAIN, FIVE, TWENTY], LOSS, masked={"loss": LOSS}),
+    Kind("norms", [MAIN, FIVE, TWENTY], LOSS + NORMS, masked={"norms": LOSS + NORMS}),
+    # Runs without a probe take part: what the rest shows is the same, and there are more of them.
+    Kind("probe", PROBES + [MAIN, FIVE], SEEN + TOLD + ["gap"], judged=[PROBES]),
+    Kind("probe_loss", PROBES + [MAIN, FIVE], LOSS + NORMS + TOLD, masked={"loss": LOSS + TOLD, "norms": LOSS + NORMS + TOLD},
+         judged=[[v + " " + m for v in PROBES] for m in ("loss", "norms")]),
 ]
 
 
-SHARED = ["now", "blind"]  # tables that judge one variant together
+RUNS = []  # the design runs: loaded once, and read by the processes that fit a kind each
+SHARED = {MAIN: ["now", "blind"], PAIRS: ["gap"]}  # variants that several tables judge together, and which must give way
+TOGETHER = ["now", "blind", "gap"]
 
 
 class Run:
     """Ground truth of a run, and what was seen of it in one variant."""
 
     def __init__(self, folder, truth, variant, tool):
-        self.family, self.seed, self.variant = folder.parent.name, int(folder.name), variant
+        self.family, self.seed, self.variant, self.hidden = folder.parent.name, int(folder.name), variant, []
         self.judged = protocol.Judged(self.family, self.seed, truth)
         columns, rows = cache.observed(folder / (variant + ".npz"), tool)
         at = {c: i for i, c in enumerate(columns)}
@@ -139,10 +145,21 @@ class Run:
 
     def stripped(self, name, kept):
         """The run as one sees it who can give these observables alone."""
-        out, columns = copy.copy(self), [NAMES.index(n) for n in kept + ["gap"]]
-        out.variant, out.x = self.variant + " " + name, np.full_like(self.x, np.nan)
-        out.x[:, columns] = self.x[:, columns]
+        out = copy.copy(self)
+        out.variant, out.hidden = self.variant + " " + name, [n for n in NAMES if n not in kept]
         return out
+
+    def blank(self):
+        """The run without what is seen of it: enough to judge alarms, and small."""
+        out = copy.copy(self)
+        out.x = None
+        return out
+
+    def seen(self, rows, columns):
+        """Rows and columns of what is seen, NaN where hidden."""
+        x = self.x[rows][:, columns]
+        x[:, np.isin(columns, [NAMES.index(n) for n in self.hidden])] = np.nan
+        return x
 
     def dense(self, values):
         """One value a step of the stream, each held until the next push; NaN before the first."""
@@ -152,17 +169,17 @@ class Run:
         return np.where(last >= 0, out[np.maximum(last, 0)], -np.inf)
 
 
-def load(directory, variants, tool):
-    runs = []
-    for path in sorted(glob.glob(os.path.join(directory, "*", "*", "truth.json"))):
-        folder, truth = Path(path).parent, json.loads(Path(path).read_text())
-        if int(folder.name) >= TEST_SEED or group_of(folder.parent.name) == "unseen":
-            continue
-        for variant in variants:
-            if (folder / (variant + ".npz")).exists():
-                if variant == MAIN or variant in PROBES or int(folder.name) % OTHERS_EVERY == 0:
-                    runs.append(Run(folder, truth, variant, tool))
-    return runs
+def runs_of(tool, variants, path):
+    folder, truth = Path(path).parent, json.loads(Path(path).read_text())
+    if int(folder.name) >= TEST_SEED or group_of(folder.parent.name) == "unseen":
+        return []
+    return [Run(folder, truth, v, tool) for v in variants if (folder / (v + ".npz")).exists()]
+
+
+def load(directory, variants, tool, jobs):
+    paths = sorted(glob.glob(os.path.join(directory, "*", "*", "truth.json")))
+    with ProcessPoolExecutor(jobs) as pool:
+        return [r for some in pool.map(partial(runs_of, tool, variants), paths, chunksize=16) for r in some]
 
 
 class Rows:
@@ -185,7 +202,7 @@ class Rows:
                 if (k & mine).any():
                     self.events.append(place[k & mine])
             calm = run.judged.healthy[run.steps] & ~run.lost & ~run.skipped
-            x.append(run.x[mine][:, kind.columns])
+            x.append(run.seen(mine, kind.columns))
             used.append((calm & ~label)[mine])
             event.append(label[mine])
             self.slices.append((slice(at, at + int(mine.sum())), mine))
@@ -253,38 +270,67 @@ class Alarms:
 
     def add(self, rows, score):
         for run, (piece, mine) in zip(rows.runs, rows.slices):
-            _, values = self.values.setdefault((run.family, run.seed, run.variant), (run, np.full(len(run.steps), -np.inf)))
+            key, new = (run.family, run.seed, run.variant), np.full(len(run.steps), -np.inf)
+            _, values = self.values.setdefault(key, (run.blank(), new))
             values[mine] = score[piece]
         return self
 
-    def dense(self, variant):
-        return [(r.judged, r.dense(v)) for r, v in self.values.values() if r.variant == variant]
+    def changed(self, change):
+        out = Alarms()
+        out.values = {key: (run, change(values)) for key, (run, values) in self.values.items()}
+        return out
+
+    def lowered(self, fall):
+        return self.changed(lambda values: values - fall)
+
+    def fixed(self, fall):
+        """Alarms that no threshold takes back."""
+        return self.changed(lambda values: np.where(values > fall, 1e9, -np.inf))
+
+    def dense(self, *variants):
+        return [(r.judged, r.dense(v)) for r, v in self.values.values() if r.variant in variants]
 
     def variants(self):
         return sorted({variant for _, _, variant in self.values})
 
-    def limits(self, variant, budgets=BUDGETS):
-        """The least threshold whose false alarms stay within each budget."""
-        chosen = self.dense(variant)
+    def limits(self, *variants, budgets=BUDGETS):
+        """The least threshold whose false alarms, in all these variants, stay within each budget."""
+        chosen = self.dense(*variants)
         chosen = [(j, np.where(np.isposinf(d), -np.inf, d)) for j, d in chosen]  # a lost step alarms, whatever the threshold
         healthy = sum(int(j.healthy.sum()) for j, _ in chosen)
+        whole = [j.stable and bool(j.healthy.all()) for j, _ in chosen]
         out = {}
-        for level, budget in budgets.items():
+        for level, (budget, share) in budgets.items():
             low, high = -60.0, 60.0
             while high - low > 1e-4:
                 middle = (low + high) / 2
-                false = sum(protocol.episodes((d > middle) & j.healthy) for j, d in chosen)
-                low, high = (low, middle) if 1e4 * false <= budget * healthy else (middle, high)
+                false = np.array([protocol.episodes((d > middle) & j.healthy) for j, d in chosen])
+                is_within = 1e4 * false.sum() <= budget * healthy and (false[whole] > 0).sum() <= share * sum(whole)
+                low, high = (low, middle) if is_within else (middle, high)
             out[level] = high
         return out
 
-    def report(self, title, variant, limit):
+    def line(self, title, variant, limit):
+        """(a line about the operating point, what protocol.py says of each run)"""
         records = [j.judge(d > limit) for j, d in self.dense(variant)]
         s = protocol.summary(records, resamples=0)
-        print("%-44s recall %.3f early %.3f lead %.1f false %.2f alarmed %.3f   (%d events, %d healthy steps)" % (
+        return "%-44s recall %.3f early %.3f lead %.1f false %.2f alarmed %.3f   (%d events, %d healthy steps)" % (
             title, s["recall"][0], s["early"][0], s["lead"][0], s["false"][0], s["alarmed"][0], s["counts"]["events"],
-            s["counts"]["healthy"]), flush=True)
+            s["counts"]["healthy"]), records
+
+    def report(self, title, variant, limit):
+        line, records = self.line(title, variant, limit)
+        print(line, flush=True)
         return records
+
+
+def merged(alarms):
+    """Of each push the value of the table that judges it."""
+    out = Alarms()
+    for some in alarms.values():
+        for key, (run, values) in some.values.items():
+            out.values[key] = run, np.maximum(values, out.values[key][1]) if key in out.values else values
+    return out
 
 
 def slope_of(rows, raw):
@@ -305,8 +351,8 @@ def judged_apart(rows, folds):
     offset that made them of raw scores)"""
     raw = unseen(rows, folds)
     alarms = Alarms().add(rows, raw)
-    wanted = rows.kind.judged or alarms.variants()
-    limit = max(alarms.limits(v, {"": rows.kind.budget})[""] for v in wanted)
+    groups = rows.kind.judged or [(v,) for v in alarms.variants()]
+    limit = max(alarms.limits(*g, budgets={"": BUDGETS["default"]})[""] for g in groups)
     factor = slope_of(rows, raw - limit)
     return factor * (raw - limit), factor, -factor * limit
 
@@ -357,6 +403,17 @@ def whole(rows, factor, offset):
     return table
 
 
+def fitted_kind(is_written, number):
+    """(alarms of a kind of push by models that did not see the run, lines about them, its table)"""
+    rows = Rows(RUNS, KINDS[number])
+    score, factor, offset = judged_apart(rows, rows.of_runs(lambda r: r.seed // 3 % FOLDS))
+    alarms = Alarms().add(rows, score)
+    lines = ["%s: %d rows, %d used" % (rows.kind.name, len(rows.y), (rows.w > 0).sum())]
+    lines += [alarms.line("  " + variant, variant, 0.0)[0] for variant in alarms.variants()]
+    print("\n".join(lines), flush=True)
+    return (alarms if rows.kind.name in TOGETHER else None), whole(rows, factor, offset) if is_written else None
+
+
 def c_float(value):
     """A float of C, exactly."""
     if not np.isfinite(value):
@@ -400,6 +457,7 @@ def write(tables, levels):
     out += ["static const struct score_model models[] = {",
             *("    [SCORE_%s] = { %.9g, %s_roots, %d }," % (n.upper(), t.base, n, len(t.roots)) for n, t in zip(names, tables)),
             "};", "/* clang-format on */", "", "#endif"]
+    assert first < 1 << 16, first  # roots are uint16_t
     (ROOT / "lib/score_table.h").write_text("\n".join(out) + "\n")
     (ROOT / "lib/include/lyap/sensitivity.h").write_text(
         "/* Written by bench/detection/fit.py. Thresholds of instability_score at three\n"
@@ -408,21 +466,23 @@ def write(tables, levels):
         + "\n#endif\n")
 
 
-def together(fitted):
-    """(thresholds, by how much the tables of SHARED must fall): they judge one variant and spend one budget."""
-    alarms = Alarms()
-    for rows, score, _, _ in fitted:
-        if rows.kind.name in SHARED:
-            alarms.add(rows, score)
-    limit = alarms.limits(MAIN)
-    shift = max(0.0, limit["default"])
-    for level, value in limit.items():
-        records = alarms.report("%s, unseen seeds" % level, MAIN, value)
+def together(alarms):
+    """(thresholds, {table: by how much it must fall}): tables that judge one variant spend one budget."""
+    falls = dict.fromkeys(alarms, 0.0)
+    for variant, yielding in SHARED.items():
+        limit = merged({n: a.fixed(falls[n]) if n not in yielding else a for n, a in alarms.items()}).limits(variant)
+        falls.update(dict.fromkeys(yielding, max(0.0, limit["default"])))
+        if variant == MAIN:
+            levels = {n: v - falls["now"] for n, v in limit.items()}
+    all_of_them = merged({n: a.lowered(falls[n]) for n, a in alarms.items()})
+    for level, value in levels.items():
+        records = all_of_them.report("%s, unseen seeds" % level, MAIN, value)
         if level == "default":
             by_family(records)
-    for variant in alarms.variants():
-        alarms.report("default, " + variant, variant, shift)
-    return {n: sigmoid(0.0 if n == "default" else v - shift) for n, v in limit.items()}, shift
+    for variant in all_of_them.variants():
+        all_of_them.report("default, " + variant, variant, 0.0)
+    print("falls", falls)
+    return {n: sigmoid(0.0 if n == "default" else v) for n, v in levels.items()}, falls
 
 
 def sigmoid(x):
@@ -436,21 +496,28 @@ def by_family(records):
     print("   false: " + " ".join("%s/%d:%d" % (q["family"], q["seed"], q["false"]) for q in records if q["false"]))
 
 
-def left_out(directory, runs):
+def left_out_kind(name):
+    kind = next(k for k in KINDS if k.name == name)
+    rows = Rows(RUNS, kind)
+    families = sorted({r.family for r in rows.runs})
+    order = dict(zip(np.random.RandomState(0).permutation(families), range(len(families))))
+    return Alarms().add(rows, judged_apart(rows, rows.of_runs(lambda r: order[r.family] % FAMILY_FOLDS))[0])
+
+
+def left_out(directory, alarms):
     """The main variant by tables that saw no run of its family, at each of LEFT_OUT_BUDGETS."""
-    alarms = Alarms()
-    for kind in KINDS:
-        if kind.name in SHARED:
-            rows = Rows(runs, kind)
-            families = sorted({r.family for r in rows.runs})
-            order = dict(zip(np.random.RandomState(0).permutation(families), range(len(families))))
-            alarms.add(rows, judged_apart(rows, rows.of_runs(lambda r: order[r.family] % FAMILY_FOLDS))[0])
-    found = {}
-    for budget, limit in alarms.limits(MAIN, LEFT_OUT_BUDGETS).items():
+    alarms, found = merged(alarms), {}
+    for budget, limit in alarms.limits(MAIN, budgets=LEFT_OUT_BUDGETS).items():
         records = alarms.report("unseen families, %s" % budget, MAIN, limit)
         found[budget] = protocol.families(records)
     by_family(records)
     Path(directory, "lofo.json").write_text(json.dumps(found) + "\n")
+
+
+def each_kind(jobs, function, kinds):
+    """[function(kind) ...], `jobs` at a time, in processes that share RUNS."""
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+        return list(pool.map(function, kinds))
 
 
 def main():
@@ -459,24 +526,20 @@ def main():
     p.add_argument("--write", action="store_true")
     p.add_argument("--left-out", action="store_true")
     p.add_argument("--observe", metavar="TOOL", default=str(ROOT / "build/bin/bench_observe"))
+    p.add_argument("-j", dest="jobs", type=int, default=1, help="processes")
     a = p.parse_args()
+    RUNS.extend(load(a.directory, [MAIN] if a.left_out else FIT + PROBES, a.observe, a.jobs))
     if a.left_out:
-        return left_out(a.directory, load(a.directory, FIT, a.observe))
-    runs, fitted = load(a.directory, FIT + PROBES, a.observe), []
-    for kind in KINDS:
-        rows = Rows(runs, kind)
-        score, factor, offset = judged_apart(rows, rows.of_runs(lambda r: r.seed // OTHERS_EVERY % FOLDS))
-        print("%s: %d rows, %d used" % (kind.name, len(rows.y), (rows.w > 0).sum()))
-        alone = Alarms().add(rows, score)
-        for variant in alone.variants():
-            alone.report("  " + variant, variant, 0.0)
-        fitted.append((rows, score, factor, offset))
-    levels, shift = together(fitted)
+        names = SHARED[MAIN]
+        return left_out(a.directory, dict(zip(names, each_kind(a.jobs, left_out_kind, names))))
+    found = dict(zip([k.name for k in KINDS], each_kind(a.jobs, partial(fitted_kind, a.write), range(len(KINDS)))))
+    levels, falls = together({n: found[n][0] for n in TOGETHER})
     print("thresholds", {n: round(float(v), 3) for n, v in levels.items()})
     if a.write:
-        write([whole(rows, f, o - (shift if rows.kind.name in SHARED else 0.0)) for rows, _, f, o in fitted], levels)
-    return 0
+        for name, fall in falls.items():
+            found[name][1].base -= fall
+        write([table for _, table in found.values()], levels)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
