@@ -8,6 +8,7 @@ import sys
 import tempfile
 import unittest
 import unittest.mock
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,7 +129,7 @@ class Trainings(unittest.TestCase):
         self.assertEqual({f for f, _ in third}, set(FAMILIES) - set(UNSEEN))
         self.assertEqual({s for f, s in plan("design") if f in FORMER}, set(range(THIRD_TESTS, THIRD_TESTS + 30)))
         self.assertEqual({group_of(f) for f in FORMER}, {"added"})
-        self.assertFalse({f for f, _ in plan("probes")} & set(FORMER))
+        self.assertEqual({q for q in plan("probes") if q[1] >= THIRD_TESTS}, {q for q in third if q[1] % 3 == 0})
 
     def test_unseen_kinds_take_no_part_in_fits(self):
         """Runs of theirs below TEST_SEED may lie in the folder: a look at one is made with any seed."""
@@ -143,11 +144,22 @@ class Trainings(unittest.TestCase):
                     np.savez(path / (fit.MAIN + ".npz"), columns=np.array(["step"]), rows=np.zeros((1, 1)))
             columns = ["step", "event"] + ["seen " + n for n in fit.NAMES]
             with unittest.mock.patch.object(cache, "observed", lambda *_: (columns, np.zeros((1, len(columns))))):
-                found = {(r.family, r.seed) for r in fit.load(folder, [fit.MAIN], "")}
+                found = {(r.family, r.seed) for r in fit.load(folder, [fit.MAIN], "", 1)}
             self.assertEqual(found, {("s01_gd", 0)})
             inputs = report.Inputs(folder, TEST_SEED, "")
             self.assertEqual({q[:2] for q in inputs.design.runs}, {("s01_gd", 0)})
             self.assertEqual({q[:2] for q in inputs.test.runs}, {("s01_gd", TEST_SEED), (unseen, TEST_SEED)})
+
+    def test_variants_of_a_share_of_the_runs(self):
+        self.assertEqual(cache.share("2/3"), (2, 3))
+        for wrong in ("0/3", "4/3", "3", "a/b"):
+            self.assertRaises(ValueError, cache.share, wrong)
+        asked = []
+        with unittest.mock.patch.object(cache, "_work", lambda *a: asked.append(a)), unittest.mock.patch.object(
+            cache, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1)
+        ):
+            cache.fill("", [("s01_gd", s) for s in range(6)], "", ["main", "more"], 1, io.StringIO(), others=(2, 3))
+        self.assertEqual([(a[2], a[4]) for a in asked], [(s, ["main", "more"] if s % 3 < 2 else ["main"]) for s in range(6)])
 
     def test_points_are_held_until_the_next_push(self):
         got = cache.held(np.array([2, 7, 8]), np.array([5.0, np.nan, 1.0]), 10)
