@@ -192,8 +192,10 @@ static void reduce(const struct lyap_advice_question *question, struct lyap_acti
     const double lr = column(question->point, LYAP_METRIC_LR);
     const double curvature = curvature_of(question->point);
     if (!(lr > 0)) {
-        (void)snprintf(ret_action->reason, sizeof ret_action->reason,
-                       "reduce the learning rate; it was neither pushed nor declared");
+        (void)snprintf(
+            ret_action->reason, sizeof ret_action->reason,
+            "reduce the learning rate, say to half: none is pushed or declared, so that no "
+            "number can be given");
         return;
     }
     struct lyap_transition t = { .method = LYAP_METHOD_NONE, .lr = lr, .gain = 1 };
