@@ -396,8 +396,8 @@ START_TEST(a_schedule_does_not_climb_the_ladder)
     int64_t step = 0;
     lyap_advice_init(&advice, NAN);
     (void)healthy_after(&advice, &step, 20, 1);
-    for (double lr = 1; lr > 0.6; lr *= 0.99) {
-        struct lyap_point point = point_at(step++, 0.5, lr);
+    for (int i = 0; i < 50; i++) {
+        struct lyap_point point = point_at(step++, 0.5, 1 - 0.008 * i);
         ck_assert_int_eq(ask(&advice, &point, LYAP_ACTION_REDUCE_LR, 3).kind,
                          LYAP_ACTION_REDUCE_LR);
     }
