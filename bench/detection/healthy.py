@@ -538,3 +538,38 @@ def s50_deep(s, r, seed):
     high = log_uniform(r, 2e-3, 1e-2) if seed % 3 else log_uniform(r, 5e-4, 2e-3)
     s.lr = growing(high / 10, high, 50) if r.rand() < 0.5 else stepped(high / 3, high, 100)
     s.steps = 450
+
+
+@family
+def s69_idle(s, r, seed):
+    """A net that is trained in part goes on at a tiny rate with small batches: a loss that is flat and noisy from its first step."""
+    digits_net(s, r, int(r.choice([2, 4, 8, 16])), int(r.randint(3)))
+    train_before(s, int(r.choice([20, 60, 200])), adamw(), 3e-3)
+    s.opt = adamw() if seed % 2 else sgd(0.9)
+    s.constant(log_uniform(r, 1e-6, 1e-4) if seed % 2 else log_uniform(r, 1e-5, 1e-3))
+    s.steps = 400
+
+
+@family
+def s70_fitted(s, r, seed):
+    """Regression that begins at its solution: a loss of nothing but noise, from normal to heavy-tailed."""
+    n, p = 2000, 20
+    w, freedom, size = r.randn(p), log_uniform(r, 2.0, 30.0), int(r.choice([2, 4, 8, 16]))
+
+    def examples(r, n):
+        x = r.randn(n, p).astype(np.float32)
+        return tensor(x), tensor((x @ w + r.standard_t(freedom, n)).astype(np.float32))
+
+    (x, y), s.held = examples(r, n), examples(D.other(), D.HELD)
+
+    def batch(t):
+        j = r.randint(0, n, size)
+        return x[j], y[j]
+
+    s.batch, s.probe = batch, examples(r, 256)
+    s.model = Linear(r, p)
+    with torch.no_grad():
+        s.model.params["w"].copy_(tensor(w.astype(np.float32)))
+    s.opt = [sgd(0.0), sgd(0.9), adamw()][seed % 3]
+    s.constant(log_uniform(r, 1e-5, 1e-3) if seed % 3 else log_uniform(r, 1e-6, 1e-4))
+    s.steps = 400
