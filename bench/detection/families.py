@@ -50,7 +50,9 @@ def test_runs(family):
 
 
 def plan(kind):
-    """[(family, seed)] of the runs of `design`, of `probes` (some of them) or of `test`, all families of a seed together."""
+    """[(family, seed)] of the runs of `design`, of `probes` or of `test`, all families of a seed together.
+
+    `probes`: design runs that a job with a probe makes, too: the first block, the third one's seeds that 3 divides, and the last."""
     if kind == "test":
         return _block(FAMILIES, TEST_SEED, test_runs)
     known = [f for f in FAMILIES if f not in UNSEEN]

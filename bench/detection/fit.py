@@ -19,7 +19,6 @@ import glob
 import json
 import multiprocessing
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -46,7 +45,8 @@ AFTERMATH, AFTERMATH_WEIGHT = 50, 30.0  # steps behind an onset, while the run h
 ROUNDS = [(120, 0.1), (120, 0.1), (150, 0.1)]  # trees and their rate; the last round is the table
 LEAVES, LEAF, RIDGE = 16, 20, 1.0
 HARD, EASY_EVERY = 0.93, 25  # healthy steps above this quantile of a first fit are all used, of the others one in 25
-FOLDS, FAMILY_FOLDS = 3, 16  # by seed // 3: what a family does often turns on the seed modulo 2 or 3
+FOLDS = 3  # by seed // 3: what a family does often turns on the seed modulo 2 or 3
+FAMILY_FOLDS = 16
 # False alarms per 10 000 healthy steps, and share of healthy runs alarmed, on unseen folds.
 BUDGETS = {"early": (3.0, 0.08), "default": (0.75, 0.015), "pager": (0.2, 0.004)}
 LEFT_OUT_BUDGETS = {"early": BUDGETS["early"], "default": BUDGETS["default"], "one": (1.0, 1.0)}
@@ -127,8 +127,7 @@ KINDS = [  # in the order of the enum in score.c
 
 
 RUNS = []  # the design runs: loaded once, and read by the processes that fit a kind each
-SHARED = {MAIN: ["now", "blind"], PAIRS: ["gap"]}  # variants that several tables judge together, and which must give way
-TOGETHER = ["now", "blind", "gap"]
+TOGETHER = ["now", "blind"]  # tables that judge the pushes of one run together, and spend one budget on MAIN
 
 
 class Run:
@@ -179,7 +178,7 @@ def runs_of(tool, variants, path):
 
 def load(directory, variants, tool, jobs):
     paths = sorted(glob.glob(os.path.join(directory, "*", "*", "truth.json")))
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
         return [r for some in pool.map(partial(runs_of, tool, variants), paths, chunksize=16) for r in some]
 
 
@@ -189,10 +188,10 @@ class Rows:
     def __init__(self, runs, kind):
         self.kind = kind
         runs = [r for r in runs if r.variant in kind.variants]
-        if not kind.masked:  # with tensors no table alarms on an idle run, and those were fitted before there were any
-            runs = [r for r in runs if r.family not in LATER]
-        else:
+        if kind.masked:
             runs = [r.stripped(*choice) for r in runs for choice in kind.masked.items()]
+        else:  # with tensors no table alarms on an idle run at the default, and those were fitted before there were any
+            runs = [r for r in runs if r.family not in LATER]
         self.runs, self.slices, self.events, self.aftermaths, at = runs, [], [], [], 0
         x, used, event = [], [], []
         for run in runs:
@@ -206,9 +205,9 @@ class Rows:
                     self.events.append(place[k & mine])
                 lost_until = min(end + AFTERMATH, run.judged.steps if recover < 0 else recover)
                 k = (run.steps >= end) & (run.steps < lost_until) & ~run.lost
-                if kind.masked and k.any():  # a loss alone forgets what it was: it must be told that it is not well again
+                if kind.masked and (k & mine).any():  # a loss alone forgets what it was: it must be told that it is not well again
                     label |= k
-                    self.aftermaths.append(place[k])
+                    self.aftermaths.append(place[k & mine])
             calm = run.judged.healthy[run.steps] & ~run.lost & ~run.skipped
             x.append(run.seen(mine, kind.columns))
             used.append((calm & ~label)[mine])
@@ -285,17 +284,10 @@ class Alarms:
             values[mine] = score[piece]
         return self
 
-    def changed(self, change):
-        out = Alarms()
-        out.values = {key: (run, change(values)) for key, (run, values) in self.values.items()}
-        return out
-
     def lowered(self, fall):
-        return self.changed(lambda values: values - fall)
-
-    def fixed(self, fall):
-        """Alarms that no threshold takes back."""
-        return self.changed(lambda values: np.where(values > fall, 1e9, -np.inf))
+        out = Alarms()
+        out.values = {key: (run, values - fall) for key, (run, values) in self.values.items()}
+        return out
 
     def dense(self, *variants):
         return [(r.judged, r.dense(v)) for r, v in self.values.values() if r.variant in variants]
@@ -304,18 +296,18 @@ class Alarms:
         return sorted({variant for _, _, variant in self.values})
 
     def limits(self, *variants, budgets=BUDGETS):
-        """The least threshold whose false alarms, in all these variants, stay within each budget."""
+        """The least threshold within each budget of false alarms and of alarmed runs, over all these variants."""
         chosen = self.dense(*variants)
         chosen = [(j, np.where(np.isposinf(d), -np.inf, d)) for j, d in chosen]  # a lost step alarms, whatever the threshold
         healthy = sum(int(j.healthy.sum()) for j, _ in chosen)
-        whole = [j.stable and bool(j.healthy.all()) for j, _ in chosen]
+        unharmed = [j.stable and bool(j.healthy.all()) for j, _ in chosen]
         out = {}
         for level, (budget, share) in budgets.items():
             low, high = -60.0, 60.0
             while high - low > 1e-4:
                 middle = (low + high) / 2
                 false = np.array([protocol.episodes((d > middle) & j.healthy) for j, d in chosen])
-                is_within = 1e4 * false.sum() <= budget * healthy and (false[whole] > 0).sum() <= share * sum(whole)
+                is_within = 1e4 * false.sum() <= budget * healthy and (false[unharmed] > 0).sum() <= share * sum(unharmed)
                 low, high = (low, middle) if is_within else (middle, high)
             out[level] = high
         return out
@@ -413,15 +405,20 @@ def whole(rows, factor, offset):
     return table
 
 
-def fitted_kind(is_written, number):
-    """(alarms of a kind of push by models that did not see the run, lines about them, its table)"""
-    rows = Rows(RUNS, KINDS[number])
+def kind_of(name):
+    return next(k for k in KINDS if k.name == name)
+
+
+def fitted_kind(is_written, name):
+    """Prints what the table of a kind of push does by models that did not see the run; (these alarms where TOGETHER needs them,
+    the table if it is written)."""
+    rows = Rows(RUNS, kind_of(name))
     score, factor, offset = judged_apart(rows, rows.of_runs(lambda r: r.seed // 3 % FOLDS))
     alarms = Alarms().add(rows, score)
     lines = ["%s: %d rows, %d used" % (rows.kind.name, len(rows.y), (rows.w > 0).sum())]
     lines += [alarms.line("  " + variant, variant, 0.0)[0] for variant in alarms.variants()]
     print("\n".join(lines), flush=True)
-    return (alarms if rows.kind.name in TOGETHER else None), whole(rows, factor, offset) if is_written else None
+    return (alarms if name in TOGETHER else None), whole(rows, factor, offset) if is_written else None
 
 
 def c_float(value):
@@ -477,22 +474,17 @@ def write(tables, levels):
 
 
 def together(alarms):
-    """(thresholds, {table: by how much it must fall}): tables that judge one variant spend one budget."""
-    falls = dict.fromkeys(alarms, 0.0)
-    for variant, yielding in SHARED.items():
-        limit = merged({n: a.fixed(falls[n]) if n not in yielding else a for n, a in alarms.items()}).limits(variant)
-        falls.update(dict.fromkeys(yielding, max(0.0, limit["default"])))
-        if variant == MAIN:
-            levels = {n: v - falls["now"] for n, v in limit.items()}
-    all_of_them = merged({n: a.lowered(falls[n]) for n, a in alarms.items()})
-    for level, value in levels.items():
-        records = all_of_them.report("%s, unseen seeds" % level, MAIN, value)
+    """(thresholds, by how much the tables of TOGETHER must fall)."""
+    limit = merged(alarms).limits(MAIN)
+    fall = max(0.0, limit["default"])
+    both = merged(alarms).lowered(fall)
+    for level, value in limit.items():
+        records = both.report("%s, unseen seeds" % level, MAIN, value - fall)
         if level == "default":
             by_family(records)
-    for variant in all_of_them.variants():
-        all_of_them.report("default, " + variant, variant, 0.0)
-    print("falls", falls)
-    return {n: sigmoid(0.0 if n == "default" else v) for n, v in levels.items()}, falls
+    for variant in both.variants():
+        both.report("default, " + variant, variant, 0.0)
+    return {n: sigmoid(0.0 if n == "default" else v - fall) for n, v in limit.items()}, fall
 
 
 def sigmoid(x):
@@ -507,8 +499,7 @@ def by_family(records):
 
 
 def left_out_kind(name):
-    kind = next(k for k in KINDS if k.name == name)
-    rows = Rows(RUNS, kind)
+    rows = Rows(RUNS, kind_of(name))
     families = sorted({r.family for r in rows.runs})
     order = dict(zip(np.random.RandomState(0).permutation(families), range(len(families))))
     return Alarms().add(rows, judged_apart(rows, rows.of_runs(lambda r: order[r.family] % FAMILY_FOLDS))[0])
@@ -538,16 +529,16 @@ def main():
     p.add_argument("--observe", metavar="TOOL", default=str(ROOT / "build/bin/bench_observe"))
     p.add_argument("-j", dest="jobs", type=int, default=1, help="processes")
     a = p.parse_args()
-    names = SHARED[MAIN]
-    judging = sorted({v for k in KINDS if k.name in names for v in k.variants})
-    RUNS.extend(load(a.directory, judging if a.left_out else FIT + PROBES, a.observe, a.jobs))
     if a.left_out:
-        return left_out(a.directory, dict(zip(names, each_kind(a.jobs, left_out_kind, names))))
-    found = dict(zip([k.name for k in KINDS], each_kind(a.jobs, partial(fitted_kind, a.write), range(len(KINDS)))))
-    levels, falls = together({n: found[n][0] for n in TOGETHER})
+        RUNS.extend(load(a.directory, sorted({v for n in TOGETHER for v in kind_of(n).variants}), a.observe, a.jobs))
+        return left_out(a.directory, dict(zip(TOGETHER, each_kind(a.jobs, left_out_kind, TOGETHER))))
+    RUNS.extend(load(a.directory, FIT + PROBES, a.observe, a.jobs))
+    names = [k.name for k in KINDS]
+    found = dict(zip(names, each_kind(a.jobs, partial(fitted_kind, a.write), names)))
+    levels, fall = together({n: found[n][0] for n in TOGETHER})
     print("thresholds", {n: round(float(v), 3) for n, v in levels.items()})
     if a.write:
-        for name, fall in falls.items():
+        for name in TOGETHER:
             found[name][1].base -= fall
         write([table for _, table in found.values()], levels)
 

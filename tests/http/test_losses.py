@@ -51,11 +51,12 @@ class Losses(DaemonCase):
         """As when a converged model goes on: flat from the first point, so that the least of it is all that is at stake."""
         for seed in range(8):
             for noise in NOISES:
-                draw = random.Random("flat-%g-%d" % (noise, seed))
                 run = "flat-%g-%d" % (noise, seed)
+                draw = random.Random(run)
                 with self.subTest(run=run):
                     answers = self.answers(run, [0.7 * math.exp(noise * draw.gauss(0, 1)) for _ in range(300)])
                     self.assertFalse(any(is_fired for is_fired, _ in answers))
+        self.assertEqual(self.ok(self.daemon.get("/v1/alerts?rule=instability"))["alerts"], [])
 
     def test_growth_of_5_percent_a_point_alarms_before_it_is_tenfold(self):
         for run, losses, factor in self.cases():
